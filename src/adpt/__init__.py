@@ -1,0 +1,3 @@
+"""Pretrained features for industrial anomaly detection."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,70 @@
+"""What every backbone gives: frozen features of an image at several levels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+Levels = list[Tensor]
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen network that turns images into feature levels.
+
+    Frozen means: no parameter takes a gradient and the network stays in evaluation mode, also
+    when a module that holds it is switched to training.
+
+    Args:
+        name: What the backbone is called in configs and records.
+        channels: Width of each level.
+        mean: Per-channel mean that the pretrained weights expect, images in [0, 1].
+        std: Per-channel standard deviation, likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, name: str, channels: Sequence[int], mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.channels = tuple(channels)
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    @abstractmethod
+    def levels(self, images: Tensor) -> Levels:
+        """Features of normalised images.
+
+        Args:
+            images: (B, 3, H, W), float, already normalised with `mean` and `std`.
+
+        Returns:
+            One (B, C, h, w) tensor a level, shallow to deep.
+        """
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Levels:
+        """Features of images as data modules give them.
+
+        Args:
+            images: (B, 3, H, W), uint8 in [0, 255] or float in [0, 1].
+
+        Returns:
+            One (B, C, h, w) tensor a level, shallow to deep.
+        """
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255
+        mean, std = self.mean.view(1, 3, 1, 1), self.std.view(1, 3, 1, 1)
+        return self.levels((images - mean) / std)
+
+    def freeze(self) -> None:
+        """Stop gradients and fix evaluation mode; subclasses call it last in their constructor."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Ignore `mode`: a frozen backbone is always in evaluation mode."""
+        return super().train(False)

@@ -1,0 +1,17 @@
+"""Errors a user can mend: entries print their message alone, without a stack trace."""
+
+
+class UserError(Exception):
+    """Something the user gave or has on disk is not usable; the message says what to do next."""
+
+
+class DataError(UserError):
+    """A data set on disk is not what it should be."""
+
+
+class BadImageError(DataError):
+    """One image file cannot be used; the message names it and its class."""
+
+
+class WeightsError(UserError):
+    """A weights file is missing, damaged or made for something else."""

@@ -1,0 +1,301 @@
+"""The data module that all sets share: subclasses only say which files there are."""
+
+import logging
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from adpt.data.images import read_image, read_mask, upright_size
+from adpt.data.sample import Batch, ReadSample, Sample, Split, collate
+from adpt.data.sampling import EpochSampler, draw_seed
+from adpt.data.transforms import Geometry, PhotometricViews
+from adpt.errors import BadImageError, DataError
+
+log = logging.getLogger(__name__)
+
+OnBadImage = Literal["skip", "raise"]
+
+
+class PlainImages(Dataset[ReadSample | str]):
+    """Images as they are, in the order given: for references, fitting and scoring."""
+
+    def __init__(
+        self, samples: Sequence[Sample], geometry: Geometry, on_bad_image: OnBadImage
+    ) -> None:
+        self.samples, self.geometry, self.on_bad_image = samples, geometry, on_bad_image
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> ReadSample | str:
+        sample = self.samples[index]
+        try:
+            return self.read(sample)
+        except BadImageError:
+            if self.on_bad_image == "raise":
+                raise
+            return str(sample.image)
+
+    def read(self, sample: Sample) -> ReadSample:
+        """Read one image and its mask, brought to the configured size."""
+        picture = read_image(sample.image, sample.class_name)
+        image = self.geometry.image(picture)
+        if sample.mask is None:
+            return ReadSample(sample, image, torch.zeros(image.shape[-2:], dtype=torch.bool))
+        mask = read_mask(sample.mask, sample.class_name)
+        if mask.shape != (picture.height, picture.width):
+            raise BadImageError(_size_message(sample, picture.size, (mask.shape[1], mask.shape[0])))
+        return ReadSample(sample, image, self.geometry.mask(mask))
+
+
+class PretrainingImages(Dataset[ReadSample | str]):
+    """Images as two photometric views; the views depend on seed, epoch and image alone."""
+
+    def __init__(self, plain: PlainImages, views: PhotometricViews, seed: int) -> None:
+        self.plain, self.views, self.seed = plain, views, seed
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, key: tuple[int, int]) -> ReadSample | str:
+        epoch, index = key
+        read = self.plain[index]
+        if isinstance(read, str):
+            return read
+        return read._replace(image=self.views(read.image, draw_seed(self.seed, epoch, index)))
+
+
+class AnomalyDataModule(LightningDataModule):
+    """A set of products with normal and defective images.
+
+    For pretraining, `train_dataloader` gives the images of `pretrain_splits`, normal and
+    defective, as two photometric views. Downstream, `normal` and `test` list a class's images and
+    `loader` reads them. Nothing else differs between the two uses.
+
+    Args:
+        root: Folder of the set.
+        classes: Products to use; None for all that are there.
+        image_size: Side of the images in pixels, or [height, width].
+        resize: See `Geometry`; None squeezes the whole picture to `image_size`.
+        batch_size: Images in a step, over all processes.
+        num_workers: Processes that read images; 0 reads in the main process.
+        on_bad_image: What a file that cannot be decoded does: "raise" stops, "skip" leaves it
+            out and counts it. None skips in pretraining and stops in evaluation.
+        pretrain_splits: Parts of the published split that pretraining uses.
+        seed: Decides order and views of the images in pretraining.
+    """
+
+    layout: ClassVar[str]
+    """The tree that the set has on disk, for messages."""
+    source: ClassVar[str]
+    """How to get the data, for messages."""
+    known_classes: ClassVar[tuple[str, ...]] = ()
+    """The published classes; empty where the user's own folders are the classes."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        classes: Sequence[str] | None = None,
+        image_size: int | Sequence[int] = 224,
+        resize: int | Sequence[int] | None = None,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        on_bad_image: OnBadImage | None = None,
+        pretrain_splits: Sequence[Split] = ("train", "test"),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root)
+        self.wanted_classes = None if classes is None else tuple(classes)
+        self.geometry = Geometry(image_size, resize)
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        if on_bad_image not in (None, "skip", "raise"):
+            raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
+        self.on_bad_image = on_bad_image
+        self.pretrain_splits = tuple(pretrain_splits)
+        self.samples: list[Sample] = []
+
+    @property
+    def set_name(self) -> str:
+        """What the set is called in records."""
+        return type(self).__name__.lower()
+
+    # ---- What a subclass says ----------------------------------------------------------------
+
+    @abstractmethod
+    def available_classes(self) -> list[str]:
+        """Names of the classes that lie under `root`, in order."""
+
+    @abstractmethod
+    def find_samples(self, class_name: str) -> Iterable[Sample]:
+        """All images of one class, both splits, in a fixed order.
+
+        Raises:
+            DataError: Something the layout promises is missing, such as a defect's mask.
+        """
+
+    # ---- Reading the set ---------------------------------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the set's files and check what can be checked without decoding them.
+
+        Raises:
+            DataError: The folder, a class, normal images or masks are missing, or a mask and
+                its image differ in size.
+        """
+        if self.samples:
+            return
+        if not self.root.is_dir():
+            raise DataError(self._explain(f"There is no folder {self.root}."))
+        samples: list[Sample] = []
+        for class_name in self.choose_classes():
+            found = list(self.find_samples(class_name))
+            if not any(sample.label == 0 and sample.split == "train" for sample in found):
+                raise DataError(
+                    self._explain(f"Class '{class_name}' has no normal training image.")
+                )
+            samples += found
+        self._check_mask_sizes(samples)
+        self.samples = samples
+
+    def choose_classes(self) -> list[str]:
+        """The classes to use, checked against those on disk.
+
+        Raises:
+            DataError: A class is unknown or not on disk, or there is none at all.
+        """
+        available = self.available_classes()
+        if not available:
+            raise DataError(self._explain(f"No class of the set lies in {self.root}."))
+        if self.wanted_classes is None:
+            if len(available) < len(self.known_classes):
+                missing = sorted(set(self.known_classes) - set(available))
+                log.warning("%s lacks the classes %s", self.root, ", ".join(missing))
+            return available
+        for class_name in self.wanted_classes:
+            if class_name not in available:
+                known = self.known_classes or tuple(available)
+                absent = (
+                    f"Class '{class_name}' is not in {self.root}; there are {', '.join(available)}."
+                )
+                unknown = f"'{class_name}' is no class of this set; known are {', '.join(known)}."
+                raise DataError(absent if class_name in known else unknown)
+        return list(self.wanted_classes)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in use, in order."""
+        return list(dict.fromkeys(sample.class_name for sample in self.samples))
+
+    def select(
+        self, split: Split, label: int | None = None, class_name: str | None = None
+    ) -> list[Sample]:
+        """Samples of one split, of one label and one class where these are given."""
+        return [
+            sample
+            for sample in self.samples
+            if sample.split == split
+            and label in (None, sample.label)
+            and class_name in (None, sample.class_name)
+        ]
+
+    def pretraining_samples(self) -> list[Sample]:
+        """All images that pretraining uses, normal and defective."""
+        return [sample for sample in self.samples if sample.split in self.pretrain_splits]
+
+    # ---- Loaders -----------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[ReadSample | str]:
+        """Batches for pretraining: this process's share of each global batch, two views."""
+        rank = self.trainer.global_rank if self.trainer else 0
+        world_size = self.trainer.world_size if self.trainer else 1
+        samples = self.pretraining_samples()
+        dataset = PretrainingImages(
+            PlainImages(samples, self.geometry, self.on_bad_image or "skip"),
+            PhotometricViews(),
+            self.seed,
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size // world_size,
+            sampler=EpochSampler(len(samples), self.batch_size, self.seed, rank, world_size),
+            collate_fn=partial(collate, image_shape=(2, 3, *self.geometry.image_size)),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def loader(
+        self, samples: Sequence[Sample], on_bad_image: OnBadImage = "raise"
+    ) -> DataLoader[ReadSample | str]:
+        """Batches of plain images in the order given; `on_bad_image` where the config has none."""
+        return DataLoader(
+            PlainImages(samples, self.geometry, self.on_bad_image or on_bad_image),
+            batch_size=self.batch_size,
+            collate_fn=partial(collate, image_shape=(3, *self.geometry.image_size)),
+            num_workers=min(self.num_workers, (len(samples) - 1) // self.batch_size),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def read(self, samples: Sequence[Sample], on_bad_image: OnBadImage = "raise") -> Batch:
+        """Read a few images at once, in the calling process."""
+        images = PlainImages(samples, self.geometry, self.on_bad_image or on_bad_image)
+        items = [images[index] for index in range(len(images))]
+        return collate(items, (3, *self.geometry.image_size))
+
+    # ---- Checks ------------------------------------------------------------------------------
+
+    def _check_mask_sizes(self, samples: Sequence[Sample]) -> None:
+        def differ(sample: Sample) -> str | None:
+            try:
+                image_size = upright_size(sample.image, sample.class_name)
+                mask_size = upright_size(sample.mask or sample.image, sample.class_name)
+            except BadImageError:
+                return None  # Reported, or skipped and counted, when it is read.
+            return None if image_size == mask_size else _size_message(sample, image_size, mask_size)
+
+        masked = [sample for sample in samples if sample.mask is not None]
+        with ThreadPoolExecutor(max(1, self.num_workers)) as threads:
+            faults = [fault for fault in threads.map(differ, masked) if fault]
+        if faults:
+            more = f" (and {len(faults) - 5} more like it)" if len(faults) > 5 else ""
+            raise DataError("\n".join(faults[:5]) + more)
+
+    def _explain(self, problem: str) -> str:
+        return f"{problem}\nExpected under {self.root}:\n{self.layout}\n{self.source}"
+
+
+def require_masks(samples: Iterable[Sample], expected: str) -> list[Sample]:
+    """Check that every defective image has a mask on disk.
+
+    Args:
+        samples: The images of a class.
+        expected: Where the masks should lie, for the message.
+
+    Raises:
+        DataError: Masks are missing; the message counts them by class and names the first.
+    """
+    checked = list(samples)
+    missing = [s for s in checked if s.label == 1 and (s.mask is None or not s.mask.is_file())]
+    if missing:
+        counts = Counter(sample.class_name for sample in missing)
+        raise DataError(
+            f"{len(missing)} defective images of {', '.join(counts)} have no mask, the first:"
+            f" {missing[0].image}. Expected {expected}."
+        )
+    return checked
+
+
+def _size_message(sample: Sample, image: tuple[int, int], mask: tuple[int, int]) -> str:
+    return (
+        f"{sample.mask} is {mask[0]}x{mask[1]} pixels, but its image {sample.image} (class"
+        f" '{sample.class_name}') is {image[0]}x{image[1]}: image and mask must be of one size."
+    )

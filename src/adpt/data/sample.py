@@ -1,0 +1,111 @@
+"""What is known of an image before it is read, and what a batch of read images holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a data set, as a file.
+
+    Attributes:
+        image: The image file.
+        label: 0 for normal, 1 for anomalous.
+        class_name: The product.
+        split: The part of the published split it belongs to.
+        mask: The defect's mask; None for a normal image.
+        view: The camera view, "" where a set has only one.
+        defect: The kind of defect as the set names it, "good" for a normal image.
+    """
+
+    image: Path
+    label: int
+    class_name: str
+    split: Split
+    mask: Path | None = None
+    view: str = ""
+    defect: str = "good"
+
+
+class ReadSample(NamedTuple):
+    """A sample after reading: image (..., 3, H, W) uint8 and mask (H, W) bool."""
+
+    sample: Sample
+    image: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images that were read together.
+
+    Attributes:
+        image: (B, 3, H, W) uint8; for pretraining (B, 2, 3, H, W), two photometric views.
+        mask: (B, H, W) bool, True on defects.
+        label: (B,) int64, 1 for anomalous.
+        class_name: The product of each image.
+        view: The camera view of each image.
+        path: The file of each image.
+        skipped: Files that could not be read and are therefore missing from this batch.
+    """
+
+    image: Tensor
+    mask: Tensor
+    label: Tensor
+    class_name: list[str]
+    view: list[str]
+    path: list[str]
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch with its tensors on `device`."""
+        return replace(
+            self,
+            image=self.image.to(device, non_blocking=non_blocking),
+            mask=self.mask.to(device, non_blocking=non_blocking),
+            label=self.label.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, from where copies to a GPU overlap with work."""
+        return replace(
+            self,
+            image=self.image.pin_memory(),
+            mask=self.mask.pin_memory(),
+            label=self.label.pin_memory(),
+        )
+
+
+def collate(items: Sequence[ReadSample | str], image_shape: Sequence[int]) -> Batch:
+    """Put read samples into one batch.
+
+    Args:
+        items: Read samples, or the path of a file that could not be read.
+        image_shape: Shape of one image, so that a batch of unreadable files has a shape too.
+    """
+    read = [item for item in items if isinstance(item, ReadSample)]
+    samples = [item.sample for item in read]
+    height, width = image_shape[-2:]
+    return Batch(
+        image=torch.stack([item.image for item in read])
+        if read
+        else torch.zeros(0, *image_shape, dtype=torch.uint8),
+        mask=torch.stack([item.mask for item in read])
+        if read
+        else torch.zeros(0, height, width, dtype=torch.bool),
+        label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        class_name=[sample.class_name for sample in samples],
+        view=[sample.view for sample in samples],
+        path=[str(sample.image) for sample in samples],
+        skipped=[item for item in items if isinstance(item, str)],
+    )

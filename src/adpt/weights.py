@@ -1,0 +1,172 @@
+"""Projector weights on disk: our safetensors files and the .pth files that the authors publish."""
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adpt.errors import WeightsError
+from adpt.files import replacing
+from adpt.projector import FeatureProjector
+
+FORMAT = "adpt-projector-1"
+
+PUBLISHED_NAMES = {
+    "x_ref": "references",
+    "ref_proj.project.weight": "reference_map.weight",
+    "ref_proj.project.bias": "reference_map.bias",
+    "layers.0.cross_attn.in_proj_weight": "attention.in_proj_weight",
+    "layers.0.cross_attn.in_proj_bias": "attention.in_proj_bias",
+    "layers.0.cross_attn.out_proj.weight": "attention.out_proj.weight",
+    "layers.0.cross_attn.out_proj.bias": "attention.out_proj.bias",
+    "layers.0.mlp.fc1.weight": "mlp.expand.weight",
+    "layers.0.mlp.fc1.bias": "mlp.expand.bias",
+    "layers.0.mlp.fc2.weight": "mlp.contract.weight",
+    "layers.0.mlp.fc2.bias": "mlp.contract.bias",
+    "layers.0.mlp.se.fc1.weight": "mlp.squeeze.weight",
+    "layers.0.mlp.se.fc1.bias": "mlp.squeeze.bias",
+    "layers.0.mlp.se.fc2.weight": "mlp.excite.weight",
+    "layers.0.mlp.se.fc2.bias": "mlp.excite.bias",
+}
+"""A level's parameters: name in the published files, name in `ProjectorBlock`."""
+
+# Published files hold their metrics as NumPy numbers. What builds these builds nothing else; it has
+# two names, before and since NumPy 2.
+_SCALAR = np.float64().__reduce__()[0]
+_NUMPY_NUMBERS: list[Any] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+]
+
+
+def save_projector(
+    projector: FeatureProjector, path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a projector as safetensors.
+
+    Args:
+        projector: The projector.
+        path: The file, replaced whole if it exists.
+        metadata: What else to keep: backbone, config and the like, as text.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    described = {
+        **(metadata or {}),
+        "format": FORMAT,
+        "channels": json.dumps(projector.channels),
+        "num_heads": str(projector.num_heads),
+        "num_references": str(projector.num_references),
+    }
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in projector.state_dict().items()}
+    with replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata=described)
+
+
+def load_projector(path: str | Path) -> FeatureProjector:
+    """Read a projector, ours (.safetensors) or a published one (.pth), in float32 on the CPU.
+
+    No code is run from the file: anything but tensors and numbers is refused.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds something else.
+    """
+    path = Path(path)
+    _require(path)
+    if path.suffix == ".safetensors":
+        metadata, tensors = projector_metadata(path), _read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise WeightsError(
+                f"{path} is no projector of adpt: its format is {metadata.get('format')!r}, not"
+                f" {FORMAT!r}. A projector file comes from adpt.train or the authors' release."
+            )
+        channels, num_heads = json.loads(metadata["channels"]), int(metadata["num_heads"])
+        num_references = int(metadata["num_references"])
+    else:
+        tensors = _from_published(_unpickle(path), path)
+        levels = len({name.split(".")[1] for name in tensors})
+        shapes = [tensors[f"blocks.{level}.references"].shape for level in range(levels)]
+        channels, num_heads, num_references = [shape[1] for shape in shapes], 16, shapes[0][0]
+        tensors["scale"] = torch.ones(levels)
+    projector = FeatureProjector(channels, num_heads, num_references)
+    try:
+        projector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not hold a whole projector: {error}") from error
+    return projector
+
+
+def projector_metadata(path: str | Path) -> dict[str, str]:
+    """What a projector file says of itself; empty for a published .pth file.
+
+    Raises:
+        WeightsError: The file is missing or damaged.
+    """
+    path = Path(path)
+    _require(path)
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no projector file {path.absolute()}. Train one with `python -m adpt.train`,"
+            " which prints where it lies, or give the path of published weights."
+        )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+
+
+def _unpickle(path: Path) -> Mapping[str, Tensor]:
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is refused: it is damaged, or reading it would run code. Only tensors and"
+            f" numbers are read. ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise WeightsError(f"{path} is damaged or no PyTorch file: {error}") from error
+    if not isinstance(content, Mapping) or not isinstance(content.get("projectors"), Mapping):
+        raise WeightsError(f"{path} holds no published projector: it has no entry 'projectors'.")
+    projectors: Mapping[str, Tensor] = content["projectors"]
+    return projectors
+
+
+def _from_published(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Rename the published parameters; 1-wide convolutions become the linear maps they are."""
+    tensors = {}
+    for name, tensor in state.items():
+        match = re.fullmatch(r"(?:module\.)?l(\d+)_proj\.(.+)", name)
+        if not match or match[2] not in PUBLISHED_NAMES:
+            raise WeightsError(f"{path} has the parameter '{name}', which no projector has.")
+        if match[2] == "x_ref":
+            tensor = tensor.squeeze(0)
+        while tensor.ndim > 2 and tensor.shape[-1] == 1:
+            tensor = tensor.squeeze(-1)
+        tensors[f"blocks.{int(match[1]) - 1}.{PUBLISHED_NAMES[match[2]]}"] = tensor.float()
+    if "blocks.0.references" not in tensors:
+        raise WeightsError(f"{path} holds no projector parameters.")
+    return tensors

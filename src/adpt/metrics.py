@@ -4,6 +4,7 @@ All of them follow from how the anomalous scores lie among the normal ones, so `
 apart, once, and counts at each distinct anomalous score; no metric looks at a pixel again.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,9 +158,9 @@ def aupro_paper(maps: Array, masks: Array) -> float:
 class AnomalyMetrics(Metric):
     """Gather score maps over batches and ranks, and compute `anomaly_metrics` on all of them.
 
-    Every image must be seen once (a sampler that repeats images to fill up ranks changes the
-    result), and every rank must see at least one. The maps stay where they were computed:
-    5 bytes a float32 pixel, on all ranks together once they are gathered.
+    Every image must be seen once: a sampler that repeats images to fill up ranks changes the
+    result. A rank may have none. The maps stay on the device that they come on, 5 bytes a float32
+    pixel, and `compute` gathers those of all ranks on each.
 
     Args:
         paper_aupro: Also give `pixel_aupro_paper`, see `aupro_paper`.
@@ -203,6 +204,31 @@ class AnomalyMetrics(Metric):
         self.masks.append(anomalous)
         self.image_scores.append(image_scores.detach())
         self.labels.append(labels)
+
+    def sync(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any | None = None,
+        should_sync: bool = True,
+        distributed_available: Callable[..., Any] | None = None,
+    ) -> None:
+        """Gather the images of all ranks; arguments as in torchmetrics."""
+        if should_sync and torch.distributed.is_available() and torch.distributed.is_initialized():
+            self._match_empty_states(process_group or self.process_group)
+        super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
+
+    def _match_empty_states(self, group: Any | None) -> None:
+        # Gathering needs one number of dimensions and one type on all ranks, and without images
+        # torchmetrics sends one dimension and float32, at which the processes abort.
+        states = (self.maps, self.masks, self.image_scores, self.labels)
+        own = [(state[0].shape[1:], state[0].dtype) for state in states if len(state) > 0]
+        of_ranks: list[list[Any]] = [[]] * torch.distributed.get_world_size(group)
+        torch.distributed.all_gather_object(of_ranks, own, group=group)
+        if not own:
+            for state, (shape, dtype) in zip(
+                states, next(filter(None, of_ranks), []), strict=False
+            ):
+                state.append(torch.empty((0, *shape), dtype=dtype, device=self.device))
 
     def compute(self) -> dict[str, float]:
         """Compute the metrics of all images; result and errors as in `anomaly_metrics`."""
@@ -262,7 +288,7 @@ def _rank(scores: _Floats, labels: _Bools, shares: _Float64s | None = None) -> _
         order = np.argsort(anomalous)
         anomalous = anomalous[order]
         overlap = np.cumsum(shares[order][::-1])[::-1]
-        overlap /= overlap[:1]  # ends at 1, whatever rounding did to the sum
+        overlap /= overlap[:1]  # the sum is the number of regions, but for rounding
 
     starts = np.ones(len(anomalous), dtype=bool)
     np.not_equal(anomalous[1:], anomalous[:-1], out=starts[1:])
@@ -279,13 +305,13 @@ def _rank(scores: _Floats, labels: _Bools, shares: _Float64s | None = None) -> _
 
 
 def _overlap_shares(anomalous: _Bools) -> _Float64s:
-    """Give what each anomalous pixel adds to the mean per-region overlap: 1 / (area × regions)."""
+    """Give what each anomalous pixel adds to the overlap with its region: 1 / area."""
     with_regions = anomalous[anomalous.any(axis=(1, 2))]
     if len(with_regions) == 0:
         return np.empty(0)
-    regions, count = ndimage.label(with_regions, structure=_NEIGHBOURS)
+    regions, _ = ndimage.label(with_regions, structure=_NEIGHBOURS)
     region = regions[with_regions]
-    result: _Float64s = 1.0 / (count * np.bincount(region)[region])
+    result: _Float64s = 1.0 / np.bincount(region)[region]
     return result
 
 

@@ -24,6 +24,9 @@ class FeatureProjector(nn.Module):
 
     Attributes:
         scale: (L,) that levels are divided by before the projection; 1 in published weights.
+
+    Raises:
+        ValueError: `num_heads` or `num_references` is below 1.
     """
 
     scale: Tensor
@@ -32,6 +35,11 @@ class FeatureProjector(nn.Module):
         self, channels: Sequence[int], num_heads: int = 16, num_references: int = 2048
     ) -> None:
         super().__init__()
+        if num_heads < 1 or num_references < 1:
+            raise ValueError(
+                f"num_heads is {num_heads} and num_references {num_references}: both must be at"
+                " least 1."
+            )
         self.channels, self.num_heads = tuple(channels), num_heads
         self.num_references = num_references
         self.blocks = nn.ModuleList(

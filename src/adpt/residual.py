@@ -15,7 +15,8 @@ def residual_features(levels: Sequence[Tensor], references: Sequence[Tensor]) ->
     """Subtract from each patch feature the reference with the largest cosine similarity.
 
     Section 3 of ADPretrain (arXiv 2511.05245). The references need no order, and one given twice
-    changes nothing.
+    changes nothing. The choice is made in float32 at least, under autocast too: half precision
+    cannot tell near references apart.
 
     Args:
         levels: One (B, C, H, W) tensor a level.
@@ -35,7 +36,8 @@ def residual_features(levels: Sequence[Tensor], references: Sequence[Tensor]) ->
 def _residual(level: Tensor, references: Tensor) -> Tensor:
     shared = references.ndim == 2
     if (
-        references.shape[-1] != level.shape[1]
+        references.ndim not in (2, 3)
+        or references.shape[-1] != level.shape[1]
         or references.shape[-2] == 0
         or not (shared or len(references) == len(level))
     ):
@@ -44,16 +46,13 @@ def _residual(level: Tensor, references: Tensor) -> Tensor:
             f" {tuple(level.shape)}: they must be (R, C) or (B, R, C), R at least 1."
         )
     tokens = level.flatten(2).transpose(1, 2)
+    precise = torch.promote_types(torch.promote_types(level.dtype, references.dtype), torch.float32)
     # Only the reference's length matters for which is nearest: the patch's own scales all alike.
-    directions = F.normalize(references, dim=-1)
+    directions = F.normalize(references.to(precise), dim=-1)
     per_chunk = max(1, CHUNK_ELEMENTS // (tokens.shape[1] * references.shape[-2]))
-    nearest = [
-        _nearest(rows, directions if shared else directions[start : start + per_chunk])
-        for start, rows in zip(
-            range(0, len(tokens), per_chunk), tokens.split(per_chunk), strict=True
-        )
-    ]
-    index = torch.cat(nearest)
+    chunks = tokens.split(per_chunk)
+    candidates = [directions] * len(chunks) if shared else directions.split(per_chunk)
+    index = torch.cat([_nearest(*pair) for pair in zip(chunks, candidates, strict=True)])
     if shared:
         matched = references[index]
     else:
@@ -62,5 +61,6 @@ def _residual(level: Tensor, references: Tensor) -> Tensor:
 
 
 def _nearest(tokens: Tensor, directions: Tensor) -> Tensor:
-    similarity = tokens.to(directions.dtype) @ directions.transpose(-1, -2)
+    with torch.autocast(tokens.device.type, enabled=False):
+        similarity = tokens.to(directions.dtype) @ directions.transpose(-1, -2)
     return similarity.argmax(-1)

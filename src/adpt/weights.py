@@ -1,7 +1,6 @@
 """Projector weights on disk: our safetensors files and the .pth files that the authors publish."""
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adpt.errors import WeightsError
+from adpt.errors import UserError, WeightsError
 from adpt.files import replacing
 from adpt.projector import FeatureProjector
 
 FORMAT = "adpt-projector-1"
+
+Sizes = tuple[list[int], int, int]
+"""Widths of the levels, attention heads, references."""
 
 PUBLISHED_NAMES = {
     "x_ref": "references",
@@ -71,8 +73,12 @@ def save_projector(
         "num_references": str(projector.num_references),
     }
     tensors = {name: tensor.contiguous().cpu() for name, tensor in projector.state_dict().items()}
-    with replacing(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata=described)
+    try:
+        with replacing(Path(path)) as temporary:
+            save_file(tensors, temporary, metadata=described)
+    # safetensors reports a full disk by an error of its own, which is no OSError.
+    except SafetensorError as error:
+        raise UserError(f"Cannot write {path}: {error}.") from error
 
 
 def load_projector(path: str | Path) -> FeatureProjector:
@@ -85,25 +91,12 @@ def load_projector(path: str | Path) -> FeatureProjector:
     """
     path = Path(path)
     _require(path)
-    if path.suffix == ".safetensors":
-        metadata, tensors = projector_metadata(path), _read_safetensors(path)
-        if metadata.get("format") != FORMAT:
-            raise WeightsError(
-                f"{path} is no projector of adpt: its format is {metadata.get('format')!r}, not"
-                f" {FORMAT!r}. A projector file comes from adpt.train or the authors' release."
-            )
-        channels, num_heads = json.loads(metadata["channels"]), int(metadata["num_heads"])
-        num_references = int(metadata["num_references"])
-    else:
-        tensors = _from_published(_unpickle(path), path)
-        levels = len({name.split(".")[1] for name in tensors})
-        shapes = [tensors[f"blocks.{level}.references"].shape for level in range(levels)]
-        channels, num_heads, num_references = [shape[1] for shape in shapes], 16, shapes[0][0]
-        tensors["scale"] = torch.ones(levels)
-    projector = FeatureProjector(channels, num_heads, num_references)
+    read = _read_own if path.suffix == ".safetensors" else _read_published
+    (channels, num_heads, num_references), tensors = read(path)
     try:
+        projector = FeatureProjector(channels, num_heads, num_references)
         projector.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a whole projector: {error}") from error
     return projector
 
@@ -133,22 +126,43 @@ def _require(path: Path) -> None:
         )
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_own(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
+    metadata = projector_metadata(path)
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} is no projector of adpt: its format is {metadata.get('format')!r}, not"
+            f" {FORMAT!r}. A projector file comes from adpt.train or the authors' release."
+        )
+    try:
+        sizes = (
+            [int(width) for width in json.loads(metadata["channels"])],
+            int(metadata["num_heads"]),
+            int(metadata["num_references"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} does not give its projector's sizes: {error!r}.") from error
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        return sizes, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+
+
+def _read_published(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
+    tensors = _from_published(_unpickle(path), path)
+    references = [tensor for name, tensor in tensors.items() if name.endswith(".references")]
+    tensors["scale"] = torch.ones(len(references))
+    return ([tensor.shape[-1] for tensor in references], 16, len(references[0])), tensors
 
 
 def _unpickle(path: Path) -> Mapping[str, Tensor]:
     try:
         with torch.serialization.safe_globals(_NUMPY_NUMBERS):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    # What is no pickle, a text file for instance, makes the unpickler fail with errors of any kind.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f"{path} is refused: it is damaged, or reading it would run code. Only tensors and"
-            f" numbers are read. ({str(error).splitlines()[0]})"
+            f"{path} is refused: it is damaged, no PyTorch file, or reading it would run code. Only"
+            f" tensors and numbers are read. ({reason})"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} is damaged or no PyTorch file: {error}") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("projectors"), Mapping):
         raise WeightsError(f"{path} holds no published projector: it has no entry 'projectors'.")
     projectors: Mapping[str, Tensor] = content["projectors"]
@@ -157,16 +171,24 @@ def _unpickle(path: Path) -> Mapping[str, Tensor]:
 
 def _from_published(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Rename the published parameters; 1-wide convolutions become the linear maps they are."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        match = re.fullmatch(r"(?:module\.)?l(\d+)_proj\.(.+)", name)
-        if not match or match[2] not in PUBLISHED_NAMES:
+        match = re.fullmatch(r"(?:module\.)?l([1-9]\d?)_proj\.(.+)", str(name))
+        if not match or match[2] not in PUBLISHED_NAMES or not isinstance(tensor, Tensor):
             raise WeightsError(f"{path} has the parameter '{name}', which no projector has.")
         if match[2] == "x_ref":
-            tensor = tensor.squeeze(0)
+            tensor = tensor.reshape(-1, *tensor.shape[-1:])
         while tensor.ndim > 2 and tensor.shape[-1] == 1:
             tensor = tensor.squeeze(-1)
         tensors[f"blocks.{int(match[1]) - 1}.{PUBLISHED_NAMES[match[2]]}"] = tensor.float()
-    if "blocks.0.references" not in tensors:
-        raise WeightsError(f"{path} holds no projector parameters.")
-    return tensors
+    levels = max((int(name.split(".")[1]) + 1 for name in tensors), default=1)
+    wanted = {
+        f"blocks.{level}.{own}": f"l{level + 1}_proj.{published}"
+        for level in range(levels)
+        for published, own in PUBLISHED_NAMES.items()
+    }
+    if missing := [published for own, published in wanted.items() if own not in tensors]:
+        raise WeightsError(
+            f"{path} does not hold a whole projector: it lacks {', '.join(missing)}."
+        )
+    return {own: tensors[own] for own in wanted}

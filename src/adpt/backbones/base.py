@@ -1,7 +1,10 @@
 """What every backbone gives: frozen features of an image at several levels."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +34,8 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.name = name
         self.channels = tuple(channels)
-        self.register_buffer("mean", torch.tensor(mean), persistent=False)
-        self.register_buffer("std", torch.tensor(std), persistent=False)
+        self.register_buffer("mean", torch.tensor(list(mean)), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
     @abstractmethod
     def levels(self, images: Tensor) -> Levels:
@@ -55,16 +58,29 @@ class Backbone(nn.Module, ABC):
         Returns:
             One (B, C, h, w) tensor a level, shallow to deep.
         """
-        if images.dtype == torch.uint8:
-            images = images.to(self.mean.dtype) / 255
+        scale = 255 if images.dtype == torch.uint8 else 1
+        images = images.to(self.mean.dtype) / scale
         mean, std = self.mean.view(1, 3, 1, 1), self.std.view(1, 3, 1, 1)
         return self.levels((images - mean) / std)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the names, shapes and values of all weights, as 64 hex digits.
+
+        Taken in the precision the weights have when it is first asked for, then kept. Equal
+        fingerprints mean equal features; recorded with results so that numbers can be traced.
+        """
+        digest = hashlib.sha256()
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)};".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def freeze(self) -> None:
         """Stop gradients and fix evaluation mode; subclasses call it last in their constructor."""
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> "Backbone":
+    def train(self, mode: bool = True) -> Self:
         """Ignore `mode`: a frozen backbone is always in evaluation mode."""
         return super().train(False)

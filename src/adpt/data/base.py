@@ -2,19 +2,19 @@
 
 import logging
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from adpt.data.files import missing_files
 from adpt.data.images import read_image, read_mask, upright_size
-from adpt.data.sample import Batch, ReadSample, Sample, Split, collate
+from adpt.data.sample import Batch, ReadSample, Sample, Split, UnreadSample, collate
 from adpt.data.sampling import EpochSampler, draw_seed
 from adpt.data.transforms import Geometry, PhotometricViews
 from adpt.errors import BadImageError, DataError
@@ -24,25 +24,28 @@ log = logging.getLogger(__name__)
 OnBadImage = Literal["skip", "raise"]
 
 
-class PlainImages(Dataset[ReadSample | str]):
-    """Images as they are, in the order given: for references, fitting and scoring."""
+Item = ReadSample | UnreadSample
 
-    def __init__(
-        self, samples: Sequence[Sample], geometry: Geometry, on_bad_image: OnBadImage
-    ) -> None:
-        self.samples, self.geometry, self.on_bad_image = samples, geometry, on_bad_image
+
+class PlainImages(Dataset[Item]):
+    """Images as they are, in the order given: for references, fitting and scoring.
+
+    A file that cannot be read becomes an `UnreadSample`, so that the main process decides what
+    follows: an exception would reach it from a worker as a stack trace.
+    """
+
+    def __init__(self, samples: Sequence[Sample], geometry: Geometry) -> None:
+        self.samples, self.geometry = samples, geometry
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> ReadSample | str:
+    def __getitem__(self, index: int) -> Item:
         sample = self.samples[index]
         try:
             return self.read(sample)
-        except BadImageError:
-            if self.on_bad_image == "raise":
-                raise
-            return str(sample.image)
+        except BadImageError as error:
+            return UnreadSample(sample, str(error))
 
     def read(self, sample: Sample) -> ReadSample:
         """Read one image and its mask, brought to the configured size."""
@@ -56,7 +59,7 @@ class PlainImages(Dataset[ReadSample | str]):
         return ReadSample(sample, image, self.geometry.mask(mask))
 
 
-class PretrainingImages(Dataset[ReadSample | str]):
+class PretrainingImages(Dataset[Item]):
     """Images as two photometric views; the views depend on seed, epoch and image alone."""
 
     def __init__(self, plain: PlainImages, views: PhotometricViews, seed: int) -> None:
@@ -65,12 +68,34 @@ class PretrainingImages(Dataset[ReadSample | str]):
     def __len__(self) -> int:
         return len(self.plain)
 
-    def __getitem__(self, key: tuple[int, int]) -> ReadSample | str:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
-        read = self.plain[index]
-        if isinstance(read, str):
-            return read
-        return read._replace(image=self.views(read.image, draw_seed(self.seed, epoch, index)))
+        item = self.plain[index]
+        if isinstance(item, UnreadSample):
+            return item
+        return item._replace(image=self.views(item.image, draw_seed(self.seed, epoch, index)))
+
+
+class BatchLoader(DataLoader[Item]):
+    """A loader that stops at files that cannot be read, or names each of them once and goes on."""
+
+    def __init__(
+        self, dataset: Dataset[Item], *, on_bad_image: OnBadImage = "raise", **options: Any
+    ) -> None:
+        # A generator of its own: the base class would draw from the global one at every start.
+        super().__init__(dataset, generator=torch.Generator(), **options)
+        self.on_bad_image = on_bad_image
+        self.named: set[str] = set()
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch knows no batch type
+        for batch in super().__iter__():
+            for fault in batch.faults:
+                if self.on_bad_image == "raise":
+                    raise BadImageError(fault)
+                if fault not in self.named:
+                    self.named.add(fault)
+                    log.warning("Skipped: %s", fault)
+            yield batch
 
 
 class AnomalyDataModule(LightningDataModule):
@@ -113,14 +138,23 @@ class AnomalyDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.root = Path(root)
-        self.wanted_classes = None if classes is None else tuple(classes)
+        self.root = Path(root).expanduser()
+        self.wanted_classes = (classes,) if isinstance(classes, str) else classes
         self.geometry = Geometry(image_size, resize)
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        if on_bad_image not in (None, "skip", "raise"):
-            raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
         self.on_bad_image = on_bad_image
         self.pretrain_splits = tuple(pretrain_splits)
+        if batch_size < 1 or num_workers < 0:
+            raise DataError(
+                f"data.batch_size={batch_size} must be at least 1, and"
+                f" data.num_workers={num_workers} at least 0."
+            )
+        if on_bad_image not in (None, "skip", "raise"):
+            raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
+        if not self.pretrain_splits or set(self.pretrain_splits) - set(get_args(Split)):
+            raise DataError(
+                f"data.pretrain_splits is [train], [test] or [train, test], not {pretrain_splits}."
+            )
         self.samples: list[Sample] = []
 
     @property
@@ -180,15 +214,20 @@ class AnomalyDataModule(LightningDataModule):
                 missing = sorted(set(self.known_classes) - set(available))
                 log.warning("%s lacks the classes %s", self.root, ", ".join(missing))
             return available
-        for class_name in self.wanted_classes:
-            if class_name not in available:
-                known = self.known_classes or tuple(available)
-                absent = (
-                    f"Class '{class_name}' is not in {self.root}; there are {', '.join(available)}."
+        if not self.wanted_classes:
+            raise DataError("data.classes is empty: name classes, or leave it null for all.")
+        chosen = [_written_out(name, available) for name in self.wanted_classes]
+        known = self.known_classes or tuple(available)
+        for fault, where, there in (
+            ("No class of this set", "known", known),
+            (f"Not in {self.root}", "there", tuple(available)),
+        ):
+            wrong = [name for name in chosen if name not in there]
+            if wrong:
+                raise DataError(
+                    f"{fault}: {', '.join(wrong)}; {where} are {', '.join(there)} (data.classes)."
                 )
-                unknown = f"'{class_name}' is no class of this set; known are {', '.join(known)}."
-                raise DataError(absent if class_name in known else unknown)
-        return list(self.wanted_classes)
+        return list(dict.fromkeys(chosen))
 
     @property
     def classes(self) -> list[str]:
@@ -213,43 +252,43 @@ class AnomalyDataModule(LightningDataModule):
 
     # ---- Loaders -----------------------------------------------------------------------------
 
-    def train_dataloader(self) -> DataLoader[ReadSample | str]:
+    def train_dataloader(self) -> BatchLoader:
         """Batches for pretraining: this process's share of each global batch, two views."""
         rank = self.trainer.global_rank if self.trainer else 0
         world_size = self.trainer.world_size if self.trainer else 1
         samples = self.pretraining_samples()
-        dataset = PretrainingImages(
-            PlainImages(samples, self.geometry, self.on_bad_image or "skip"),
-            PhotometricViews(),
-            self.seed,
-        )
-        return DataLoader(
-            dataset,
+        return BatchLoader(
+            PretrainingImages(PlainImages(samples, self.geometry), PhotometricViews(), self.seed),
             batch_size=self.batch_size // world_size,
             sampler=EpochSampler(len(samples), self.batch_size, self.seed, rank, world_size),
             collate_fn=partial(collate, image_shape=(2, 3, *self.geometry.image_size)),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            on_bad_image=self.on_bad_image or "skip",
         )
 
-    def loader(
-        self, samples: Sequence[Sample], on_bad_image: OnBadImage = "raise"
-    ) -> DataLoader[ReadSample | str]:
+    def loader(self, samples: Sequence[Sample], on_bad_image: OnBadImage = "raise") -> BatchLoader:
         """Batches of plain images in the order given; `on_bad_image` where the config has none."""
-        return DataLoader(
-            PlainImages(samples, self.geometry, self.on_bad_image or on_bad_image),
+        further_batches = max(0, len(samples) - 1) // self.batch_size
+        return BatchLoader(
+            PlainImages(samples, self.geometry),
             batch_size=self.batch_size,
             collate_fn=partial(collate, image_shape=(3, *self.geometry.image_size)),
-            num_workers=min(self.num_workers, (len(samples) - 1) // self.batch_size),
+            num_workers=min(self.num_workers, further_batches),
             pin_memory=torch.cuda.is_available(),
+            on_bad_image=self.on_bad_image or on_bad_image,
         )
 
     def read(self, samples: Sequence[Sample], on_bad_image: OnBadImage = "raise") -> Batch:
         """Read a few images at once, in the calling process."""
-        images = PlainImages(samples, self.geometry, self.on_bad_image or on_bad_image)
-        items = [images[index] for index in range(len(images))]
-        return collate(items, (3, *self.geometry.image_size))
+        images = PlainImages(samples, self.geometry)
+        batch = collate(
+            [images[index] for index in range(len(images))], (3, *self.geometry.image_size)
+        )
+        if batch.faults and (self.on_bad_image or on_bad_image) == "raise":
+            raise BadImageError(batch.faults[0])
+        return batch
 
     # ---- Checks ------------------------------------------------------------------------------
 
@@ -258,12 +297,15 @@ class AnomalyDataModule(LightningDataModule):
             try:
                 image_size = upright_size(sample.image, sample.class_name)
                 mask_size = upright_size(sample.mask or sample.image, sample.class_name)
+                if image_size == mask_size[::-1]:
+                    # A header may keep the rotation behind the pixels: read these to be sure.
+                    image_size = read_image(sample.image, sample.class_name).size
             except BadImageError:
                 return None  # Reported, or skipped and counted, when it is read.
             return None if image_size == mask_size else _size_message(sample, image_size, mask_size)
 
         masked = [sample for sample in samples if sample.mask is not None]
-        with ThreadPoolExecutor(max(1, self.num_workers)) as threads:
+        with ThreadPoolExecutor(8) as threads:
             faults = [fault for fault in threads.map(differ, masked) if fault]
         if faults:
             more = f" (and {len(faults) - 5} more like it)" if len(faults) > 5 else ""
@@ -273,25 +315,45 @@ class AnomalyDataModule(LightningDataModule):
         return f"{problem}\nExpected under {self.root}:\n{self.layout}\n{self.source}"
 
 
+def require_files(samples: Sequence[Sample], source: Path) -> None:
+    """Check that the images and masks that a list names are on disk.
+
+    Raises:
+        DataError: Files are missing; the message counts them and names the first.
+    """
+    masks = [sample.mask for sample in samples if sample.mask is not None]
+    missing = missing_files([*(sample.image for sample in samples), *masks])
+    if missing:
+        raise DataError(
+            f"{len(missing)} files that {source} lists are missing, the first: {missing[0]}."
+            " Unpack the data set anew, or leave the class out with data.classes."
+        )
+
+
 def require_masks(samples: Iterable[Sample], expected: str) -> list[Sample]:
-    """Check that every defective image has a mask on disk.
+    """Check that every defective image has a mask.
 
     Args:
         samples: The images of a class.
-        expected: Where the masks should lie, for the message.
+        expected: What should be there, for the message.
 
     Raises:
-        DataError: Masks are missing; the message counts them by class and names the first.
+        DataError: Masks are missing; the message counts them and names the first such image.
     """
     checked = list(samples)
-    missing = [s for s in checked if s.label == 1 and (s.mask is None or not s.mask.is_file())]
+    missing = [sample for sample in checked if sample.label == 1 and sample.mask is None]
     if missing:
-        counts = Counter(sample.class_name for sample in missing)
         raise DataError(
-            f"{len(missing)} defective images of {', '.join(counts)} have no mask, the first:"
-            f" {missing[0].image}. Expected {expected}."
+            f"{len(missing)} defective images of class '{missing[0].class_name}' have no mask, the"
+            f" first: {missing[0].image}. Expected: {expected}"
         )
     return checked
+
+
+def _written_out(name: object, available: Sequence[str]) -> str:
+    """A class name as text: YAML reads a name such as 01 as the number 1."""
+    same = [known for known in available if known.isdigit() and int(known) == name]
+    return same[0] if same else str(name)
 
 
 def _size_message(sample: Sample, image: tuple[int, int], mask: tuple[int, int]) -> str:

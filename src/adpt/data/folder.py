@@ -2,15 +2,26 @@
 
 from typing import ClassVar
 
+from adpt.data.files import images_in, subfolders
 from adpt.data.mvtec import MVTec
 
 
 class Folder(MVTec):
-    """Own images: every folder under `root` with a `train/good` is a class."""
+    """Own images: every folder under `root` with images in `train/good` is a class."""
 
-    layout = MVTec.layout
+    layout: ClassVar[str] = (
+        "  <class>/train/good/*            normal images of any common format\n"
+        "  <class>/test/good/*             normal images to measure on\n"
+        "  <class>/test/<defect>/*         defective images\n"
+        "  <class>/ground_truth/<defect>/  their masks, <name>_mask.png or <name>.png"
+    )
     source: ClassVar[str] = (
         "Put the normal images of each product into <class>/train/good; defective images and"
         " their masks are needed for pretraining and for measuring, not for anything else."
     )
     known_classes: ClassVar[tuple[str, ...]] = ()
+
+    def available_classes(self) -> list[str]:
+        """Folders that have normal training images."""
+        found = subfolders(self.root)
+        return [folder.name for folder in found if images_in(folder / "train" / self.normal)]

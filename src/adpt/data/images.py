@@ -1,39 +1,43 @@
 """Reading image and mask files of every kind that cameras and annotation tools write."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from adpt.errors import BadImageError
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file's name says it is an image; hidden files are none."""
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+COUNTED_AS_STORED = ("1", "L", "P", "I", "F", "RGB")
 
 
 def read_image(path: Path, class_name: str) -> Image.Image:
     """Read an image as 8-bit RGB, upright.
 
     Greyscale is repeated over the channels, 16 bits are scaled to 8 by their full range,
-    transparent pixels become black, palettes are resolved and the EXIF rotation is applied.
+    transparent pixels become black, palettes are resolved, other colour models (CMYK, YCbCr)
+    converted, and the EXIF rotation is applied.
 
     Raises:
-        BadImageError: The file cannot be decoded; the message names it and its class.
+        BadImageError: The file cannot be decoded, or holds numbers whose range nobody knows
+            (floating point, or 32 bits and beyond 65535); the message names it and its class.
     """
-    image = _decode(path, class_name)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.float64) / (1 if image.mode == "F" else 257)
-        image = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image)
-    return image.convert("RGB")
+    with _named(path, class_name):
+        image = _decode(path)
+        if image.mode == "F":
+            raise ValueError("it holds floating-point numbers of unknown range; save 8 or 16 bits")
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            values = np.asarray(image).astype(np.int64)
+            if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+                raise ValueError("it holds numbers beyond 16 bits; save 8 or 16 bits")
+            image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+            image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+            image = Image.alpha_composite(black, image)
+        return image.convert("RGB")
 
 
 def read_mask(path: Path, class_name: str) -> NDArray[np.bool_]:
@@ -44,13 +48,14 @@ def read_mask(path: Path, class_name: str) -> NDArray[np.bool_]:
     Raises:
         BadImageError: The file cannot be decoded; the message names it and its class.
     """
-    image = _decode(path, class_name)
-    if image.mode in ("LA", "PA"):
-        image = image.getchannel(0)
-    elif image.mode == "RGBA":
-        image = image.convert("RGB")
-    values: NDArray[np.bool_] = np.asarray(image) != 0
-    return np.any(values, axis=-1) if values.ndim == 3 else values
+    with _named(path, class_name):
+        image = _decode(path)
+        if image.mode in ("LA", "PA"):
+            image = image.getchannel(0)
+        elif image.mode not in COUNTED_AS_STORED and not image.mode.startswith("I;16"):
+            image = image.convert("RGB")
+        values: NDArray[np.bool_] = np.asarray(image) != 0
+        return np.any(values, axis=-1) if values.ndim == 3 else values
 
 
 def upright_size(path: Path, class_name: str) -> tuple[int, int]:
@@ -59,25 +64,28 @@ def upright_size(path: Path, class_name: str) -> tuple[int, int]:
     Raises:
         BadImageError: The header cannot be read.
     """
+    with _named(path, class_name), Image.open(path) as image:
+        if image.format == "TIFF":
+            return image.size  # Pillow has turned it already.
+        # PNG's own `getexif` would decode the whole picture.
+        turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (image.height, image.width) if turned else image.size
+
+
+def _decode(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _named(path: Path, class_name: str) -> Iterator[None]:
+    """Name file and class in whatever a decoder raises: damaged files bring out any exception."""
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.height, image.width) if turned else image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _bad(path, class_name, error) from error
-
-
-def _decode(path: Path, class_name: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _bad(path, class_name, error) from error
-
-
-def _bad(path: Path, class_name: str, error: Exception) -> BadImageError:
-    return BadImageError(
-        f"{path} (class '{class_name}') cannot be read as an image: {error}. Replace or remove"
-        " the file, or set data.on_bad_image=skip to go on without such files."
-    )
+        yield
+    except Exception as error:
+        raise BadImageError(
+            f"{path} (class '{class_name}') cannot be read as an image:"
+            f" {str(error) or type(error).__name__}. Replace or remove the file, or set"
+            " data.on_bad_image=skip to go on without such files."
+        ) from error

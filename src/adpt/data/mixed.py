@@ -1,8 +1,8 @@
-"""Several sets as one, for pretraining."""
+"""Several sets as one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from adpt.data.base import AnomalyDataModule
 from adpt.data.sample import Sample
@@ -13,16 +13,27 @@ class Mixed(AnomalyDataModule):
     """Several data modules read as one; a class is called `<set>/<class>`, so names stay apart.
 
     Args:
-        sets: Name to data module. Their own sizes and loaders are not used.
-        **options: As `AnomalyDataModule`, without root and classes.
+        sets: Name to data module. Each keeps its classes and its `pretrain_splits`; sizes, batches
+            and everything else about reading is said here, once for all.
+        **options: As `AnomalyDataModule`, without root; `classes` are `<set>/<class>`.
     """
 
-    layout = source = ""
+    layout: ClassVar[str] = "  (each set's own)"
+    source: ClassVar[str] = ""
 
     def __init__(self, sets: Mapping[str, AnomalyDataModule], **options: Any) -> None:
         super().__init__(root=".", **options)
         if not sets:
-            raise DataError("data.sets is empty: name at least one set to mix.")
+            raise DataError(
+                "data.sets is empty: name the sets to mix, for example with"
+                " +data@data.sets.visa=visa +data@data.sets.own=folder."
+            )
+        for name, data in sets.items():
+            if not isinstance(data, AnomalyDataModule) or "/" in name:
+                raise DataError(
+                    f"data.sets.{name} is {type(data).__name__}: each set is a data module under"
+                    " a name without a slash."
+                )
         self.sets = dict(sets)
 
     @property
@@ -37,21 +48,28 @@ class Mixed(AnomalyDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """List and check the files of every set."""
-        if not self.samples:
-            for data in self.sets.values():
-                data.setup(stage)
-            self.samples = [
-                sample for name in self.choose_classes() for sample in self.find_samples(name)
-            ]
+        for data in self.sets.values():
+            data.setup(stage)
+        super().setup(stage)
 
     def available_classes(self) -> list[str]:
         """Every set's classes, as `<set>/<class>`."""
         return [f"{name}/{product}" for name, data in self.sets.items() for product in data.classes]
 
-    def find_samples(self, class_name: str) -> Iterable[Sample]:
-        """The images of `<set>/<class>` that its set would use."""
+    def find_samples(self, class_name: str) -> Iterator[Sample]:
+        """The images of `<set>/<class>`."""
         name, product = class_name.split("/", 1)
-        data = self.sets[name]
-        for sample in data.samples:
+        for sample in self.sets[name].samples:
             if sample.class_name == product:
                 yield replace(sample, class_name=class_name)
+
+    def pretraining_samples(self) -> list[Sample]:
+        """All images that both this module's and their own set's `pretrain_splits` allow."""
+        return [
+            sample
+            for sample in super().pretraining_samples()
+            if sample.split in self.sets[sample.class_name.split("/", 1)[0]].pretrain_splits
+        ]
+
+    def _check_mask_sizes(self, samples: Sequence[Sample]) -> None:
+        """Done by each set already."""

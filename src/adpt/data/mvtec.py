@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from adpt.data.base import AnomalyDataModule, require_masks
-from adpt.data.images import is_image
+from adpt.data.files import images_in, subfolders
 from adpt.data.sample import Sample
 
 
@@ -25,39 +25,38 @@ class MVTec(AnomalyDataModule):
         "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
         "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
     )  # fmt: skip
+    normal: ClassVar[str] = "good"
+    """What the folder of normal images is called."""
+    image_folder: ClassVar[str] = ""
+    """Folder that holds the images inside each kind's folder; "" where they lie in it directly."""
 
     def available_classes(self) -> list[str]:
-        """Folders with a `train/good`, among the published classes where those are known."""
-        found = [folder.parent.parent.name for folder in sorted(self.root.glob("*/train/good"))]
-        return [name for name in found if not self.known_classes or name in self.known_classes]
+        """The published classes that have a folder."""
+        return [f.name for f in subfolders(self.root) if f.name in self.known_classes]
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """Normal training images, then the test folder with its masks."""
         folder = self.root / class_name
-        for image in images_in(folder / "train" / "good"):
+        for image in images_in(folder / "train" / self.normal / self.image_folder):
             yield Sample(image, 0, class_name, "train")
         found = []
         for kind in subfolders(folder / "test"):
-            for image in images_in(kind):
-                if kind.name == "good":
+            masks = {} if kind.name == self.normal else by_image(self.mask_folder(kind))
+            for image in images_in(kind / self.image_folder):
+                if kind.name == self.normal:
                     found.append(Sample(image, 0, class_name, "test"))
                 else:
-                    mask = self.find_mask(folder, kind.name, image)
+                    mask = masks.get(image.stem)
                     found.append(Sample(image, 1, class_name, "test", mask=mask, defect=kind.name))
-        yield from require_masks(found, f"{folder}/ground_truth/<defect>/<name>_mask.png")
+        yield from require_masks(found, f"masks in the layout\n{self.layout}")
 
-    def find_mask(self, folder: Path, defect: str, image: Path) -> Path | None:
-        """The mask of a defective image, where there is one."""
-        masks = folder / "ground_truth" / defect
-        names = (f"{image.stem}_mask.png", f"{image.stem}.png")
-        return next((masks / name for name in names if (masks / name).is_file()), None)
+    def mask_folder(self, defect: Path) -> Path:
+        """Where the masks of a test folder's images lie."""
+        return defect.parent.parent / "ground_truth" / defect.name
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Image files directly in a folder, sorted by name; none where there is no such folder."""
-    return sorted(path for path in folder.glob("*") if is_image(path))
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Folders directly in a folder, sorted by name."""
-    return sorted(path for path in folder.glob("*") if path.is_dir())
+def by_image(folder: Path) -> dict[str, Path]:
+    """Masks by the stem of the image they belong to: `<stem>_mask.*` goes before `<stem>.*`."""
+    masks = {mask.stem: mask for mask in images_in(folder)}
+    marked = {stem: mask for stem, mask in masks.items() if stem.endswith("_mask")}
+    return masks | {stem.removesuffix("_mask"): mask for stem, mask in marked.items()}

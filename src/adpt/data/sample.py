@@ -1,7 +1,7 @@
 """What is known of an image before it is read, and what a batch of read images holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -42,6 +42,13 @@ class ReadSample(NamedTuple):
     mask: Tensor
 
 
+class UnreadSample(NamedTuple):
+    """A sample whose file could not be read, and why."""
+
+    sample: Sample
+    fault: str
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Images that were read together.
@@ -54,6 +61,7 @@ class Batch:
         view: The camera view of each image.
         path: The file of each image.
         skipped: Files that could not be read and are therefore missing from this batch.
+        faults: Why each of `skipped` could not be read.
     """
 
     image: Tensor
@@ -63,6 +71,7 @@ class Batch:
     view: list[str]
     path: list[str]
     skipped: list[str]
+    faults: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.path)
@@ -86,26 +95,25 @@ class Batch:
         )
 
 
-def collate(items: Sequence[ReadSample | str], image_shape: Sequence[int]) -> Batch:
-    """Put read samples into one batch.
+def collate(items: Sequence[ReadSample | UnreadSample], image_shape: Sequence[int]) -> Batch:
+    """Put read samples into one batch, and name those that could not be read.
 
     Args:
-        items: Read samples, or the path of a file that could not be read.
+        items: Samples after reading, or after failing to.
         image_shape: Shape of one image, so that a batch of unreadable files has a shape too.
     """
     read = [item for item in items if isinstance(item, ReadSample)]
+    unread = [item for item in items if isinstance(item, UnreadSample)]
     samples = [item.sample for item in read]
-    height, width = image_shape[-2:]
+    no_images = torch.zeros(0, *image_shape, dtype=torch.uint8)
+    no_masks = torch.zeros(0, *image_shape[-2:], dtype=torch.bool)
     return Batch(
-        image=torch.stack([item.image for item in read])
-        if read
-        else torch.zeros(0, *image_shape, dtype=torch.uint8),
-        mask=torch.stack([item.mask for item in read])
-        if read
-        else torch.zeros(0, height, width, dtype=torch.bool),
+        image=torch.stack([item.image for item in read]) if read else no_images,
+        mask=torch.stack([item.mask for item in read]) if read else no_masks,
         label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         class_name=[sample.class_name for sample in samples],
         view=[sample.view for sample in samples],
         path=[str(sample.image) for sample in samples],
-        skipped=[item for item in items if isinstance(item, str)],
+        skipped=[str(item.sample.image) for item in unread],
+        faults=[item.fault for item in unread],
     )

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from adpt.errors import UserError
+
 Key = tuple[int, int]
 
 
@@ -26,13 +28,16 @@ class EpochSampler(Sampler[Key]):
         seed: Decides the order.
         rank: This process.
         world_size: Number of processes.
+
+    Raises:
+        UserError: The batch cannot be shared out evenly.
     """
 
     def __init__(
         self, length: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         if batch_size % world_size:
-            raise ValueError(
+            raise UserError(
                 f"data.batch_size={batch_size} counts the images of all {world_size} processes"
                 f" and must be a multiple of {world_size}."
             )

@@ -25,18 +25,17 @@ class Geometry:
             both then crop the centre to `image_size`.
 
     Raises:
-        UserError: The crop would be larger than the resized picture.
+        UserError: A size is no positive whole number, or the crop would be larger than the resized
+            picture.
     """
 
     def __init__(
         self, image_size: int | Sequence[int] = 224, resize: int | Sequence[int] | None = None
     ) -> None:
-        self.image_size = _pair(image_size)
-        self.resize = resize if resize is None or isinstance(resize, int) else _pair(resize)
-        smallest = self.image_size if resize is None else _pair(resize)
-        if min(self.image_size) < 1 or any(
-            small < final for small, final in zip(smallest, self.image_size, strict=True)
-        ):
+        self.image_size = _pair(image_size, "image_size")
+        smallest = self.image_size if resize is None else _pair(resize, "resize")
+        self.resize = resize if resize is None or isinstance(resize, int) else smallest
+        if any(small < final for small, final in zip(smallest, self.image_size, strict=True)):
             raise UserError(
                 f"data.resize={resize} is smaller than data.image_size={self.image_size}: the"
                 " centre crop needs a resize at least as large (data.resize=null for no crop)."
@@ -120,13 +119,13 @@ class PhotometricViews:
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Draw two views, (2, 3, H, W), from an image (3, H, W) uint8; `seed` decides them."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # Not torch.manual_seed, which would also reseed the GPU and leave it so.
+            torch.default_generator.manual_seed(seed)
             return torch.stack([self.view(image), self.view(image)])
 
 
-def _pair(size: int | Sequence[int]) -> Size:
-    if isinstance(size, int):
-        return size, size
-    if len(size) != 2:
-        raise UserError(f"An image size is one number or [height, width], not {list(size)}.")
-    return int(size[0]), int(size[1])
+def _pair(size: int | Sequence[int], name: str) -> Size:
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise UserError(f"data.{name} is a number of pixels or [height, width], not {size!r}.")
+    return sides[0], sides[1]

@@ -18,16 +18,16 @@ class AngleContrastiveLoss(nn.Module):
     the loss can be negative. Follows the authors' code of ADPretrain (arXiv 2511.05245).
 
     Args:
-        temperature: τ, above 0.
+        temperature: τ, at least 0.003; below it the sums leave the range of float64.
 
     Raises:
-        ValueError: The temperature is not above 0.
+        ValueError: The temperature is too small.
     """
 
     def __init__(self, temperature: float = 0.15) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature is {temperature}; it must be above 0.")
+        if temperature < 0.003:
+            raise ValueError(f"temperature is {temperature}; it must be at least 0.003.")
         self.temperature = temperature
 
     def forward(
@@ -55,18 +55,24 @@ class AngleContrastiveLoss(nn.Module):
             first, second = directions.chunk(2)
             positive = (first * second).sum(-1).mean() / self.temperature
             to_anomalous, to_normal = self._log_sums(directions[~label], directions[label])
-            return torch.cat([to_anomalous, to_normal]).mean() - positive
+            return torch.cat([to_anomalous, to_normal]).mean().float() - positive
 
     def _log_sums(self, normal: Tensor, anomalous: Tensor) -> tuple[Tensor, Tensor]:
         # Only normal against anomalous patches meet, so one block of similarities serves both:
         # its rows are the normal anchors' denominators, its columns the anomalous anchors'.
         chunks = normal.split(max(1, CHUNK_ELEMENTS // len(anomalous)))
         if len(chunks) == 1:
-            return self._block(normal, anomalous)
-        blocks = [checkpoint(self._block, rows, anomalous, use_reentrant=False) for rows in chunks]
-        rows, columns = zip(*blocks, strict=True)
-        return torch.cat(rows), torch.stack(columns).logsumexp(0)
+            rows, columns = self._sums(normal, anomalous)
+        else:
+            sums = [checkpoint(self._sums, rows, anomalous, use_reentrant=False) for rows in chunks]
+            rows = torch.cat([row for row, _ in sums])
+            columns = torch.stack([column for _, column in sums]).sum(0)
+        return rows.log() + 1 / self.temperature, columns.log() + 1 / self.temperature
 
-    def _block(self, normal: Tensor, anomalous: Tensor) -> tuple[Tensor, Tensor]:
-        similarity = normal @ anomalous.T / self.temperature
-        return similarity.logsumexp(1), similarity.logsumexp(0)
+    def _sums(self, normal: Tensor, anomalous: Tensor) -> tuple[Tensor, Tensor]:
+        # A cosine is at most 1, so this is a logsumexp whose maximum is known beforehand: one
+        # exponential serves rows and columns. The smallest one is exp(-2/τ).
+        dtype = torch.float32 if 2 / self.temperature < 80 else torch.float64
+        similarity = (normal @ anomalous.T).to(dtype)
+        weight = ((similarity - 1) / self.temperature).exp()
+        return weight.sum(1), weight.sum(0)

@@ -4,6 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+LARGEST_EXPONENT = 40
+"""Weights stop growing at exp(40): from norms of some 1,700 on, their squares, and beyond 8,000
+they themselves, would overflow float32, and Adam's second moment with them for good."""
+
 
 def norm_score(features: Tensor) -> Tensor:
     """A(x) = sqrt(‖x‖ + 1) - 1, the compressed norm that the loss and FeatureNorm measure.
@@ -70,5 +74,5 @@ def _weighted_softplus(violation: Tensor, where: Tensor) -> Tensor:
     """Mean over `where` of softplus(v)·sg[exp(v)]; 0, attached to the graph, where it is empty."""
     # Other entries are set to 0 first: an overflow there would turn into NaN in the gradient.
     violation = violation.masked_fill(~where, 0)
-    loss = F.softplus(violation) * violation.detach().exp()
+    loss = F.softplus(violation) * violation.detach().clamp(max=LARGEST_EXPONENT).exp()
     return (loss * where).sum() / where.sum().clamp(min=1)

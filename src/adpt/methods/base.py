@@ -1,9 +1,11 @@
 """What every anomaly detection method does: fit on normal features, score others."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -22,17 +24,24 @@ class Scores(NamedTuple):
 class Method(nn.Module, ABC):
     """An anomaly detection method on feature levels.
 
-    What `fit` learns lies in buffers, so that a fitted method is saved by its `state_dict`.
-    The scores of an image depend on that image alone, not on the batch it came in.
+    What `fit` learns lies in parameters or buffers, so that a fitted method is saved by its
+    `state_dict`. The scores of an image depend on that image alone, not on the batch it came in.
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
+
+    Raises:
+        ValueError: If a side is not positive or there are more than two.
     """
 
     def __init__(self, image_size: int | Sequence[int] = 224) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.image_size = (int(height), int(width))
+        sides = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
+        if len(sides) != 2 or min(sides) < 1:
+            raise ValueError(
+                f"image_size is {image_size}: give one positive side in pixels, or (height, width)."
+            )
+        self.image_size = (int(sides[0]), int(sides[1]))
 
     @abstractmethod
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
@@ -49,3 +58,27 @@ class Method(nn.Module, ABC):
         Args:
             levels: One (B, C, h, w) tensor a level.
         """
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Compute in float32 as written: no autocast, no TF32, no gradients, no inference tensors.
+
+    Distances are small differences of large numbers, so the reduced precision that suits training
+    would drown them. Inference tensors are avoided because a buffer made of one cannot be loaded
+    into later. The former settings return on leaving.
+
+    Args:
+        device: Where the features lie.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

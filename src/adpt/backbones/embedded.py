@@ -1,0 +1,127 @@
+"""A small fixed network that needs no download; for demonstrations and tests only."""
+
+import logging
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from adpt.backbones.base import Backbone, Levels
+from adpt.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+_WIDTHS = (32, 64, 96, 128)
+_STRIDES = (4, 8, 16, 16)
+_SEED = 20250517
+_KERNEL = 11
+
+Array = NDArray[np.float64]
+
+
+class EmbeddedBackbone(Backbone):
+    """Gabor and colour filters followed by random convolutions, all of them fixed.
+
+    Its weights are computed from the bits of a fixed pseudo-random stream, never learned, and are
+    the same in every process and with every version of NumPy and PyTorch. No layer normalises by
+    its own input, so features of different images can be compared. It shows that a pipeline works;
+    numbers obtained with it say nothing about a method.
+
+    Args:
+        name: What the backbone is called in configs and records.
+        levels: How many levels, counted from the deepest, or which ones of 0 to 3: widths 32, 64,
+            96 and 128 at strides 4, 8, 16 and 16.
+
+    Raises:
+        UserError: There are no such levels.
+    """
+
+    def __init__(self, name: str = "embedded", levels: int | tuple[int, ...] = 4) -> None:
+        every = range(len(_WIDTHS))
+        if isinstance(levels, int) and 1 <= levels <= len(every):
+            levels = tuple(every[-levels:])
+        if isinstance(levels, int) or not levels or list(levels) != sorted(set(levels) & {*every}):
+            raise UserError(
+                f"backbone.levels={levels}: {name} has levels 0 to {every[-1]}; name some of them "
+                "in rising order, or say how many."
+            )
+        super().__init__(
+            name, [_WIDTHS[i] for i in levels], mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+        )
+        self._chosen = levels
+
+        bank = _filter_bank()
+        self.stem = nn.Conv2d(3, len(bank), _KERNEL, stride=4, padding=_KERNEL // 2, bias=False)
+        self._set(self.stem, bank)
+        stream = np.random.PCG64(_SEED)
+        # Both signs of each filter response survive the rectification.
+        width, stride = 2 * len(bank), 4
+        self.stages = nn.ModuleList()
+        for stage_width, stage_stride in zip(_WIDTHS, _STRIDES, strict=True):
+            step = stage_stride // stride
+            conv = nn.Conv2d(width, stage_width, 3, stride=step, padding=1, bias=False)
+            self._set(conv, _orthogonal_filters(stream, stage_width, width))
+            self.stages.append(conv)
+            width, stride = stage_width, stage_stride
+        self.freeze()
+        _log.warning(
+            "Backbone %s has fixed random weights: for demonstration only, results obtained with "
+            "it say nothing about a method.",
+            name,
+        )
+
+    def levels(self, images: Tensor) -> Levels:
+        """Filter responses before rectification, see `Backbone.levels`; any size from 16 px."""
+        responses = self.stem(images)
+        features = F.relu(torch.cat([responses, -responses], dim=1))
+        levels = []
+        for i, stage in enumerate(self.stages):
+            features = stage(features)
+            if i in self._chosen:
+                levels.append(features)
+            features = F.relu(features)
+        return levels
+
+    @staticmethod
+    def _set(conv: nn.Conv2d, weight: Array) -> None:
+        # Rounding hides the last bits, in which mathematical libraries differ.
+        with torch.no_grad():
+            conv.weight.copy_(torch.from_numpy(np.round(weight, 6)))
+
+
+def _filter_bank() -> Array:
+    """Gabor filters on brightness and smoothed opponent colours: (K, 3, 11, 11), unit norm."""
+    axis = np.arange(_KERNEL) - _KERNEL // 2
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    brightness, red_green, blue_yellow = (
+        np.array(colour) for colour in ((1, 1, 1), (1, -1, 0), (-1, -1, 2))
+    )
+    filters = []
+    for wavelength, sigma in ((4.0, 1.6), (8.0, 3.0)):
+        envelope = np.exp(-(x**2 + y**2) / (2 * sigma**2))
+        for angle in np.arange(4) * math.pi / 4:
+            phase = 2 * math.pi / wavelength * (x * math.cos(angle) + y * math.sin(angle))
+            for wave in (np.cos(phase), np.sin(phase)):
+                zero_mean = wave - (wave * envelope).sum() / envelope.sum()
+                filters.append((brightness, envelope * zero_mean))
+    blur = np.exp(-(x**2 + y**2) / (2 * 3.0**2))
+    filters += [(colour, blur) for colour in (brightness, red_green, blue_yellow)]
+    bank = np.stack([colour[:, None, None] * plane for colour, plane in filters])
+    unit: Array = bank / np.linalg.norm(bank.reshape(len(bank), -1), axis=1)[:, None, None, None]
+    return unit
+
+
+def _orthogonal_filters(stream: np.random.PCG64, count: int, width: int) -> Array:
+    """Mutually orthogonal 3×3 filters that keep a rectified signal's power: (count, width, 3, 3).
+
+    Uniform numbers from the generator's raw bits, which NumPy promises never to change; it gives
+    no such promise for its normal numbers.
+    """
+    bits = stream.random_raw(count * width * 9) >> np.uint64(11)
+    uniform = bits.astype(np.float64) * 2.0**-53 - 0.5
+    basis, triangle = np.linalg.qr(uniform.reshape(width * 9, count))
+    filters: Array = (basis * np.sign(np.diag(triangle))).T * math.sqrt(2)
+    return filters.reshape(count, width, 3, 3)

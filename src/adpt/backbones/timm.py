@@ -1,0 +1,377 @@
+"""Backbones from timm: any of its models with spatial features."""
+
+import difflib
+import inspect
+import logging
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.models import PretrainedCfg, get_pretrained_cfg
+from torch import Tensor, nn
+
+from adpt.backbones.base import Backbone, Levels
+from adpt.backbones.checkpoints import StateDict, find_on_hub, read_state_dict, summary
+from adpt.errors import UserError, WeightsError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a timm model becomes a backbone.
+
+    Args:
+        model: timm's name of the model, with the tag of its weights.
+        levels: 0-based blocks or stages, or how many: evenly spaced blocks of a plain transformer,
+            the last stages of anything else.
+        mean: Per-channel mean of its input; None for what timm records.
+        std: Per-channel standard deviation, likewise.
+        model_args: Further arguments of `timm.create_model`.
+        convert: Turns the state dict of a local file into one that timm reads.
+        where: What to tell a user who gives no local file, for weights that no hub holds in timm's
+            format; None for weights on the hub.
+        position_offset: How position embeddings get another size, see `resize_position_embedding`;
+            None for timm's way.
+    """
+
+    model: str
+    levels: int | tuple[int, ...] = 4
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    convert: Callable[[StateDict], StateDict] | None = None
+    where: str | None = None
+    position_offset: float | None = None
+
+
+class TimmBackbone(Backbone):
+    """Outputs of blocks or stages of a timm model, without final norm, class and register tokens.
+
+    Args:
+        name: What the backbone is called in configs and records.
+        network: A timm model that ends at the last level used.
+        indices: What `forward_intermediates` calls the levels.
+        channels: Width of each level.
+        mean: Per-channel mean of the input.
+        std: Per-channel standard deviation of the input.
+        image_size: The only height and width it takes; None if it takes any.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        indices: Sequence[int],
+        channels: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        image_size: int | None = None,
+    ) -> None:
+        super().__init__(name, channels, mean, std)
+        self.network = network
+        self.indices = list(indices)
+        self.image_size = image_size
+        self.freeze()
+
+    def levels(self, images: Tensor) -> Levels:
+        """Raw outputs of the chosen blocks or stages, see `Backbone.levels`.
+
+        Raises:
+            UserError: The images have another size than the network was built for.
+        """
+        height, width = images.shape[-2:]
+        if self.image_size is not None and (height, width) != (self.image_size, self.image_size):
+            raise UserError(
+                f"{self.name} was built for images of {self.image_size}×{self.image_size} px and "
+                f"got {height}×{width}: set backbone.image_size and data.image_size to one value."
+            )
+        return _intermediates(self.network, images, self.indices)
+
+
+def build_timm(
+    name: str,
+    recipe: Recipe,
+    *,
+    weights: Path | None = None,
+    pretrained: bool = True,
+    image_size: int = 224,
+) -> TimmBackbone:
+    """Build a backbone from timm; everything that can be wrong is checked before any weights load.
+
+    Args:
+        name: What the backbone is called in configs and records.
+        recipe: The model and how to use it.
+        weights: Local weights file; None for the Hugging Face hub or its cache.
+        pretrained: False for random weights, which only tests want.
+        image_size: Height and width of the images in pixels.
+
+    Raises:
+        UserError: timm has no such model, or it gives no such levels or takes no such images.
+        WeightsError: The weights cannot be had, read or used.
+    """
+    defaults = _defaults(recipe.model)
+    arguments = dict(recipe.model_args)
+    if defaults.fixed_input_size and defaults.input_size[-1] != image_size:
+        arguments["img_size"] = image_size
+
+    with torch.device("meta"):
+        sketch = _create(recipe.model, arguments)
+    levels = _choose_levels(sketch, recipe, image_size)
+    shapes = _shapes(sketch, recipe.model, levels, image_size)
+
+    state: StateDict | None = None
+    source = ""
+    if pretrained:
+        state, source = _weights(name, recipe, weights, defaults)
+
+    network = _create(recipe.model, arguments)
+    if state is None:
+        indices = _cut(network, levels)
+    else:
+        offset = _position_offset(recipe)
+        if offset is not None and "pos_embed" in state:
+            height, width = shapes[0][-2:]
+            resized = resize_position_embedding(state["pos_embed"], (height, width), offset)
+            state["pos_embed"] = resized
+        indices = _load(network, levels, state, source)
+    return TimmBackbone(
+        name,
+        network,
+        indices,
+        channels=[shape[1] for shape in shapes],
+        mean=recipe.mean or defaults.mean,
+        std=recipe.std or defaults.std,
+        image_size=image_size if defaults.fixed_input_size else None,
+    )
+
+
+def resize_position_embedding(
+    embedding: Tensor, grid: tuple[int, int], offset: float = 0.1
+) -> Tensor:
+    """Position embeddings for another grid, bicubic and without antialiasing, as DINOv2 does it.
+
+    The authors add 0.1 to the new size before they divide by the old one, and interpolate with
+    that scale: positions shift a little, and the weights were evaluated with the shift. timm
+    antialiases and has no shift.
+
+    Args:
+        embedding: (1, T, C), the T tokens being an optional class token and a square grid.
+        grid: Rows and columns wanted.
+        offset: What is added to the rows and columns; ImageBind adds 0.
+
+    Returns:
+        (1, T', C), the class token's embedding as it was; `embedding` itself if the grid fits.
+
+    Raises:
+        WeightsError: The grid is not square.
+    """
+    tokens, channels = embedding.shape[1:]
+    side = math.isqrt(tokens)
+    prefix = tokens - side * side
+    if prefix > 1:
+        raise WeightsError(
+            f"The position embedding has {tokens} tokens: expected is a square grid, with or "
+            "without a class token."
+        )
+    if (side, side) == tuple(grid):
+        return embedding
+    patches = embedding[:, prefix:].float().reshape(1, side, side, channels).permute(0, 3, 1, 2)
+    if offset:
+        scale = ((grid[0] + offset) / side, (grid[1] + offset) / side)
+        patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", antialias=False)
+    else:
+        patches = F.interpolate(patches, size=tuple(grid), mode="bicubic", antialias=False)
+    patches = patches.permute(0, 2, 3, 1).reshape(1, -1, channels)
+    return torch.cat([embedding[:, :prefix].float(), patches], dim=1)
+
+
+def _position_offset(recipe: Recipe) -> float | None:
+    # DINOv2's models with registers are resized with antialiasing and no offset, as timm does it.
+    plain_dinov2 = "_dinov2" in recipe.model and "_reg" not in recipe.model
+    return 0.1 if plain_dinov2 else recipe.position_offset
+
+
+def _defaults(model: str) -> Any:
+    architecture, _, tag = model.partition(".")
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=4, cutoff=0.5)
+        raise UserError(
+            f"backbone.name={model} is neither a preset nor a model of timm {timm.__version__}"
+            + (f"; close are {', '.join(close)}" if close else "")
+            + ". `timm.list_models()` lists all of them."
+        )
+    known = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in known:
+        raise UserError(
+            f"backbone.name={model}: timm {timm.__version__} has no weights '{tag}' for "
+            f"{architecture}, but {', '.join(known) or 'none at all'}."
+        )
+    defaults = get_pretrained_cfg(model) or PretrainedCfg()
+    if any("natively QuickGELU" in n for n in defaults.notes or ()):
+        _warn_of_gelu(model)
+    return defaults
+
+
+@lru_cache
+def _warn_of_gelu(model: str) -> None:
+    right = model.replace("_clip_", "_clip_quickgelu_")
+    if "quickgelu" not in model and timm.is_model(right.partition(".")[0]):
+        _log.warning(
+            "The weights of %s were trained with QuickGELU and give other features with the GELU "
+            "of this model: use %s.",
+            model,
+            right,
+        )
+
+
+def _create(model: str, arguments: Mapping[str, Any]) -> nn.Module:
+    try:
+        network: nn.Module = timm.create_model(model, pretrained=False, **arguments).eval()
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+        raise UserError(f"timm cannot build {model} with {given}: {error}") from error
+    if not hasattr(network, "forward_intermediates") or not getattr(network, "feature_info", None):
+        raise UserError(
+            f"{model} has no spatial features that timm can give. Take a model whose class has "
+            "`forward_intermediates`: ViT, Swin, ConvNeXt, ResNet, EfficientNet and most others."
+        )
+    return network
+
+
+def _choose_levels(network: Any, recipe: Recipe, image_size: int) -> list[int]:
+    info = list(network.feature_info)
+    strides = {int(level["reduction"]) for level in info}
+    plain_transformer = len(strides) == 1
+    if plain_transformer:
+        _check_divisible(recipe.model, image_size, strides.pop())
+    if not isinstance(recipe.levels, int):
+        chosen = list(recipe.levels)
+        if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= len(info):
+            raise UserError(
+                f"backbone.levels={chosen}: {recipe.model} has levels 0 to {len(info) - 1}; name "
+                "some of them in rising order, or say how many."
+            )
+        return chosen
+    count = recipe.levels
+    if not 1 <= count <= len(info):
+        raise UserError(f"backbone.levels={count}: {recipe.model} has 1 to {len(info)} levels.")
+    if plain_transformer:
+        return [(i + 1) * len(info) // count - 1 for i in range(count)]
+    return list(range(len(info) - count, len(info)))
+
+
+def _check_divisible(model: str, image_size: int, patch: int) -> None:
+    if image_size % patch:
+        below = image_size // patch * patch
+        works = [size for size in (below, below + patch) if size]
+        raise UserError(
+            f"{model} cuts images into patches of {patch} px, so image_size={image_size} does not "
+            f"work: the nearest that do are {' and '.join(map(str, works))}."
+        )
+
+
+def _intermediates(network: Any, images: Tensor, indices: list[int]) -> Levels:
+    return list(
+        network.forward_intermediates(
+            images,
+            indices=indices,
+            norm=False,
+            stop_early=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+    )
+
+
+@torch.no_grad()
+def _shapes(sketch: nn.Module, model: str, levels: list[int], image_size: int) -> list[torch.Size]:
+    images = torch.zeros(1, 3, image_size, image_size, device="meta")
+    try:
+        shapes = [level.shape for level in _intermediates(sketch, images, levels)]
+    # Each architecture has its own way to say that a size does not suit it.
+    except Exception as error:
+        stride = max(int(level["reduction"]) for level in sketch.feature_info)  # type: ignore[union-attr]
+        raise UserError(
+            f"{model} takes no images of {image_size}×{image_size} px ({error}). Sizes that are "
+            f"multiples of {stride}, such as its own, usually work."
+        ) from error
+    if len(shapes) != len(levels) or any(len(shape) != 4 for shape in shapes):
+        raise UserError(
+            f"{model} gives no spatial features (B, C, H, W) at levels {levels} but {shapes}."
+        )
+    return shapes
+
+
+def _weights(
+    name: str, recipe: Recipe, weights: Path | None, defaults: Any
+) -> tuple[StateDict, str]:
+    if weights is not None:
+        state = read_state_dict(weights)
+        return (recipe.convert(state) if recipe.convert else state), str(weights)
+    if recipe.where is not None:
+        raise WeightsError(recipe.where)
+    if not defaults.hf_hub_id:
+        raise WeightsError(
+            f"{name} has no weights on the Hugging Face hub"
+            + (f"; download {defaults.url}" if defaults.url else "")
+            + " and set backbone.weights=<path of that file>."
+        )
+    path = find_on_hub(defaults.hf_hub_id, defaults.hf_hub_filename, name)
+    return read_state_dict(path), str(path)
+
+
+def _cut(network: Any, levels: list[int]) -> list[int]:
+    return list(network.prune_intermediate_layers(levels, prune_norm=True, prune_head=True))
+
+
+def _load(network: nn.Module, levels: list[int], state: StateDict, source: str) -> list[int]:
+    """Load what the levels need, cut the rest off, and refuse weights of another network."""
+    try:
+        state = _to_timm(network, state)
+    # Conversions meant for other checkpoints fail in their own ways.
+    except Exception as error:
+        raise WeightsError(f"{source} does not fit {_architecture(network)}: {error}") from error
+    known = set(network.state_dict())
+    indices = _cut(network, levels)
+    needed = network.state_dict()
+
+    # What lies behind the last level differs from file to file and is never used.
+    behind = ("head", "norm.", "fc_norm.", "fc.", "classifier", "mask_token")
+    missing = [k for k in needed if k not in state and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in known and not k.startswith(behind)]
+    misshapen = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in needed.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if missing or unexpected or misshapen:
+        faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        listed = "; ".join(f"{len(k)} {what}: {summary(k)}" for what, k in faults if k)
+        raise WeightsError(
+            f"{source} does not hold the weights of {_architecture(network)}. Keys {listed}."
+        )
+    network.load_state_dict({key: state[key] for key in needed if key in state}, strict=False)
+    return indices
+
+
+def _architecture(network: Any) -> str:
+    return str(network.pretrained_cfg["architecture"])
+
+
+def _to_timm(network: nn.Module, state: StateDict) -> StateDict:
+    """Apply timm's conversion of published checkpoints, which lies beside each model's class."""
+    module = vars(sys.modules[type(network).__module__])
+    for name in ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained"):
+        if convert := module.get(name):
+            takes_model = len(inspect.signature(convert).parameters) > 1
+            converted: StateDict = convert(state, network) if takes_model else convert(state)
+            return converted
+    return state

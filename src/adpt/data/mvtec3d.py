@@ -1,0 +1,33 @@
+"""MVTec 3D-AD, its colour images only."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from adpt.data.mvtec import MVTec
+
+
+class MVTec3D(MVTec):
+    """MVTec 3D-AD (Bergmann et al. 2022): 10 classes.
+
+    The scans (`xyz`) and the `validation` split are not used, nor the all-black masks that normal
+    test images have.
+    """
+
+    layout: ClassVar[str] = (
+        "  <class>/train/good/rgb/*.png\n"
+        "  <class>/test/<good or defect>/rgb/*.png\n"
+        "  <class>/test/<defect>/gt/<name>.png"
+    )
+    source: ClassVar[str] = (
+        "MVTec 3D-AD is downloaded from mvtec.com (after agreeing to its licence) and unpacked;"
+        " then set data.root to the folder that holds the classes."
+    )
+    known_classes: ClassVar[tuple[str, ...]] = (
+        "bagel", "cable_gland", "carrot", "cookie", "dowel", "foam", "peach", "potato", "rope",
+        "tire",
+    )  # fmt: skip
+    image_folder: ClassVar[str] = "rgb"
+
+    def mask_folder(self, defect: Path) -> Path:
+        """Masks lie beside the images' folder."""
+        return defect / "gt"

@@ -1,0 +1,173 @@
+"""Real-IAD."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from adpt.data.base import AnomalyDataModule, require_files
+from adpt.data.files import inside, subfolders, walk_files
+from adpt.data.sample import Sample, Split
+from adpt.errors import DataError
+
+log = logging.getLogger(__name__)
+
+RESOLUTIONS = ("256", "512", "1024", "raw")
+SPLITS: tuple[Split, ...] = ("train", "test")
+VIEW = re.compile(r"_(C\d+)[_.]")
+
+
+class RealIAD(AnomalyDataModule):
+    """Real-IAD (Wang et al. 2024): 30 classes, each seen by 5 cameras.
+
+    Read by scanning its folders (`split=None`), all images under OK are "train", all under NG
+    "test": the normal images among the latter are views that do not show their product's defect,
+    which is what pretraining wants. To measure on Real-IAD, use one of its own splits.
+
+    Args:
+        root: Folder that holds `realiad_<resolution>` and `realiad_jsons`.
+        resolution: 256, 512, 1024 or "raw".
+        split: A folder of `realiad_jsons`: "realiad_jsons", "realiad_jsons_sv" (one view) or
+            "realiad_jsons_fuiad_0.0" to "…_0.4" (anomalous training images); None scans.
+        **options: As `AnomalyDataModule`.
+    """
+
+    layout: ClassVar[str] = (
+        "  realiad_512/<class>/OK/S0001/<class>_0001_OK_C1_<time>.jpg\n"
+        "  realiad_512/<class>/NG/<defect>/S0001/*_C1_<time>.jpg, mask beside it .png\n"
+        "  realiad_jsons/<realiad_jsons, realiad_jsons_sv, …>/<class>.json"
+    )
+    source: ClassVar[str] = (
+        "Real-IAD is downloaded by hand: ask for access at huggingface.co/datasets/Real-IAD/"
+        "Real-IAD (see realiad4ad.github.io/Real-IAD), unpack each class's archive into"
+        " realiad_512 and realiad_jsons.zip beside it, and set data.root to the folder of both."
+    )
+    known_classes: ClassVar[tuple[str, ...]] = (
+        "audiojack", "bottle_cap", "button_battery", "end_cap", "eraser", "fire_hood", "mint",
+        "mounts", "pcb", "phone_battery", "plastic_nut", "plastic_plug", "porcelain_doll",
+        "regulator", "rolled_strip_base", "sim_card_set", "switch", "tape", "terminalblock",
+        "toothbrush", "toy", "toy_brick", "transistor1", "u_block", "usb", "usb_adaptor", "vcpill",
+        "wooden_beads", "woodstick", "zipper",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        root: str | Path,
+        resolution: int | str = 512,
+        split: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(root, **options)
+        if str(resolution) not in RESOLUTIONS:
+            raise DataError(
+                f"data.resolution is one of {', '.join(RESOLUTIONS)}, not '{resolution}'."
+            )
+        self.images = self.root / f"realiad_{resolution}"
+        self.split = split
+
+    def available_classes(self) -> list[str]:
+        """The published classes that have a folder in the wanted resolution."""
+        if not self.images.is_dir():
+            raise DataError(self._explain(f"There is no folder {self.images}."))
+        return [f.name for f in subfolders(self.images) if f.name in self.known_classes]
+
+    def find_samples(self, class_name: str) -> Iterator[Sample]:
+        """The class's images: by folder, or as its JSON lists them."""
+        if self.split is None:
+            yield from self._scan(class_name, "OK", "train")
+            yield from self._scan(class_name, "NG", "test")
+        else:
+            yield from self._listed(class_name, self._json_file(class_name, self.split))
+
+    def _scan(self, class_name: str, kind: Literal["OK", "NG"], split: Split) -> Iterator[Sample]:
+        top = self.images / class_name / kind
+        for folder, names in walk_files(top):
+            masks = {name.removesuffix(".png"): name for name in names if name.endswith(".png")}
+            for name in names:
+                if name.endswith(".png"):
+                    continue
+                image = folder / name
+                view = view_of(image)
+                mask = masks.pop(name.rpartition(".")[0], None) if kind == "NG" else None
+                if mask is None:
+                    yield Sample(image, 0, class_name, split, view=view)
+                else:
+                    defect = next(iter(folder.relative_to(top).parts), kind)
+                    yield Sample(image, 1, class_name, split, folder / mask, view, defect)
+            for mask in masks.values():
+                log.warning("%s belongs to no image under NG and is not used", folder / mask)
+
+    def _json_file(self, class_name: str, split: str) -> Path:
+        # The archive holds a folder of its own name; some unpack it without that folder.
+        places = [self.root / "realiad_jsons" / split, self.root / split]
+        files = [place / f"{class_name}.json" for place in places]
+        for file in files:
+            if file.is_file():
+                return file
+        there = ", ".join(f.name for f in subfolders(self.root / "realiad_jsons")) or "none"
+        raise DataError(
+            self._explain(f"There is no split file {files[0]} (splits that are there: {there}).")
+        )
+
+    def _listed(self, class_name: str, file: Path) -> list[Sample]:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            meta = content["meta"]
+            folder = inside(self.images, meta["prefix"], file)
+            samples = [
+                self._entry(entry, folder, meta["normal_class"], class_name, s, file)
+                for s in SPLITS
+                for entry in content[s]
+            ]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{file} is not a split of Real-IAD ({type(error).__name__}: {error}). Expected:"
+                ' {"meta": {"normal_class", "prefix"}, "train": [...], "test": [...]}, entries'
+                " with anomaly_class, image_path and mask_path (null for normal images)."
+            ) from error
+        require_files(samples, file)
+        return samples
+
+    def _entry(
+        self,
+        entry: dict[str, Any],
+        folder: Path,
+        normal_class: str,
+        class_name: str,
+        split: Split,
+        file: Path,
+    ) -> Sample:
+        image = inside(folder, entry["image_path"], file)
+        defect, mask = entry["anomaly_class"], entry["mask_path"]
+        if (defect == normal_class) != (mask is None):
+            raise DataError(
+                f"{file} lists {entry['image_path']} as '{defect}' with mask {mask}: a defective"
+                " image needs a mask, and a normal one has none."
+            )
+        return Sample(
+            image=image,
+            label=int(mask is not None),
+            class_name=class_name,
+            split=split,
+            mask=None if mask is None else inside(folder, mask, file),
+            view=view_of(image),
+            defect="good" if mask is None else defect,
+        )
+
+
+def view_of(image: Path) -> str:
+    """The camera view that an image's name tells, "C1" to "C5".
+
+    Raises:
+        DataError: The name has no `_C<n>_`.
+    """
+    found = VIEW.findall(image.name)
+    if not found:
+        raise DataError(
+            f"{image} does not tell its camera view: Real-IAD's names hold _C1_ to _C5_."
+            " Remove the file, or give it its published name."
+        )
+    view: str = found[-1]
+    return view

@@ -1,0 +1,59 @@
+"""From scores of patches to smooth score maps."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SIGMA = 4.0
+"""Standard deviation of the Gaussian that smooths score maps, in pixels (all methods here)."""
+
+_TRUNCATE = 4.0
+
+
+def upsample(scores: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    """Resize score maps bilinearly.
+
+    Args:
+        scores: (B, h, w).
+        size: Height and width of the result.
+        align_corners: Whether the corner patches' centres lie on the corner pixels' centres.
+
+    Returns:
+        (B, H, W).
+    """
+    return F.interpolate(
+        scores[:, None], size=size, mode="bilinear", align_corners=align_corners
+    ).squeeze(1)
+
+
+def smooth(maps: Tensor, sigma: float = SIGMA) -> Tensor:
+    """Blur maps as `scipy.ndimage.gaussian_filter` does by default, a batch at a time.
+
+    The border is mirrored with its edge pixel repeated and the kernel ends at 4 σ. As one matrix
+    per axis the filter stays exact for maps smaller than the kernel, and off the convolutions that
+    may run in TF32.
+
+    Args:
+        maps: (B, H, W).
+        sigma: Standard deviation in pixels.
+
+    Returns:
+        (B, H, W).
+    """
+    rows, columns = (_blur_matrix(side, sigma).to(maps) for side in maps.shape[-2:])
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=8)
+def _blur_matrix(side: int, sigma: float) -> Tensor:
+    with torch.inference_mode(False):
+        radius = int(_TRUNCATE * sigma + 0.5)
+        offset = torch.arange(-radius, radius + 1)
+        kernel = torch.exp(-0.5 * (offset.double() / sigma) ** 2)
+        position = torch.arange(side)[:, None]
+        source = (position + offset) % (2 * side)
+        source = torch.where(source < side, source, 2 * side - 1 - source)
+        matrix = torch.zeros(side, side, dtype=torch.float64)
+        return matrix.scatter_add_(1, source, (kernel / kernel.sum()).expand(side, -1))

@@ -1,0 +1,188 @@
+"""PatchCore: distance to the nearest patch in a memory bank."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adpt.errors import UserError
+from adpt.methods.base import Scores, full_precision
+from adpt.methods.coreset import greedy_coreset
+from adpt.methods.fitted import FittedMethod
+from adpt.methods.maps import smooth, upsample
+
+_CHUNK_NUMBERS = 2**26
+_NEIGHBOURHOOD = 3
+
+
+class PatchCore(FittedMethod):
+    """Score patches by their squared distance to the nearest normal patch in a coreset.
+
+    A patch is described by its 3 × 3 neighbourhood in each of the last levels, brought to the grid
+    of the first of them and averaged to `embedding_dim` numbers (PatchCore, arXiv 2106.08265, one
+    neighbour and no reweighting of image scores, as in its authors' code).
+
+    How the training images are batched does not change the bank; their order does, through the
+    coreset's first point, a random row, and ties. The authors' start differs: they draw ten points
+    and take the farthest from them.
+
+    Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats, twice
+    for a moment) and the coreset's 128 numbers a patch; embedding and scoring work in chunks of at
+    most 256 MB a tensor (or one image).
+
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        coreset_ratio: Share of the training patches in the bank, above 0, at most 1; rounded down,
+            at least one patch.
+        embedding_dim: Numbers that describe a patch.
+        num_levels: How many levels to use, counted from the last; all if there are fewer.
+        seed: Seed of the coreset's random projection and first point.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    learned = ("bank",)
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 224,
+        coreset_ratio: float = 0.1,
+        embedding_dim: int = 1024,
+        num_levels: int = 3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(image_size)
+        if not 0 < coreset_ratio <= 1:
+            raise ValueError(
+                f"coreset_ratio is {coreset_ratio}: give a share above 0 and at most 1 (all)."
+            )
+        if embedding_dim < 1 or num_levels < 1:
+            raise ValueError(
+                f"embedding_dim is {embedding_dim} and num_levels {num_levels}: "
+                "both must be at least 1."
+            )
+        self.coreset_ratio = coreset_ratio
+        self.embedding_dim = embedding_dim
+        self.num_levels = num_levels
+        self.seed = seed
+
+    def fit(self, batches: Iterable[list[Tensor]]) -> None:
+        """Fill the memory bank.
+
+        Args:
+            batches: Batches of normal images' levels, each (B, C, h, w); read once.
+
+        Raises:
+            UserError: If there is no image, levels differ between batches, or values are not
+                finite.
+        """
+        shapes: list[tuple[int, ...]] = []
+        embedded: list[Tensor] = []
+        for levels in self.read(batches):
+            shapes = [tuple(level.shape[1:]) for level in levels]
+            with full_precision(levels[0].device):
+                embedded.append(self.embed(levels).flatten(0, 1))
+        if not embedded:
+            raise self.no_images()
+        with full_precision(embedded[0].device):
+            patches = torch.cat(embedded)
+            embedded.clear()
+            # The small excess keeps 0.29 · 100 from counting as 28.
+            count = max(1, int(len(patches) * self.coreset_ratio + 1e-6))
+            if count < len(patches):
+                generator = torch.Generator().manual_seed(self.seed)
+                patches = patches[greedy_coreset(patches, count, generator)]
+            self.remember(shapes, {"bank": patches})
+
+    def score(self, levels: list[Tensor]) -> Scores:
+        """Score a batch of images.
+
+        Args:
+            levels: One (B, C, h, w) tensor a level, as fitted.
+
+        Returns:
+            Maps (B, H, W) of squared distances, upsampled and smoothed, and each image's largest
+            squared distance of a patch (B,).
+
+        Raises:
+            UserError: If nothing was fitted, the levels are not of the fitted shapes, or a loaded
+                bank is of another width than `embedding_dim`.
+        """
+        self.check_fitted(levels)
+        bank = self.get_buffer("bank")
+        if bank.shape[1] != self.embedding_dim:
+            raise UserError(
+                f"PatchCore was made with embedding_dim {self.embedding_dim}, but its bank holds "
+                f"patches of {bank.shape[1]} numbers. Make it as it was fitted."
+            )
+        with full_precision(levels[0].device):
+            patches = self.embed([level.float() for level in levels])
+            distances = nearest_squared_distances(patches.flatten(0, 1), bank)
+            grid = levels[-self.num_levels :][0].shape[-2:]
+            scores = distances.reshape(len(patches), *grid)
+            maps = smooth(upsample(scores, self.image_size, align_corners=False))
+            return Scores(maps, scores.amax((1, 2)))
+
+    def embed(self, levels: list[Tensor]) -> Tensor:
+        """Describe each patch by its neighbourhood in the last levels.
+
+        Args:
+            levels: One (B, C, h, w) tensor a level, float32.
+
+        Returns:
+            (B, patches of the first used level, embedding_dim).
+        """
+        used = levels[-self.num_levels :]
+        largest = max(level[0].numel() for level in used) * _NEIGHBOURHOOD**2
+        largest = max(largest, self.embedding_dim * len(used) * used[0][0, 0].numel())
+        step = max(1, _CHUNK_NUMBERS // largest)
+        chunks = zip(*(torch.split(level, step) for level in used), strict=True)
+        return torch.cat([self._embed_chunk(list(chunk)) for chunk in chunks])
+
+    def _embed_chunk(self, levels: list[Tensor]) -> Tensor:
+        grid = levels[0].shape[-2:]
+        described = []
+        for level in levels:
+            neighbours = F.unfold(level, _NEIGHBOURHOOD, padding=_NEIGHBOURHOOD // 2)
+            pooled = _average(neighbours, self.embedding_dim)
+            pooled = pooled.reshape(*pooled.shape[:2], *level.shape[-2:])
+            # The authors resize before they average. Both are linear, over different axes, so the
+            # order is free, and after averaging there is less to resize.
+            if pooled.shape[-2:] != grid:
+                pooled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=False)
+            described.append(pooled.flatten(2))
+        return _average(torch.cat(described, 1), self.embedding_dim).mT.contiguous()
+
+
+def _average(vectors: Tensor, width: int) -> Tensor:
+    """Average (B, D, P) to (B, width, P), each output over its share of the D numbers."""
+    return F.adaptive_avg_pool2d(vectors, (width, vectors.shape[-1]))
+
+
+def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
+    """Squared Euclidean distance from each query to its nearest bank point.
+
+    The matrix product that finds the neighbour cancels badly for close points, so the distance
+    itself is taken from the difference: a query that lies in the bank scores 0 up to the bank's
+    own near-duplicates. Chunks of queries hold at most 256 MB.
+
+    Args:
+        queries: (N, D), float32.
+        bank: (M, D), float32.
+
+    Returns:
+        (N,), at least 0.
+    """
+    origin = bank.mean(0)
+    centred = bank - origin
+    half_lengths = centred.square().sum(1) / -2
+    step = max(1, _CHUNK_NUMBERS // max(bank.shape))
+    distances = queries.new_empty(len(queries))
+    for start in range(0, len(queries), step):
+        chunk = queries[start : start + step]
+        # The nearest has the largest x·c − |c|²/2.
+        nearest = torch.addmm(half_lengths, chunk - origin, centred.T).argmax(1)
+        distances[start : start + step] = (chunk - bank[nearest]).square().sum(1)
+    return distances

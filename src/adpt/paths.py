@@ -1,0 +1,24 @@
+"""Where the configuration lies: in a checkout or in the installed package."""
+
+from pathlib import Path
+
+from adpt.errors import UserError
+
+
+def conf_dir() -> Path:
+    """Give the folder of Hydra's configuration: `adpt/conf` in a wheel, `conf` in a checkout.
+
+    Raises:
+        UserError: Neither exists; the message names both places.
+    """
+    package = Path(__file__).resolve().parent
+    # Only a wheel has the first, so a stranger's `conf` near site-packages is never taken.
+    candidates = (package / "conf", package.parents[1] / "conf")
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    looked = " and ".join(map(str, candidates))
+    raise UserError(
+        f"The configuration of adpt is missing: looked for {looked}. "
+        "Install adpt from its wheel, or from a whole checkout with `make setup`."
+    )

@@ -1,0 +1,257 @@
+"""Pretraining: the projector learns, on labelled images, what tells anomalous from normal."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.distributed.nn import functional as differentiable
+from torch.nn import functional as F
+
+from adpt.backbones.base import Backbone
+from adpt.data.sample import Batch
+from adpt.projector import FeatureProjector
+from adpt.references import ReferencePool
+from adpt.residual import residual_features
+
+BACKBONE = "backbone."
+
+
+class Pretraining(LightningModule):
+    """The projector with both contrastive losses, on a frozen backbone's residual features.
+
+    The losses compare all patches of a step with each other, so the features of all processes are
+    gathered first: several processes compute the gradient of one on the same global batch.
+
+    Args:
+        backbone: Frozen; its weights are not written to checkpoints.
+        projector: Given the levels' widths, makes the projector.
+        references: Where reference features come from.
+        angle_loss: Loss of one level on both views, or None to leave it out.
+        norm_loss: Loss of one level on one view, or None to leave it out.
+        optimizer: Given the parameters, makes the optimizer.
+        scheduler: Given the optimizer, makes the learning rate schedule, stepped every epoch.
+        scale_levels: Divide each level by its mean residual norm over normal images, so that the
+            losses' radii fit backbones with features of any size. The factors are kept with the
+            projector. The authors' code does not do this.
+        centre_shots: References of each normal image for the centres.
+        centre_images: Normal images of each class and view that the centres are computed from;
+            None for all, as the authors do.
+    """
+
+    centred: Tensor
+    without_anomalies: Tensor
+    skipped_images: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        projector: Callable[..., FeatureProjector],
+        references: ReferencePool,
+        angle_loss: nn.Module | None,
+        norm_loss: nn.Module | None,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        scale_levels: bool = False,
+        centre_shots: int = 4,
+        centre_images: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = projector(channels=backbone.channels)
+        self.references = references
+        self.angle_loss, self.norm_loss = angle_loss, norm_loss
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.scale_levels = scale_levels
+        self.centre_shots, self.centre_images = centre_shots, centre_images
+        self.centres = nn.ParameterList(
+            nn.Parameter(torch.zeros(width), requires_grad=False) for width in backbone.channels
+        )
+        self.register_buffer("centred", torch.tensor(False))
+        self.register_buffer("without_anomalies", torch.tensor(0))
+        self.register_buffer("skipped_images", torch.tensor(0))
+
+    # ---- Before training ---------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Set the references up and, unless a checkpoint brought them, compute the centres."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.references.setup(data, self.encode)
+        if not self.centred:
+            self.compute_centres(data)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's reference pool."""
+        self.references.redraw(
+            self.current_epoch, self.trainer.global_rank, self.trainer.world_size
+        )
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Levels of images (B, 3, H, W) uint8, on the device and in the precision of training."""
+        with self.trainer.precision_plugin.forward_context():
+            levels: list[Tensor] = self.backbone(images.to(self.device))
+            return levels
+
+    @torch.no_grad()
+    def compute_centres(self, data: Any) -> None:
+        """Mean residual feature of normal images, level by level, before any projection."""
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        self.references.redraw(0, rank, world_size)
+        taken: dict[tuple[str, str], int] = {}
+        samples = []
+        for sample in data.pretraining_samples():
+            group = (sample.class_name, sample.view)
+            taken[group] = taken.get(group, 0) + (sample.label == 0)
+            within = self.centre_images is None or taken[group] <= self.centre_images
+            if sample.label == 0 and within:
+                samples.append(sample)
+        sums = [torch.zeros(width, dtype=torch.float64) for width in self.backbone.channels]
+        norms = torch.zeros(len(sums), dtype=torch.float64)
+        patches = torch.zeros(len(sums), dtype=torch.float64)
+        for batch in data.loader(samples[rank::world_size], on_bad_image="skip"):
+            if not len(batch):
+                continue
+            residuals = residual_features(
+                self.encode(batch.image), self.references.draw(batch.path, self.centre_shots)
+            )
+            for level, residual in enumerate(residuals):
+                rows = _rows(residual).double().cpu()
+                sums[level] += rows.sum(0)
+                norms[level] += rows.norm(dim=-1).sum()
+                patches[level] += len(rows)
+        total = torch.cat([*sums, norms, patches]).to(self.device, torch.float64)
+        if world_size > 1:
+            torch.distributed.all_reduce(total)
+        *sums, norms, patches = total.split([*self.backbone.channels, len(sums), len(sums)])
+        if self.scale_levels:
+            self.projector.scale.copy_(norms / patches)
+        for level, centre in enumerate(self.centres):
+            centre.copy_(sums[level] / patches[level] / self.projector.scale[level])
+        self.centred.fill_(True)
+
+    # ---- A step ------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Both losses of a batch, summed over the levels."""
+        shots = self.references.draw_shots(batch_idx)
+        references = self.references.draw(batch.path, shots)
+        residuals = [
+            residual_features(self.backbone(batch.image[:, view]), references) for view in (0, 1)
+        ]
+        projected = self.projector([torch.cat(views) for views in zip(*residuals, strict=True)])
+        masks = gather(batch.mask)
+        logged = (batch_idx + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        terms: dict[str, Tensor] = {}
+        figures: dict[str, Tensor] = {}
+        for number, level in enumerate(projected, start=1):
+            first, second = (_rows(gather(view)) for view in level.chunk(2))
+            covered, touched = patch_labels(masks, level.shape[-2:])
+            if self.angle_loss is not None:
+                centre = self.centres[number - 1]
+                terms[f"loss/angle_{number}"] = self.angle_loss(first, second, covered, centre)
+            if self.norm_loss is not None:
+                norms = [self.norm_loss(view, touched) for view in (first, second)]
+                terms[f"loss/norm_{number}"] = torch.stack(norms).sum()
+            if logged:
+                figures |= separation(first.detach(), touched, self.centres[number - 1], number)
+        loss = torch.stack(list(terms.values())).sum()
+        self.skipped_images += _count(len(batch.skipped), self.device)
+        self.without_anomalies += (~masks.any()).long()
+        self.log_dict({name: term.detach() for name, term in terms.items()} | figures)
+        self.log("loss/total", loss.detach(), prog_bar=True)
+        self.log("data/batches_without_anomalies", self.without_anomalies.float())
+        self.log("data/skipped_images", self.skipped_images.float())
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the projector, with its schedule."""
+        optimizer = self.make_optimizer(params=self.projector.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer=optimizer)}
+
+    # ---- Checkpoints -------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen backbone out of the file."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {
+            name: value for name, value in state.items() if not name.startswith(BACKBONE)
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the backbone in hand back in, so that loading stays strict."""
+        own = {BACKBONE + name: value for name, value in self.backbone.state_dict().items()}
+        checkpoint["state_dict"] = own | checkpoint["state_dict"]
+
+
+def patch_labels(masks: Tensor, grid: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which patches are anomalous, for the angle and for the norm loss (method of ADPretrain, §4).
+
+    Args:
+        masks: (B, H, W) bool.
+        grid: Height and width of the level.
+
+    Returns:
+        (B·h·w,) bool each. For the angle: more than 32 pixels of the patch, or 32/196 of it where
+        patches are smaller than the authors' 14x14. For the norm: the mask at the patch, by
+        nearest neighbour.
+    """
+    values = masks[:, None].float()
+    area = masks.shape[-2] * masks.shape[-1] / (grid[0] * grid[1])
+    covered = F.adaptive_avg_pool2d(values, (grid[0], grid[1])) * area
+    touched = F.interpolate(values, size=tuple(grid), mode="nearest") > 0
+    # Half a pixel of slack: the averages are not exact.
+    threshold = min(32.0, area * 32 / 196)
+    return (covered > threshold + min(0.5, threshold / 64)).flatten(), touched.flatten()
+
+
+@torch.no_grad()
+def separation(
+    features: Tensor, anomalous: Tensor, centre: Tensor, number: int
+) -> dict[str, Tensor]:
+    """Mean norms of normal and anomalous patches, and the angle in degrees between their means."""
+    figures = {}
+    means = []
+    for name, where in (("normal", ~anomalous), ("anomalous", anomalous)):
+        if where.any():
+            chosen = features[where].float()
+            figures[f"norm/{name}_{number}"] = chosen.norm(dim=-1).mean()
+            means.append(F.normalize(F.normalize(chosen - centre, dim=-1).mean(0), dim=0))
+    if len(means) == 2:
+        cosine = (means[0] * means[1]).sum().clamp(-1, 1)
+        figures[f"angle/normal_to_anomalous_{number}"] = cosine.arccos().rad2deg()
+    return figures
+
+
+def gather(values: Tensor) -> Tensor:
+    """Rows of all processes, in order of rank; the gradient flows back to where they came from.
+
+    Args:
+        values: (B, ...); B may differ between processes.
+    """
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return values
+    world_size = torch.distributed.get_world_size()
+    own = torch.tensor([len(values)], device=values.device)
+    lengths = [torch.zeros_like(own) for _ in range(world_size)]
+    torch.distributed.all_gather(lengths, own)
+    counts = [int(length) for length in lengths]
+    is_bool = values.dtype == torch.bool
+    padded = values.new_zeros(max(counts), *values.shape[1:])
+    padded = torch.cat([values, padded[len(values) :]])
+    gathered = differentiable.all_gather(padded.to(torch.uint8) if is_bool else padded)
+    rows = torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+    return rows.bool() if is_bool else rows
+
+
+def _count(number: int, device: torch.device) -> Tensor:
+    counted = torch.tensor(number, device=device)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(counted)
+    return counted
+
+
+def _rows(level: Tensor) -> Tensor:
+    """(B, C, H, W) to one row a patch, (B·H·W, C)."""
+    return level.movedim(1, -1).flatten(0, -2)

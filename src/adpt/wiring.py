@@ -1,0 +1,120 @@
+"""From a composed config to objects, and from an error to one clear message."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from adpt.errors import UserError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from adpt.backbones import Backbone
+    from adpt.projector import FeatureProjector
+
+
+def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Make an entry print a user's mistake as one message and exit with 1, without a trace."""
+
+    @functools.wraps(task)
+    def run(config: DictConfig) -> None:
+        try:
+            task(config)
+        except Exception as error:
+            message = user_message(error)
+            if message is None:
+                raise
+            print(f"\nadpt: {message}", file=sys.stderr)
+            sys.exit(1)
+
+    return run
+
+
+def user_message(error: BaseException) -> str | None:
+    """The message of the user error behind an exception, None where it is not a user's mistake."""
+    from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        if type(cause).__name__ == "MisconfigurationException" and "accelerator" in str(cause):
+            return f"{cause}\nWithout a GPU, add trainer=cpu."
+        if isinstance(cause, MissingMandatoryValue | InterpolationKeyError):
+            return f"The config is not complete: {str(cause).splitlines()[0]}"
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def instantiate_all(configs: DictConfig | None) -> list[Any]:
+    """Build every entry of a group that has a `_target_`, in order; an entry set to null is off."""
+    from hydra.utils import instantiate
+
+    chosen = (configs or {}).values()
+    return [instantiate(c) for c in chosen if OmegaConf.is_dict(c) and "_target_" in c]
+
+
+def check_multirun(strategy: str) -> None:
+    """Refuse a sweep under a strategy whose processes would each start the sweep again.
+
+    Raises:
+        UserError: This is a multirun and the strategy relaunches the command line.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if (
+        HydraConfig.initialized()
+        and HydraConfig.get().mode == RunMode.MULTIRUN
+        and strategy == "ddp"
+    ):
+        raise UserError(
+            f"A multirun with strategy={strategy} would start the whole sweep again in every"
+            " process. Use strategy=ddp_spawn for the sweep, or run its jobs one by one."
+        )
+
+
+def choose_device(name: str) -> "torch.device":
+    """The device to compute on: `auto` is a GPU where there is one.
+
+    Raises:
+        UserError: The name is no device of this machine.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device={name} cannot be used here: {str(error).splitlines()[0]}. Use device=cpu."
+        ) from error
+    return device
+
+
+def load_matching_projector(
+    path: str | None, backbone: "Backbone", device: "torch.device"
+) -> "FeatureProjector | None":
+    """A projector that was trained on this backbone, or None where no path is given.
+
+    Raises:
+        WeightsError: The file is not usable, or was made for another backbone or other levels.
+    """
+    from adpt.weights import load_projector, projector_metadata
+
+    if path is None:
+        return None
+    projector = load_projector(path)
+    trained_on = projector_metadata(path).get("backbone", backbone.name)
+    if projector.channels != backbone.channels or trained_on != backbone.name:
+        raise WeightsError(
+            f"{path} was trained on levels of widths {projector.channels} of backbone"
+            f" '{trained_on}', but backbone '{backbone.name}' gives {backbone.channels}. Choose the"
+            " backbone and levels that the projector was trained with."
+        )
+    return projector.to(device).eval()

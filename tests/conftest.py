@@ -1,0 +1,49 @@
+"""Fixtures that draw a tiny data set in each published layout."""
+
+from pathlib import Path
+
+import pytest
+
+import drawn
+
+
+@pytest.fixture
+def mvtec_root(tmp_path: Path) -> Path:
+    """MVTec AD with bottle and cable: 6 training, 3 good and 3 defective images each."""
+    return drawn.draw_mvtec(tmp_path / "mvtec", ("bottle", "cable"))
+
+
+@pytest.fixture
+def folder_root(tmp_path: Path) -> Path:
+    """Own products `key` and `bottle`, in MVTec AD's layout."""
+    return drawn.draw_folder(tmp_path / "own", ("bottle", "key"))
+
+
+@pytest.fixture
+def visa_root(tmp_path: Path) -> Path:
+    """VisA with candle and pcb1."""
+    return drawn.draw_visa(tmp_path / "visa", ("candle", "pcb1"))
+
+
+@pytest.fixture
+def btad_root(tmp_path: Path) -> Path:
+    """BTAD, all three classes."""
+    return drawn.draw_btad(tmp_path / "btad")
+
+
+@pytest.fixture
+def mvtec3d_root(tmp_path: Path) -> Path:
+    """MVTec 3D-AD with bagel."""
+    return drawn.draw_mvtec3d(tmp_path / "mvtec3d")
+
+
+@pytest.fixture
+def mpdd_root(tmp_path: Path) -> Path:
+    """MPDD with connector."""
+    return drawn.draw_mpdd(tmp_path / "mpdd")
+
+
+@pytest.fixture
+def realiad_root(tmp_path: Path) -> Path:
+    """Real-IAD with audiojack and zipper: 3 normal and 3 defective products, 5 views each."""
+    return drawn.draw_realiad(tmp_path / "realiad", ("audiojack", "zipper"))

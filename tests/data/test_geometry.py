@@ -1,0 +1,102 @@
+"""Images, masks and score maps stay aligned through resize and crop."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adpt.data.transforms import Geometry
+from adpt.errors import UserError
+
+CASES = [
+    # image_size, resize, original (height, width)
+    (64, None, (64, 64)),
+    (64, None, (90, 150)),
+    (64, 80, (90, 150)),
+    (64, 80, (150, 90)),
+    (64, 64, (301, 200)),
+    ([48, 96], None, (100, 70)),
+    ([48, 64], [72, 100], (200, 120)),
+    (224, 256, (60, 45)),
+]
+
+
+def blob(original: tuple[int, int], row: float, column: float) -> np.ndarray:
+    """A soft spot at a place given as part of height and width."""
+    rows, columns = np.mgrid[: original[0], : original[1]]
+    spread = min(original) / 10
+    distance = np.hypot(rows + 0.5 - row * original[0], columns + 0.5 - column * original[1])
+    return np.exp(-((distance / spread) ** 2))
+
+
+def centre(values: torch.Tensor) -> tuple[float, float]:
+    values = values.double()
+    rows = (torch.arange(values.shape[0]) + 0.5)[:, None]
+    columns = torch.arange(values.shape[1]) + 0.5
+    total = values.sum()
+    return float((values * rows).sum() / total), float((values * columns).sum() / total)
+
+
+@pytest.mark.parametrize(("size", "resize", "original"), CASES)
+def test_result_has_the_configured_size(size, resize, original) -> None:
+    geometry = Geometry(size, resize)
+    expected = (size, size) if isinstance(size, int) else tuple(size)
+    image = geometry.image(Image.new("RGB", original[::-1]))
+    mask = geometry.mask(np.zeros(original, bool))
+    assert (image.shape, image.dtype) == ((3, *expected), torch.uint8)
+    assert (mask.shape, mask.dtype) == (expected, torch.bool)
+
+
+@pytest.mark.parametrize(("size", "resize", "original"), CASES)
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.42, 0.6)])
+def test_mask_lies_on_the_defect(size, resize, original, place) -> None:
+    spot = blob(original, *place)
+    geometry = Geometry(size, resize)
+    picture = Image.fromarray((spot * 255).round().astype(np.uint8)).convert("RGB")
+    image = geometry.image(picture)[0] > 127
+    mask = geometry.mask(spot > 0.5)
+    assert (image & mask).sum() / (image | mask).sum() > 0.7
+    offset = np.subtract(centre(image), centre(mask))
+    assert np.abs(offset).max() < 0.75
+
+
+@pytest.mark.parametrize(("size", "resize", "original"), CASES)
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.42, 0.6)])
+def test_map_laid_back_finds_the_defect_in_the_original(size, resize, original, place) -> None:
+    spot = blob(original, *place)
+    geometry = Geometry(size, resize)
+    picture = Image.fromarray((spot * 255).round().astype(np.uint8)).convert("RGB")
+    laid = geometry.lay_back(geometry.image(picture)[0].float(), original, fill=0.0)
+    assert laid.shape == original
+    offset = np.subtract(centre(laid), centre(torch.from_numpy(spot)))
+    # Half a pixel of whichever grid is coarser.
+    coarseness = max(1.0, min(original) / min(geometry.image_size))
+    assert np.abs(offset).max() < 0.5 * coarseness
+
+
+def test_squeezed_map_covers_the_whole_original() -> None:
+    laid = Geometry(32).lay_back(torch.ones(32, 32), (50, 80))
+    torch.testing.assert_close(laid, torch.ones(50, 80))
+
+
+def test_unseen_border_is_filled() -> None:
+    laid = Geometry(32, 64).lay_back(torch.ones(32, 32), (128, 256))
+    seen = ~laid.isnan()
+    rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
+    assert (int(rows.min()), int(rows.max())) == (32, 95)
+    assert (int(columns.min()), int(columns.max())) == (96, 159)
+    assert int(seen.sum()) == 64 * 64
+
+
+def test_same_size_is_left_alone() -> None:
+    scores = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Geometry(32).lay_back(scores, (32, 32)), scores)
+
+
+@pytest.mark.parametrize(
+    ("size", "resize"), [(0, None), (-3, None), ("224", None), ([1, 2, 3], None), (2.5, None),
+                         (64, 0), (64, [64]), (64, 63), ([64, 32], [60, 60])]
+)  # fmt: skip
+def test_sizes_that_make_no_sense(size, resize) -> None:
+    with pytest.raises(UserError, match=r"data\.(image_size|resize)"):
+        Geometry(size, resize)

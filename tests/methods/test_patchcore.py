@@ -1,0 +1,200 @@
+"""PatchCore against a literal float64 version and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from adpt.errors import UserError
+from adpt.methods import PatchCore, patchcore
+from adpt.methods.maps import upsample
+from adpt.methods.patchcore import nearest_squared_distances
+
+SIZE = (18, 22)
+SHAPES = [(2, 7, 6), (3, 5, 4), (5, 3, 3), (4, 2, 6)]
+
+
+def draw(images: int, seed: int = 0, scale: float = 1.0, offset: float = 0.0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(images, *shape, generator=generator) * scale + offset for shape in SHAPES]
+
+
+def fitted(train: list[Tensor], ratio: float = 1.0, seed: int = 0, **kwargs: int) -> PatchCore:
+    method = PatchCore(SIZE, coreset_ratio=ratio, embedding_dim=16, seed=seed, **kwargs)
+    method.fit([train])
+    return method
+
+
+def pool(vector: np.ndarray, width: int) -> np.ndarray:
+    """Adaptive average pooling: output i averages from floor(i·n/w) up to ceil((i+1)·n/w)."""
+    n = len(vector)
+    return np.array(
+        [vector[i * n // width : -(-(i + 1) * n // width)].mean() for i in range(width)]
+    )
+
+
+def literal_embedding(levels: list[Tensor], width: int) -> np.ndarray:
+    """In the authors' order: unfold, resize each neighbour plane, average, stack, average."""
+    images, _, height, grid_width = levels[0].shape
+    planes = []
+    for level in levels:
+        values = level.double().numpy()
+        _, channels, h, w = values.shape
+        unfolded = np.zeros((images, channels, 9, h, w))
+        for y in range(h):
+            for x in range(w):
+                for k in range(9):
+                    yy, xx = y + k // 3 - 1, x + k % 3 - 1
+                    if 0 <= yy < h and 0 <= xx < w:
+                        unfolded[:, :, k, y, x] = values[:, :, yy, xx]
+        flat = torch.from_numpy(unfolded.reshape(-1, h, w))
+        resized = upsample(flat, (height, grid_width), align_corners=False)
+        planes.append(resized.numpy().reshape(images, channels * 9, height, grid_width))
+    result = np.empty((images, height * grid_width, width))
+    for image in range(images):
+        for y in range(height):
+            for x in range(grid_width):
+                pooled = [pool(plane[image, :, y, x], width) for plane in planes]
+                result[image, y * grid_width + x] = pool(np.concatenate(pooled), width)
+    return result
+
+
+@pytest.mark.parametrize("width", [7, 16, 40])
+def test_embedding_equals_the_literal_version(width: int) -> None:
+    levels = draw(2)
+    found = PatchCore(SIZE, embedding_dim=width).embed(levels)
+    np.testing.assert_allclose(found, literal_embedding(levels[1:], width), atol=1e-6)
+
+
+@pytest.mark.parametrize(("num_levels", "grid"), [(1, (2, 6)), (3, (5, 4)), (9, (7, 6))])
+def test_uses_the_last_levels_or_all(num_levels: int, grid: tuple[int, int]) -> None:
+    levels = draw(1)
+    found = PatchCore(SIZE, embedding_dim=16, num_levels=num_levels).embed(levels)
+    np.testing.assert_allclose(found, literal_embedding(levels[-num_levels:], 16), atol=1e-6)
+    assert found.shape[1] == grid[0] * grid[1]
+
+
+def test_score_equals_the_literal_version() -> None:
+    train, test = draw(4), draw(3, seed=1)
+    scores = fitted(train).score(test)
+    bank = literal_embedding(train[1:], 16).reshape(-1, 16)
+    for image, patches in enumerate(literal_embedding(test[1:], 16)):
+        grid = np.array([min(np.sum((patch - bank) ** 2, axis=1)) for patch in patches])
+        raised = upsample(torch.from_numpy(grid.reshape(1, 5, 4)), SIZE, align_corners=False)[0]
+        np.testing.assert_allclose(scores.maps[image], gaussian_filter(raised, 4), rtol=1e-5)
+        assert scores.image[image].item() == pytest.approx(grid.max(), rel=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_nearest_distances_equal_scikit_learn(offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    bank = torch.randn(50, 8, generator=generator) + offset
+    queries = torch.randn(30, 8, generator=generator) + offset
+    oracle = NearestNeighbors(n_neighbors=1).fit(bank.double().numpy())
+    expected = oracle.kneighbors(queries.double().numpy())[0][:, 0] ** 2
+    np.testing.assert_allclose(nearest_squared_distances(queries, bank), expected, rtol=1e-5)
+
+
+def test_training_images_score_zero_when_all_patches_are_kept() -> None:
+    train = draw(4, scale=10, offset=200)
+    scores = fitted(train).score(train)
+    assert scores.image.abs().max().item() == 0
+    assert scores.maps.abs().max().item() == 0
+    assert fitted(train, ratio=0.1).score(train).image.min().item() > 1
+
+
+@pytest.mark.parametrize(("ratio", "size"), [(1.0, 80), (0.1, 8), (0.99, 79), (0.001, 1)])
+def test_bank_holds_the_asked_share_of_the_training_patches(ratio: float, size: int) -> None:
+    train = draw(4)
+    method = fitted(train, ratio=ratio)
+    bank = method.get_buffer("bank")
+    assert bank.shape == (size, 16)
+    every = method.embed(train).flatten(0, 1)
+    assert int((bank[:, None] == every).all(-1).any(0).sum()) == size
+
+
+def test_how_images_are_batched_does_not_change_the_bank() -> None:
+    train = draw(5)
+    together = fitted(train, ratio=0.2)
+    apart = PatchCore(SIZE, coreset_ratio=0.2, embedding_dim=16)
+    apart.fit([level[slice(*part)] for level in train] for part in [(0, 2), (2, 3), (3, 5)])
+    assert torch.equal(together.get_buffer("bank"), apart.get_buffer("bank"))
+
+
+def test_order_of_training_images_does_not_matter_when_all_patches_are_kept() -> None:
+    train, test = draw(5), draw(3, seed=1)
+    backwards = fitted([level.flip(0) for level in train]).score(test)
+    torch.testing.assert_close(fitted(train).score(test).maps, backwards.maps, rtol=1e-6, atol=0)
+
+
+def test_seed_decides_the_bank() -> None:
+    train = draw(5)
+    banks = [fitted(train, ratio=0.1, seed=seed).get_buffer("bank") for seed in (0, 0, 1)]
+    assert torch.equal(banks[0], banks[1])
+    assert not torch.equal(banks[0], banks[2])
+
+
+def test_scores_grow_with_the_square_of_the_features_scale() -> None:
+    train, test = draw(4), draw(3, seed=1)
+    plain = fitted(train, ratio=0.3).score(test)
+    scaled = fitted([4 * level for level in train], ratio=0.3).score([4 * x for x in test])
+    torch.testing.assert_close(scaled.maps, 16 * plain.maps, rtol=1e-5, atol=0)
+
+
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = draw(4), draw(3, seed=1)
+    whole = fitted(train, ratio=0.5).score(test).maps
+    monkeypatch.setattr(patchcore, "_CHUNK_NUMBERS", 50)
+    chunked = fitted(train, ratio=0.5).score(test).maps
+    torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)
+
+
+def test_coreset_keeps_rare_normal_patches_that_a_random_bank_loses() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def images(count: int, corner: Tensor) -> Tensor:
+        level = 0.1 * torch.randn(count, 6, 8, 8, generator=generator)
+        level[:, :, :3, :3] += corner[:, None, None]
+        return level
+
+    rare = torch.tensor([3.0, 0, 0, 0, 0, 0])
+    odd = torch.tensor([0.0, 3, 0, 0, 0, 0])
+    train = images(20, rare)
+    train[1:, :, :3, :3] = 0.1 * torch.randn(19, 6, 3, 3, generator=generator)
+    test = torch.cat([images(10, rare), images(10, odd)])
+    truth = [0] * 10 + [1] * 10
+    method = PatchCore(SIZE, coreset_ratio=0.02, embedding_dim=54)
+    method.fit([[train]])
+    assert roc_auc_score(truth, method.score([test]).image) == 1.0
+
+    every = method.embed([train]).flatten(0, 1)
+    size = len(method.get_buffer("bank"))
+    drawn = []
+    for _ in range(5):
+        method.bank = every[torch.randperm(len(every), generator=generator)[:size]]
+        drawn.append(roc_auc_score(truth, method.score([test]).image))
+    assert np.mean(drawn) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"coreset_ratio": 0.0}, "coreset_ratio is 0.0"),
+        ({"coreset_ratio": 10}, "coreset_ratio is 10"),
+        ({"embedding_dim": 0}, "embedding_dim is 0"),
+        ({"num_levels": 0}, "num_levels 0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        PatchCore(SIZE, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_loaded_bank_of_another_width_is_refused() -> None:
+    other = PatchCore(SIZE, embedding_dim=8)
+    other.load_state_dict(fitted(draw(2)).state_dict())
+    with pytest.raises(UserError, match=r"embedding_dim 8.*16 numbers"):
+        other.score(draw(1))

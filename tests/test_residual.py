@@ -1,0 +1,196 @@
+"""Residual features against brute-force loops, their invariances, and input that does not fit."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import oracles
+from adpt import residual
+from adpt.residual import residual_features
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(11, 6), (3, 11, 6)], ids=["shared", "per image"])
+def test_residuals_are_those_of_brute_force(shape: tuple[int, ...]) -> None:
+    level = draw(3, 6, 2, 4)
+    # Lengths far apart: the longest or the closest reference is seldom the one of nearest angle.
+    references = draw(*shape, seed=1) * torch.logspace(-2, 2, 11)[:, None]
+    (ours,) = residual_features([level], [references])
+    torch.testing.assert_close(ours.double(), oracles.residuals(level, references))
+
+
+def test_levels_of_different_sizes_and_widths_use_their_own_references() -> None:
+    levels = [draw(2, 6, 4, 4), draw(2, 9, 2, 3)]
+    references = [draw(5, 6, seed=1), draw(2, 7, 9, seed=2)]
+    together = residual_features(levels, references)
+    for ours, level, own in zip(together, levels, references, strict=True):
+        torch.testing.assert_close(ours.double(), oracles.residuals(level, own))
+
+
+@pytest.mark.parametrize("shape", [(11, 6), (3, 11, 6)], ids=["shared", "per image"])
+def test_order_and_copies_of_references_do_not_matter(shape: tuple[int, ...]) -> None:
+    level, references = draw(3, 6, 2, 4), draw(*shape, seed=1)
+    (expected,) = residual_features([level], [references])
+    for change in (references.flip(-2), torch.cat([references, references[..., :4, :]], dim=-2)):
+        (changed,) = residual_features([level], [change])
+        assert torch.equal(changed, expected)
+
+
+def test_shared_references_are_each_image_s() -> None:
+    level, references = draw(3, 6, 2, 4), draw(11, 6, seed=1)
+    (shared,) = residual_features([level], [references])
+    (each,) = residual_features([level], [references.expand(3, -1, -1)])
+    assert torch.equal(each, shared)
+
+
+def test_images_do_not_use_each_other_s_references() -> None:
+    level, references = draw(2, 6, 2, 4), draw(2, 11, 6, seed=1)
+    (expected,) = residual_features([level], [references])
+    changed = references.clone()
+    changed[1] = draw(11, 6, seed=2)
+    (ours,) = residual_features([level], [changed])
+    assert torch.equal(ours[0], expected[0])
+    assert not torch.allclose(ours[1], expected[1])
+
+
+def test_feature_among_the_references_leaves_nothing() -> None:
+    level = draw(2, 6, 2, 4)
+    own = level.flatten(2).transpose(1, 2)
+    for references in (own, own.flatten(0, 1)):
+        (ours,) = residual_features([level], [references])
+        assert torch.equal(ours, torch.zeros_like(level))
+
+
+def test_length_of_a_reference_changes_what_is_subtracted_but_not_which() -> None:
+    level, references = draw(3, 6, 2, 4), draw(11, 6, seed=1)
+    (once,) = residual_features([level], [references])
+    scaled = references * torch.logspace(-3, 3, 11)[:, None]
+    (ours,) = residual_features([level], [scaled])
+    matched, rescaled = ((level - result).flatten(2).transpose(1, 2) for result in (once, ours))
+    torch.testing.assert_close(
+        F.normalize(matched, dim=-1), F.normalize(rescaled, dim=-1), rtol=1e-3, atol=1e-3
+    )
+    assert not torch.allclose(matched, rescaled)
+
+
+@pytest.mark.parametrize("shape", [(11, 6), (5, 11, 6)], ids=["shared", "per image"])
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_chunks_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], images: int
+) -> None:
+    level, references = draw(5, 6, 2, 4), draw(*shape, seed=1)
+    (whole,) = residual_features([level], [references])
+    calls = []
+    nearest = residual._nearest
+
+    def counted(tokens: Tensor, directions: Tensor) -> Tensor:
+        calls.append(len(tokens))
+        return nearest(tokens, directions)
+
+    monkeypatch.setattr(residual, "_nearest", counted)
+    monkeypatch.setattr(residual, "CHUNK_ELEMENTS", images * 8 * 11)
+    (chunked,) = residual_features([level], [references])
+    assert torch.equal(chunked, whole)
+    assert sum(calls) == 5
+    assert max(calls) == images
+
+
+def test_images_too_large_for_a_chunk_are_taken_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    level, references = draw(2, 6, 2, 4), draw(11, 6, seed=1)
+    (whole,) = residual_features([level], [references])
+    monkeypatch.setattr(residual, "CHUNK_ELEMENTS", 1)
+    (chunked,) = residual_features([level], [references])
+    assert torch.equal(chunked, whole)
+
+
+@pytest.mark.parametrize("shape", [(11, 6), (5, 11, 6)], ids=["shared", "per image"])
+def test_result_does_not_depend_on_the_batch(shape: tuple[int, ...]) -> None:
+    level, references = draw(5, 6, 2, 4), draw(*shape, seed=1)
+    (together,) = residual_features([level], [references])
+    alone = [
+        residual_features(
+            [level[i : i + 1]], [references if references.ndim == 2 else references[i : i + 1]]
+        )[0]
+        for i in range(5)
+    ]
+    assert torch.equal(torch.cat(alone), together)
+
+
+def test_batch_without_images_gives_none() -> None:
+    for references in (draw(11, 6), draw(0, 11, 6)):
+        (ours,) = residual_features([draw(0, 6, 2, 4)], [references])
+        assert ours.shape == (0, 6, 2, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_zero_vectors_give_finite_residuals(dtype: torch.dtype) -> None:
+    level, references = draw(1, 6, 1, 3), draw(5, 6, seed=1)
+    level[..., 1] = 0
+    references[2] = 0
+    (ours,) = residual_features([level.to(dtype)], [references.to(dtype)])
+    assert ours.isfinite().all()
+    assert any(torch.equal(-ours[0, :, 0, 1], one) for one in references.to(dtype))
+    others = ours[..., [0, 2]].double()
+    kept = references[[0, 1, 3, 4]].to(dtype)
+    expected = oracles.residuals(level[..., [0, 2]].to(dtype), kept)
+    torch.testing.assert_close(others, expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_finds_the_same_reference_as_float64(dtype: torch.dtype) -> None:
+    # Near each other and long: half precision alone could neither rank nor measure them.
+    middle = draw(1, 6)
+    references = (100 * (middle + 0.02 * draw(64, 6, seed=1))).to(dtype)
+    level = (100 * (middle[..., None, None] + 0.02 * draw(2, 6, 4, 4, seed=2))).to(dtype)
+    (ours,) = residual_features([level], [references])
+    assert ours.dtype == dtype
+    expected = oracles.residuals(level, references).to(dtype)
+    assert torch.equal(ours, expected)
+
+
+def test_autocast_does_not_change_the_choice() -> None:
+    middle = draw(1, 6)
+    references = middle + 0.02 * draw(64, 6, seed=1)
+    level = middle[..., None, None] + 0.02 * draw(2, 6, 4, 4, seed=2)
+    (expected,) = residual_features([level], [references])
+    with torch.autocast("cpu", torch.bfloat16):
+        (ours,) = residual_features([level], [references])
+    assert torch.equal(ours, expected)
+
+
+def test_result_keeps_the_level_s_type_and_has_no_gradient() -> None:
+    level = draw(1, 6, 2, 2).to(torch.bfloat16).requires_grad_()
+    (ours,) = residual_features([level], [draw(5, 6, seed=1)])
+    assert ours.dtype == torch.bfloat16
+    assert not ours.requires_grad
+
+
+def test_input_is_left_as_it_was() -> None:
+    level, references = draw(2, 6, 2, 4), draw(11, 6, seed=1)
+    before = level.clone(), references.clone()
+    residual_features([level], [references])
+    assert torch.equal(level, before[0])
+    assert torch.equal(references, before[1])
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(5, 7), (0, 6), (3, 5, 6), (1, 5, 6), (2, 0, 6), (2, 5, 7), (6,), (2, 1, 5, 6)],
+    ids=str,
+)
+def test_references_that_do_not_fit_are_an_error_with_both_shapes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="do not fit a level of shape") as caught:
+        residual_features([draw(2, 6, 2, 4)], [draw(*shape)])
+    assert str(shape) in str(caught.value)
+    assert "(2, 6, 2, 4)" in str(caught.value)
+
+
+def test_another_number_of_references_than_levels_is_an_error() -> None:
+    with pytest.raises(ValueError, match="2 levels, but references for 1"):
+        residual_features([draw(2, 6, 2, 4)] * 2, [draw(5, 6)])

@@ -15,9 +15,8 @@ RUN := .venv/bin/python
 INSTALLED := .venv/.installed
 UNFINISHED := .venv/.unfinished
 
-# The demo trains and scores on drawn images: no data set, no weights, no GPU.
-
-DEMO_PAGE ?= outputs/demo/report.html
+# Where conf/experiment/demo_evaluation.yaml leaves its page.
+DEMO_PAGE := outputs/demo/report.html
 
 # A checkout moved or copied together with its .venv would run the code of the old place.
 ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
@@ -54,7 +53,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "== .venv is ready"
 
 .PHONY: demo
-demo: $(INSTALLED) ## Run the main job on drawn images: pretrain, evaluate, write a page
+demo: $(INSTALLED) ## Run the main job on drawn images: pretrain, evaluate, write a page (no GPU)
 	@echo "== Pretraining the projector on drawn images"
 	$(RUN) -m adpt.train +experiment=demo
 	@echo "== Evaluating plain and pretrained features"

@@ -31,6 +31,14 @@ def test_file_is_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_who_reads_the_old_file_goes_on_reading_it(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with path.open() as reader:
+        write(path, "new")
+        assert reader.read() == "old"
+
+
 def test_others_may_read_the_file(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write(path, "whole")

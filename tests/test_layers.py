@@ -9,13 +9,23 @@ import adpt
 
 LAYERS = [
     # 0: what needs nothing of ours
-    {"paths", "losses", "projector", "residual", "metrics", "results", "errors", "files"},
+    {
+        "paths",
+        "losses",
+        "projector",
+        "residual",
+        "metrics",
+        "results",
+        "errors",
+        "files",
+        "progress",
+    },
     # 1: what reads, writes and draws
     {"data", "backbones", "weights", "plots", "page"},
     # 2: the mathematics of training and of scoring
     {"references", "methods", "pretraining", "downstream"},
-    # 3: what happens beside training
-    {"callbacks"},
+    # 3: pictures of scored images, and what happens beside training
+    {"panels", "callbacks"},
     # 4: objects from config
     {"wiring"},
     # 5: the entries, imported by nobody
@@ -31,6 +41,7 @@ BESIDE = {
     ("pretraining", "references"),
     ("downstream", "references"),
     ("downstream", "methods"),
+    ("callbacks", "panels"),
 }
 
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}

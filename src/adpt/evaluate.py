@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.paths import conf_dir
-from adpt.wiring import choose_device, entry, load_matching_projector
+from adpt.wiring import choose_device, entry, load_matching_projector, seed_everything
 
 if TYPE_CHECKING:
     from adpt.backbones import Backbone
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 @entry
 def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
-    import lightning
     from hydra.utils import instantiate
 
     from adpt.downstream import choose_kinds, encode_class, run_methods
@@ -31,7 +30,7 @@ def evaluate(config: DictConfig) -> None:
     from adpt.progress import StepBar
     from adpt.results import append_records, print_table, provenance, to_csv
 
-    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    seed_everything(config.seed)
     device = choose_device(config.device)
     folder = Path(config.output_dir)
 

@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.paths import conf_dir
-from adpt.wiring import check_multirun, entry, instantiate_all
+from adpt.wiring import check_multirun, entry, instantiate_all, seed_everything
 
 log = logging.getLogger(__name__)
 
@@ -17,12 +17,11 @@ def train(config: DictConfig) -> None:
     """Pretrain as the config says; projector, checkpoints and logs go to the output folder."""
     check_multirun(config.trainer.strategy)
 
-    import lightning
     from hydra.utils import instantiate
 
     from adpt.callbacks import SaveProjector, log_config, require_checkpoint
 
-    lightning.seed_everything(config.seed, workers=True)
+    seed_everything(config.seed)
     checkpoint = require_checkpoint(config.ckpt_path)
 
     data = instantiate(config.data)

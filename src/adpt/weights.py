@@ -142,7 +142,7 @@ def _read_own(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not give its projector's sizes: {error!r}.") from error
     with safe_open(path, framework="pt") as file:
-        return sizes, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        return sizes, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _read_published(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
@@ -180,7 +180,7 @@ def _from_published(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor
             tensor = tensor.reshape(-1, *tensor.shape[-1:])
         while tensor.ndim > 2 and tensor.shape[-1] == 1:
             tensor = tensor.squeeze(-1)
-        tensors[f"blocks.{int(match[1]) - 1}.{PUBLISHED_NAMES[match[2]]}"] = tensor.float()
+        tensors[f"blocks.{int(match[1]) - 1}.{PUBLISHED_NAMES[match[2]]}"] = tensor
     levels = max((int(name.split(".")[1]) + 1 for name in tensors), default=1)
     wanted = {
         f"blocks.{level}.{own}": f"l{level + 1}_proj.{published}"

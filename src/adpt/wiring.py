@@ -1,7 +1,9 @@
 """From a composed config to objects, and from an error to one clear message."""
 
 import functools
+import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,25 @@ def user_message(error: BaseException) -> str | None:
             return f"The config is not complete: {str(cause).splitlines()[0]}"
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all generators, and keep Lightning's remarks down to those that a user can act on."""
+    import lightning
+
+    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
+        # Lightning prints by itself what Hydra's logging prints already.
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    # The frozen backbone is meant to be in evaluation mode, and the output folder to have files.
+    warnings.filterwarnings("ignore", r".*module\(s\) in eval mode", module="lightning.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty", module="lightning.*")
+    warnings.filterwarnings("ignore", ".*does not have many workers", module="lightning.*")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec", module="lightning.*")
+    lightning.seed_everything(seed, workers=True, verbose=False)
 
 
 def instantiate_all(configs: DictConfig | None) -> list[Any]:

@@ -35,7 +35,7 @@ def assert_close(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], **tol
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 @pytest.mark.parametrize("with_centre", [False, True])
-@pytest.mark.parametrize("temperature", [0.15, 0.05, 1.0])
+@pytest.mark.parametrize("temperature", [0.15, 0.03, 0.02, 1.0])
 def test_value_and_gradient_are_those_of_the_literal_formula(
     labels: list[int], with_centre: bool, temperature: float
 ) -> None:
@@ -70,13 +70,13 @@ def test_chunks_change_neither_value_nor_gradient(
     inputs = [tensor.requires_grad_() for tensor in (view1, view2, centre)]
     whole = value_and_gradients(AngleContrastiveLoss()(view1, view2, anomalous, centre), *inputs)
     blocks = []
-    block = AngleContrastiveLoss._block
+    whole_sums = AngleContrastiveLoss._sums
 
     def counted(self: AngleContrastiveLoss, normal: Tensor, other: Tensor):
         blocks.append(normal.shape[0] * other.shape[0])
-        return block(self, normal, other)
+        return whole_sums(self, normal, other)
 
-    monkeypatch.setattr(AngleContrastiveLoss, "_block", counted)
+    monkeypatch.setattr(AngleContrastiveLoss, "_sums", counted)
     monkeypatch.setattr(angle, "CHUNK_ELEMENTS", elements)
     chunked = value_and_gradients(AngleContrastiveLoss()(view1, view2, anomalous, centre), *inputs)
     assert_close(chunked, whole, rtol=1e-5, atol=1e-6)
@@ -110,7 +110,7 @@ EXTREMES = {
 
 
 @pytest.mark.parametrize("extreme", EXTREMES.values(), ids=EXTREMES)
-@pytest.mark.parametrize("temperature", [0.01, 0.15])
+@pytest.mark.parametrize("temperature", [0.003, 0.01, 0.0251, 0.15])
 @pytest.mark.parametrize("with_centre", [False, True])
 def test_extreme_features_give_finite_loss_and_gradient(
     extreme, temperature: float, with_centre: bool
@@ -174,16 +174,18 @@ def test_opposite_labels_in_opposite_directions_give_a_negative_loss() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("with_centre", [False, True])
 def test_half_precision_features_are_computed_in_float32(
-    dtype: torch.dtype, autocast: bool
+    dtype: torch.dtype, with_centre: bool, autocast: bool
 ) -> None:
     view1, view2, centre = (tensor.to(dtype) for tensor in draw())
     views = view1.requires_grad_(), view2.requires_grad_()
     anomalous = torch.tensor(LABELS["balanced"])
+    shift = centre if with_centre else None
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        loss = AngleContrastiveLoss()(*views, anomalous, centre)
+        loss = AngleContrastiveLoss()(*views, anomalous, shift)
     assert loss.dtype == torch.float32
-    exact = oracles.angle_loss(*(tensor.double() for tensor in views), anomalous, centre)
+    exact = oracles.angle_loss(*(tensor.double() for tensor in views), anomalous, shift)
     assert loss.item() == pytest.approx(exact.item(), rel=1e-5)
     for gradient in torch.autograd.grad(loss, views):
         assert gradient.dtype == dtype
@@ -207,7 +209,18 @@ def test_any_non_zero_label_is_anomalous(dtype: torch.dtype) -> None:
     assert torch.equal(loss(view1, view2, labels), loss(view1, view2, anomalous))
 
 
-@pytest.mark.parametrize("temperature", [0, -0.15])
-def test_temperature_must_be_above_zero(temperature: float) -> None:
-    with pytest.raises(ValueError, match=f"temperature is {temperature}.*above 0"):
+@pytest.mark.parametrize("temperature", [0.003, 0.024, 0.0251, 0.15])
+def test_labels_in_opposite_directions_give_finite_loss_and_gradient(temperature: float) -> None:
+    sign = 1 - 2 * torch.tensor(LABELS["balanced"])
+    views = [(sign[:, None] * torch.ones(8, 3)).requires_grad_() for _ in range(2)]
+    loss = AngleContrastiveLoss(temperature)(*views, sign < 0)
+    # Every anchor: positive at 1/τ, eight of the other label at -1/τ.
+    assert loss.item() == pytest.approx(math.log(8) - 2 / temperature, rel=1e-5)
+    for gradient in torch.autograd.grad(loss, views):
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [0, -0.15, 0.002])
+def test_temperature_must_not_be_too_small(temperature: float) -> None:
+    with pytest.raises(ValueError, match=f"temperature is {temperature}; .*at least 0.003"):
         AngleContrastiveLoss(temperature)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import oracles
 from adpt.losses import NormContrastiveLoss
-from adpt.losses.norm import LARGEST_EXPONENT, norm_score
+from adpt.losses.norm import norm_score
 
 
 def of_score(*scores: float) -> Tensor:
@@ -144,9 +144,10 @@ def test_gradient_of_long_normal_patches_fits_adams_second_moment(score: float) 
 
 
 def test_weight_is_the_formula_s_up_to_the_largest_exponent() -> None:
-    violation = LARGEST_EXPONENT - 0.5
-    loss = NormContrastiveLoss()(of_score(0.4 + violation), torch.zeros(1))
-    assert loss.item() == pytest.approx(weighted_softplus(violation), rel=1e-3)
+    loss = NormContrastiveLoss()(of_score(0.4 + 39.5), torch.zeros(1))
+    assert loss.item() == pytest.approx(weighted_softplus(39.5), rel=1e-3)
+    beyond = NormContrastiveLoss()(of_score(0.4 + 50), torch.zeros(1))
+    assert beyond.item() == pytest.approx(50 * math.exp(40), rel=1e-3)
 
 
 def test_order_of_patches_does_not_matter() -> None:

@@ -1,6 +1,7 @@
 """The data module that all sets share: subclasses only say which files there are."""
 
 import logging
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +112,7 @@ class AnomalyDataModule(LightningDataModule):
         image_size: Side of the images in pixels, or [height, width].
         resize: See `Geometry`; None squeezes the whole picture to `image_size`.
         batch_size: Images in a step, over all processes.
-        num_workers: Processes that read images; 0 reads in the main process.
+        num_workers: Processes that read images, at most one a core; 0 reads in the main process.
         on_bad_image: What a file that cannot be decoded does: "raise" stops, "skip" leaves it
             out and counts it. None skips in pretraining and stops in evaluation.
         pretrain_splits: Parts of the published split that pretraining uses.
@@ -141,7 +142,8 @@ class AnomalyDataModule(LightningDataModule):
         self.root = Path(root).expanduser()
         self.wanted_classes = (classes,) if isinstance(classes, str) else classes
         self.geometry = Geometry(image_size, resize)
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.batch_size, self.seed = batch_size, seed
+        self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.on_bad_image = on_bad_image
         self.pretrain_splits = tuple(pretrain_splits)
         if batch_size < 1 or num_workers < 0:

@@ -68,10 +68,11 @@ class RealIAD(AnomalyDataModule):
         self.split = split
 
     def available_classes(self) -> list[str]:
-        """The published classes that have a folder in the wanted resolution."""
+        """The classes that have a folder in the wanted resolution."""
         if not self.images.is_dir():
             raise DataError(self._explain(f"There is no folder {self.images}."))
-        return [f.name for f in subfolders(self.images) if f.name in self.known_classes]
+        found = [folder.name for folder in subfolders(self.images)]
+        return [name for name in found if not self.known_classes or name in self.known_classes]
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """The class's images: by folder, or as its JSON lists them."""

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_ELEMENTS = 2**24
-"""Similarities held at once, 64 MB in float32; more are computed chunk by chunk."""
+CHUNK_ELEMENTS = 2**26
+"""Similarities held at once, 256 MB in float32; more are computed chunk by chunk."""
 
 
 class AngleContrastiveLoss(nn.Module):
@@ -73,6 +73,7 @@ class AngleContrastiveLoss(nn.Module):
         # A cosine is at most 1, so this is a logsumexp whose maximum is known beforehand: one
         # exponential serves rows and columns. The smallest one is exp(-2/τ).
         dtype = torch.float32 if 2 / self.temperature < 80 else torch.float64
-        similarity = (normal @ anomalous.T).to(dtype)
-        weight = ((similarity - 1) / self.temperature).exp()
+        scaled = normal.to(dtype) / self.temperature
+        shift = scaled.new_tensor(-1 / self.temperature)
+        weight = torch.addmm(shift, scaled, anomalous.to(dtype).T).exp_()
         return weight.sum(1), weight.sum(0)

@@ -72,7 +72,5 @@ class NormContrastiveLoss(nn.Module):
 
 def _weighted_softplus(violation: Tensor, where: Tensor) -> Tensor:
     """Mean over `where` of softplus(v)·sg[exp(v)]; 0, attached to the graph, where it is empty."""
-    # Other entries are set to 0 first: an overflow there would turn into NaN in the gradient.
-    violation = violation.masked_fill(~where, 0)
     loss = F.softplus(violation) * violation.detach().clamp(max=LARGEST_EXPONENT).exp()
     return (loss * where).sum() / where.sum().clamp(min=1)

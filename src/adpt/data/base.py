@@ -5,6 +5,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -17,6 +18,7 @@ from adpt.data.files import missing_files
 from adpt.data.images import read_image, read_mask, upright_size
 from adpt.data.sample import Batch, ReadSample, Sample, Split, UnreadSample, collate
 from adpt.data.sampling import EpochSampler, draw_seed
+from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry, PhotometricViews
 from adpt.errors import BadImageError, DataError
 
@@ -61,10 +63,19 @@ class PlainImages(Dataset[Item]):
 
 
 class PretrainingImages(Dataset[Item]):
-    """Images as two photometric views; the views depend on seed, epoch and image alone."""
+    """Images as two photometric views, some normal ones with a drawn defect.
 
-    def __init__(self, plain: PlainImages, views: PhotometricViews, seed: int) -> None:
-        self.plain, self.views, self.seed = plain, views, seed
+    What is drawn depends on seed, epoch and image alone.
+    """
+
+    def __init__(
+        self,
+        plain: PlainImages,
+        views: PhotometricViews,
+        defects: SyntheticDefects,
+        seed: int,
+    ) -> None:
+        self.plain, self.views, self.defects, self.seed = plain, views, defects, seed
 
     def __len__(self) -> int:
         return len(self.plain)
@@ -74,7 +85,12 @@ class PretrainingImages(Dataset[Item]):
         item = self.plain[index]
         if isinstance(item, UnreadSample):
             return item
-        return item._replace(image=self.views(item.image, draw_seed(self.seed, epoch, index)))
+        sample, image, mask = item
+        if sample.label == 0:
+            image, mask = self.defects(image, draw_seed(self.seed, epoch, index, 1))
+            sample = replace(sample, label=int(mask.any()))
+        image = self.views(image, draw_seed(self.seed, epoch, index))
+        return ReadSample(sample, image, mask)
 
 
 class BatchLoader(DataLoader[Item]):
@@ -116,7 +132,8 @@ class AnomalyDataModule(LightningDataModule):
         on_bad_image: What a file that cannot be decoded does: "raise" stops, "skip" leaves it
             out and counts it. None skips in pretraining and stops in evaluation.
         pretrain_splits: Parts of the published split that pretraining uses.
-        seed: Decides order and views of the images in pretraining.
+        synthetic_defects: Share of normal images that get a drawn defect in pretraining.
+        seed: Decides order, views and drawn defects of the images in pretraining.
     """
 
     layout: ClassVar[str]
@@ -136,6 +153,7 @@ class AnomalyDataModule(LightningDataModule):
         num_workers: int = 2,
         on_bad_image: OnBadImage | None = None,
         pretrain_splits: Sequence[Split] = ("train", "test"),
+        synthetic_defects: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -143,6 +161,7 @@ class AnomalyDataModule(LightningDataModule):
         self.wanted_classes = (classes,) if isinstance(classes, str) else classes
         self.geometry = Geometry(image_size, resize)
         self.batch_size, self.seed = batch_size, seed
+        self.defects = SyntheticDefects(synthetic_defects)
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.on_bad_image = on_bad_image
         self.pretrain_splits = tuple(pretrain_splits)
@@ -260,7 +279,9 @@ class AnomalyDataModule(LightningDataModule):
         world_size = self.trainer.world_size if self.trainer else 1
         samples = self.pretraining_samples()
         return BatchLoader(
-            PretrainingImages(PlainImages(samples, self.geometry), PhotometricViews(), self.seed),
+            PretrainingImages(
+                PlainImages(samples, self.geometry), PhotometricViews(), self.defects, self.seed
+            ),
             batch_size=self.batch_size // world_size,
             sampler=EpochSampler(len(samples), self.batch_size, self.seed, rank, world_size),
             collate_fn=partial(collate, image_shape=(2, 3, *self.geometry.image_size)),

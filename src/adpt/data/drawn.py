@@ -1,5 +1,6 @@
 """Sets of drawn products: made on the spot, for trying everything without a download."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,11 +31,13 @@ class DrawnForPretraining(RealIAD):
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
-        self.drawing = {"seed": drawing_seed, "normal": normal, "anomalous": anomalous}
+        self.draw = partial(
+            draw_pretraining_set, root, seed=drawing_seed, normal=normal, anomalous=anomalous
+        )
 
     def prepare_data(self) -> None:
         """Draw the set unless it is there."""
-        draw_pretraining_set(self.root, **self.drawing)
+        self.draw()
 
 
 class DrawnDownstream(Folder):
@@ -59,10 +62,15 @@ class DrawnDownstream(Folder):
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
-        self.drawing = {
-            "seed": drawing_seed, "train": train, "normal": normal, "anomalous": anomalous,
-        }  # fmt: skip
+        self.draw = partial(
+            draw_downstream_set,
+            root,
+            seed=drawing_seed,
+            train=train,
+            normal=normal,
+            anomalous=anomalous,
+        )
 
     def prepare_data(self) -> None:
         """Draw the set unless it is there."""
-        draw_downstream_set(self.root, **self.drawing)
+        self.draw()

@@ -203,3 +203,26 @@ def test_half_precision_autocast_gives_finite_output_and_gradient(
     loss = sum(level.float().square().sum() for level in projected)
     for gradient in torch.autograd.grad(loss, list(projector.parameters())):
         assert gradient.isfinite().all()
+
+
+def test_start_at_identity_returns_the_scaled_residuals() -> None:
+    torch.manual_seed(0)
+    projector = FeatureProjector([16, 24], num_heads=4, num_references=8, start_at_identity=True)
+    projector.scale.copy_(torch.tensor([2.0, 0.5]))
+    levels = [torch.randn(2, 16, 4, 4), torch.randn(2, 24, 2, 2)]
+    first, second = projector(levels)
+    torch.testing.assert_close(first, levels[0] / 2)
+    torch.testing.assert_close(second, levels[1] * 2)
+
+
+def test_start_at_identity_still_trains() -> None:
+    torch.manual_seed(0)
+    projector = FeatureProjector([16], num_heads=4, num_references=8, start_at_identity=True)
+    optimizer = torch.optim.SGD(projector.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        projector([torch.randn(2, 16, 4, 4)])[0].square().mean().backward()
+        optimizer.step()
+    last = projector.blocks[0].mlp.contract.weight
+    assert last.abs().sum() > 0
+    assert projector.blocks[0].attention.out_proj.weight.abs().sum() > 0

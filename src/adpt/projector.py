@@ -21,6 +21,8 @@ class FeatureProjector(nn.Module):
         num_heads: Attention heads; a level whose width this does not divide uses the largest
             divisor below it.
         num_references: Learnable references a level.
+        start_at_identity: Start with the last linear map of attention and of MLP at zero, so that
+            training sets out from the residual features themselves. The authors start at random.
 
     Attributes:
         scale: (L,) that levels are divided by before the projection; 1 in published weights.
@@ -32,7 +34,11 @@ class FeatureProjector(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, channels: Sequence[int], num_heads: int = 16, num_references: int = 2048
+        self,
+        channels: Sequence[int],
+        num_heads: int = 16,
+        num_references: int = 2048,
+        start_at_identity: bool = False,
     ) -> None:
         super().__init__()
         if num_heads < 1 or num_references < 1:
@@ -46,6 +52,9 @@ class FeatureProjector(nn.Module):
             ProjectorBlock(width, _heads(width, num_heads), num_references) for width in channels
         )
         self.register_buffer("scale", torch.ones(len(self.channels)))
+        if start_at_identity:
+            for block in self.blocks:
+                block.start_at_identity()
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """Project the residual features of a batch of images.
@@ -82,6 +91,12 @@ class ProjectorBlock(nn.Module):
         nn.init.kaiming_normal_(self.reference_map.weight, nonlinearity="leaky_relu")
         self.attention = nn.MultiheadAttention(channels, num_heads, batch_first=True)
         self.mlp = GatedMLP(channels)
+
+    def start_at_identity(self) -> None:
+        """Make the block return what it is given."""
+        for last in (self.attention.out_proj, self.mlp.contract):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, residuals: Tensor) -> Tensor:
         """Project residual features (B, T, C)."""

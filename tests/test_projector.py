@@ -226,3 +226,19 @@ def test_start_at_identity_still_trains() -> None:
     last = projector.blocks[0].mlp.contract.weight
     assert last.abs().sum() > 0
     assert projector.blocks[0].attention.out_proj.weight.abs().sum() > 0
+
+
+def test_scale_of_a_call_goes_before_the_projectors_own() -> None:
+    torch.manual_seed(0)
+    projector = FeatureProjector([16, 24], num_heads=4, num_references=8)
+    levels = [torch.randn(2, 16, 4, 4), torch.randn(2, 24, 2, 2)]
+    scale = torch.tensor([[2.0, 0.5], [4.0, 3.0]])
+    divided = [level / scale[:, number].view(-1, 1, 1, 1) for number, level in enumerate(levels)]
+    expected = projector(divided)
+    projector.scale.fill_(7)
+    for actual, wanted in zip(projector(levels, scale), expected, strict=True):
+        torch.testing.assert_close(actual, wanted)
+    for actual, wanted in zip(
+        projector([lv[:1] for lv in levels], scale[0]), expected, strict=True
+    ):
+        torch.testing.assert_close(actual, wanted[:1])

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 import oracles
 from adpt import residual
-from adpt.residual import residual_features
+from adpt.residual import reference_scale, residual_features
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -194,3 +194,29 @@ def test_references_that_do_not_fit_are_an_error_with_both_shapes(shape: tuple[i
 def test_another_number_of_references_than_levels_is_an_error() -> None:
     with pytest.raises(ValueError, match="2 levels, but references for 1"):
         residual_features([draw(2, 6, 2, 4)] * 2, [draw(5, 6)])
+
+
+def test_reference_scale_is_the_mean_residual_norm_of_each_against_the_others() -> None:
+    torch.manual_seed(0)
+    references = [torch.randn(3, 5, 4), torch.randn(3, 2, 6)]
+    expected = []
+    for level in references:
+        norms = []
+        for image in range(3):
+            others = [level[other, patch] for other in range(3) if other != image
+                      for patch in range(level.shape[1])]  # fmt: skip
+            for patch in level[image]:
+                nearest = max(others, key=lambda o: torch.cosine_similarity(o, patch, dim=0))
+                norms.append((patch - nearest).norm())
+        expected.append(torch.stack(norms).mean())
+    torch.testing.assert_close(reference_scale(references), torch.stack(expected))
+
+
+def test_reference_scale_of_equal_images_is_above_zero() -> None:
+    same = torch.randn(1, 5, 4).repeat(2, 1, 1)
+    assert reference_scale([same]).item() > 0
+
+
+def test_reference_scale_needs_two() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        reference_scale([torch.randn(1, 5, 4)])

@@ -51,8 +51,12 @@ def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(actual[name], tensor), name
 
 
-def test_round_trip_is_bit_for_bit(tmp_path: Path, projector: FeatureProjector) -> None:
+@pytest.mark.parametrize("by_references", [False, True])
+def test_round_trip_is_bit_for_bit(
+    tmp_path: Path, projector: FeatureProjector, by_references: bool
+) -> None:
     path = tmp_path / "new folder" / "projector.safetensors"
+    projector.scale_by_references = by_references
     save_projector(projector, path, {"backbone": "dinov2_b", "note": "größer\nals zuvor"})
     loaded = load_projector(path)
     assert_same(loaded.state_dict(), projector.state_dict())
@@ -66,7 +70,9 @@ def test_round_trip_is_bit_for_bit(tmp_path: Path, projector: FeatureProjector) 
         "channels": "[16, 24]",
         "num_heads": "4",
         "num_references": "5",
+        "scale_by_references": str(by_references).lower(),
     }
+    assert loaded.scale_by_references == by_references
 
 
 def test_path_may_be_text(tmp_path: Path, projector: FeatureProjector) -> None:

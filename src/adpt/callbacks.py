@@ -17,7 +17,7 @@ from adpt.data import AnomalyDataModule, Batch
 from adpt.downstream import ClassData, Outcome, encode_class, run_methods
 from adpt.errors import UserError
 from adpt.methods import Method
-from adpt.panels import write_panels
+from adpt.panels import class_folder, write_panels
 from adpt.pretraining import Pretraining
 from adpt.weights import save_projector
 
@@ -68,7 +68,7 @@ class ImagesPerSecond(lightning.Callback):
     ) -> None:
         """Count, and log every `log_every_n_steps`."""
         self.images += len(batch) * trainer.world_size
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             now = time.perf_counter()
             module.log("data/images_per_second", self.images / (now - self.started))
             self.started, self.images = now, 0
@@ -158,7 +158,7 @@ class DownstreamCheck(lightning.Callback):
 
     def _draw(self, encoded: ClassData, outcomes: Sequence[Outcome], epoch: int) -> list[Path]:
         own = {outcome.method: outcome.maps for outcome in self._own[encoded.name]}
-        folder = self.folder / f"epoch_{epoch + 1:02d}" / encoded.name
+        folder = self.folder / f"epoch_{epoch + 1:02d}" / class_folder(encoded.name)
         return [
             path
             for outcome in outcomes
@@ -189,10 +189,11 @@ class DownstreamCheck(lightning.Callback):
 
 
 def means(figures: Mapping[str, float]) -> dict[str, float]:
-    """Mean over classes of figures named `<...>/<class>`; undefined ones are left out."""
+    """Mean over classes of `<check>/<method>/<metric>/<class>`; undefined ones are left out."""
     by_metric: dict[str, list[float]] = {}
     for name, value in figures.items():
-        by_metric.setdefault(name.rsplit("/", 1)[0], []).append(value)
+        # A class of several sets has a slash of its own.
+        by_metric.setdefault("/".join(name.split("/")[:3]), []).append(value)
     return {
         f"{name}/mean": float(np.nanmean(values))
         for name, values in by_metric.items()

@@ -15,7 +15,7 @@ from adpt.methods.base import Method
 from adpt.metrics import anomaly_metrics
 from adpt.projector import FeatureProjector
 from adpt.references import choose_references
-from adpt.residual import residual_features
+from adpt.residual import reference_scale, residual_features
 
 Kind = Literal["own", "residual", "pretrained"]
 Progress = Callable[[str, int, int], None]
@@ -125,6 +125,7 @@ class ReferenceFeatures:
         self.rows = [features.paths.index(path) for path in paths]
         self.paths = list(paths)
         self.device = device
+        self._own_scale: Tensor | None = None
         self.levels = [
             level[self.rows].flatten(2).transpose(1, 2).to(device) for level in features.levels
         ]
@@ -149,7 +150,7 @@ class ReferenceFeatures:
                 source = [keep[row] for row in chunk]
                 own = [level[source].to(self.device) for level in features.levels]
                 made = residual_features(own, references)
-                made = made if projector is None else projector(made)
+                made = made if projector is None else projector(made, self._scale(projector))
                 for level, values in zip(levels, made, strict=True):
                     level[chunk] = values.float().cpu()
         return Features(
@@ -159,6 +160,14 @@ class ReferenceFeatures:
             [features.paths[index] for index in keep],
             features.skipped,
         )
+
+    def _scale(self, projector: FeatureProjector) -> Tensor | None:
+        # A single reference says nothing of its scale: the projector's own must do.
+        if not projector.scale_by_references or len(self.paths) < 2:
+            return None
+        if self._own_scale is None:
+            self._own_scale = reference_scale(self.levels)
+        return self._own_scale
 
     def _groups(self, paths: Sequence[str]) -> Iterator[tuple[list[Tensor], list[int]]]:
         """References and the images that use them: all of them, or all but the image itself."""

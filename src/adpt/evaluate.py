@@ -26,7 +26,7 @@ def evaluate(config: DictConfig) -> None:
 
     from adpt.downstream import choose_kinds, encode_class, run_methods
     from adpt.page import build_page
-    from adpt.panels import write_panels
+    from adpt.panels import class_folder, write_panels
     from adpt.progress import StepBar
     from adpt.results import append_records, print_table, provenance, to_csv
 
@@ -58,7 +58,7 @@ def evaluate(config: DictConfig) -> None:
         for method in methods:
             maps = {str(o.kind): o.maps for o in outcomes if o.method == method}
             write_panels(
-                folder / "heatmaps" / data.set_name / class_name / method,
+                folder / "heatmaps" / data.set_name / class_folder(class_name) / method,
                 data,
                 encoded.test,
                 maps,

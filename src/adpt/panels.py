@@ -11,6 +11,11 @@ from adpt.downstream import Features
 from adpt.plots import heatmap, outline, panel, save_png, score_range
 
 
+def class_folder(class_name: str) -> str:
+    """The name of a class's folder of pictures: one folder, also for `<set>/<class>`."""
+    return class_name.replace("/", "_")
+
+
 def choose_images(labels: Tensor, count: int) -> list[int]:
     """Which images to show: evenly spread ones, a quarter of them normal; always the same.
 

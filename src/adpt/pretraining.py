@@ -116,19 +116,26 @@ class Pretraining(LightningModule):
             residuals = residual_features(
                 self.encode(batch.image), self.references.draw(batch.path, self.centre_shots)
             )
+            scale = self._reference_scale(batch)
             for level, residual in enumerate(residuals):
-                rows = _rows(residual).double().cpu()
-                sums[level] += rows.sum(0)
-                norms[level] += rows.norm(dim=-1).sum()
+                rows = _rows(residual).double()
+                norms[level] += rows.norm(dim=-1).sum().cpu()
+                if scale is not None:
+                    image = scale[:, level].repeat_interleave(len(rows) // len(batch))
+                    rows = rows / image[:, None]
+                sums[level] += rows.sum(0).cpu()
                 patches[level] += len(rows)
         total = torch.cat([*sums, norms, patches]).to(self.device, torch.float64)
         if world_size > 1:
             torch.distributed.all_reduce(total)
         *sums, norms, patches = total.split([*self.backbone.channels, len(sums), len(sums)])
-        if self.scale_levels:
-            self.projector.scale.copy_(norms / patches)
+        by_references = self.projector.scale_by_references
+        if self.scale_levels or by_references:
+            self.projector.scale.copy_((norms / patches).clamp(min=1e-6))
         for level, centre in enumerate(self.centres):
-            centre.copy_(sums[level] / patches[level] / self.projector.scale[level])
+            centre.copy_(sums[level] / patches[level])
+            if not by_references:
+                centre /= self.projector.scale[level]
         self.centred.fill_(True)
 
     # ---- A step ------------------------------------------------------------------------------
@@ -138,11 +145,15 @@ class Pretraining(LightningModule):
         shots = self.references.draw_shots(batch_idx)
         references = self.references.draw(batch.path, shots)
         residuals = [
-            residual_features(self.backbone(batch.image[:, view]), references) for view in (0, 1)
+            residual_features(self._levels(batch.image[:, view]), references) for view in (0, 1)
         ]
-        projected = self.projector([torch.cat(views) for views in zip(*residuals, strict=True)])
+        scale = self._reference_scale(batch)
+        projected = self.projector(
+            [torch.cat(views) for views in zip(*residuals, strict=True)],
+            scale if scale is None else scale.repeat(2, 1),
+        )
         masks = gather(batch.mask)
-        logged = (batch_idx + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        logged = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         terms: dict[str, Tensor] = {}
         figures: dict[str, Tensor] = {}
         for number, level in enumerate(projected, start=1):
@@ -164,6 +175,18 @@ class Pretraining(LightningModule):
         self.log("data/batches_without_anomalies", self.without_anomalies.float())
         self.log("data/skipped_images", self.skipped_images.float())
         return loss
+
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        if len(images):
+            levels: list[Tensor] = self.backbone(images)
+            return levels
+        # All files of this process's share were unreadable; transformers refuse an empty batch.
+        return [level[:0] for level in self.backbone(images.new_zeros(1, *images.shape[1:]))]
+
+    def _reference_scale(self, batch: Batch) -> Tensor | None:
+        if not self.projector.scale_by_references:
+            return None
+        return self.references.draw_scale(batch.path)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the projector, with its schedule."""

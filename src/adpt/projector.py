@@ -23,9 +23,13 @@ class FeatureProjector(nn.Module):
         num_references: Learnable references a level.
         start_at_identity: Start with the last linear map of attention and of MLP at zero, so that
             training sets out from the residual features themselves. The authors start at random.
+        scale_by_references: Expect with every call the scale of the images' own references, see
+            `residual.reference_scale`, so that products of every contrast look alike. Not done by
+            the authors.
 
     Attributes:
-        scale: (L,) that levels are divided by before the projection; 1 in published weights.
+        scale: (L,) that levels are divided by where a call gives no other scale; 1 in published
+            weights.
 
     Raises:
         ValueError: `num_heads` or `num_references` is below 1.
@@ -39,6 +43,7 @@ class FeatureProjector(nn.Module):
         num_heads: int = 16,
         num_references: int = 2048,
         start_at_identity: bool = False,
+        scale_by_references: bool = False,
     ) -> None:
         super().__init__()
         if num_heads < 1 or num_references < 1:
@@ -48,19 +53,21 @@ class FeatureProjector(nn.Module):
             )
         self.channels, self.num_heads = tuple(channels), num_heads
         self.num_references = num_references
+        self.scale_by_references = scale_by_references
         self.blocks = nn.ModuleList(
             ProjectorBlock(width, _heads(width, num_heads), num_references) for width in channels
         )
         self.register_buffer("scale", torch.ones(len(self.channels)))
         if start_at_identity:
-            for block in self.blocks:
-                block.start_at_identity()
+            for block in self.blocks.children():
+                _start_at_identity(block)
 
-    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, levels: Sequence[Tensor], scale: Tensor | None = None) -> list[Tensor]:
         """Project the residual features of a batch of images.
 
         Args:
             levels: One (B, C, H, W) tensor a level.
+            scale: (L,) or (B, L) to divide the levels by; None for the projector's own.
 
         Returns:
             Tensors of the same shapes.
@@ -75,8 +82,9 @@ class FeatureProjector(nn.Module):
                 " it with the backbone and levels that it was trained with."
             )
         projected = []
-        for block, level, scale in zip(self.blocks, levels, self.scale, strict=True):
-            tokens = (level / scale).flatten(2).transpose(1, 2)
+        scales = (self.scale if scale is None else scale).unbind(-1)
+        for block, level, divisor in zip(self.blocks, levels, scales, strict=True):
+            tokens = (level / divisor.reshape(-1, 1, 1, 1)).flatten(2).transpose(1, 2)
             projected.append(block(tokens).transpose(1, 2).unflatten(2, level.shape[2:]))
         return projected
 
@@ -91,12 +99,6 @@ class ProjectorBlock(nn.Module):
         nn.init.kaiming_normal_(self.reference_map.weight, nonlinearity="leaky_relu")
         self.attention = nn.MultiheadAttention(channels, num_heads, batch_first=True)
         self.mlp = GatedMLP(channels)
-
-    def start_at_identity(self) -> None:
-        """Make the block return what it is given."""
-        for last in (self.attention.out_proj, self.mlp.contract):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
 
     def forward(self, residuals: Tensor) -> Tensor:
         """Project residual features (B, T, C)."""
@@ -128,6 +130,12 @@ class GatedMLP(nn.Module):
         gate = self.excite(F.relu(self.squeeze(hidden.mean(dim=1, keepdim=True)))).sigmoid()
         output: Tensor = self.contract(F.gelu(hidden * gate))
         return output
+
+
+def _start_at_identity(block: nn.Module) -> None:
+    for name, parameter in block.named_parameters():
+        if name.startswith(("attention.out_proj.", "mlp.contract.")):
+            nn.init.zeros_(parameter)
 
 
 def _heads(channels: int, wanted: int) -> int:

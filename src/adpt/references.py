@@ -11,6 +11,7 @@ from torch import Tensor, distributed
 from adpt.data import AnomalyDataModule, Sample
 from adpt.data.sampling import draw_seed
 from adpt.errors import UserError
+from adpt.residual import reference_scale
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,12 @@ def choose_references(samples: Sequence[Sample], shots: int, seed: int) -> list[
         samples: The class's normal training images, in a fixed order.
         shots: How many to choose; all where there are fewer.
         seed: Decides which.
+
+    Raises:
+        UserError: `shots` is below 1.
     """
+    if shots < 1:
+        raise UserError(f"shots={shots}: residual features need at least 1 reference a class.")
     order = np.random.default_rng(draw_seed(seed, len(samples))).permutation(len(samples))
     return [samples[index] for index in sorted(order[:shots])]
 
@@ -72,6 +78,7 @@ class ReferencePool:
         self._samples = data.pretraining_samples()
         self._index = {str(sample.image): index for index, sample in enumerate(self._samples)}
         self._normal: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._unreadable: set[int] = set()
         for index, sample in enumerate(self._samples):
             self._normal[sample.class_name, sample.view] += [index] * (sample.label == 0)
         for (class_name, view), members in self._normal.items():
@@ -87,6 +94,7 @@ class ReferencePool:
     def redraw(self, epoch: int, rank: int = 0, world_size: int = 1) -> None:
         """Choose and encode the pool of an epoch; each process encodes its share of it."""
         self._epoch = epoch
+        self._scales: dict[tuple[str, str], Tensor] = {}
         if self.pool_size is None:
             return
         self._pool = {}
@@ -97,15 +105,12 @@ class ReferencePool:
             ]
         chosen = [index for members in self._pool.values() for index in members]
         self._row = {index: row for row, index in enumerate(chosen)}
+        self._levels: list[Tensor] = []  # The last epoch's pool goes before the new one comes.
         self._levels, found = self._encode_rows(chosen, slice(rank, None, world_size))
         if world_size > 1:
             for tensor in (*self._levels, found):
                 distributed.all_reduce(tensor)
-        unreadable = {index for index, good in zip(chosen, found.tolist(), strict=True) if not good}
-        if unreadable:
-            log.warning("%d reference images cannot be read and are left out", len(unreadable))
-        for group, members in self._pool.items():
-            self._pool[group] = [index for index in members if index not in unreadable]
+        self._leave_out_unread(chosen, found)
 
     def draw_shots(self, step: int) -> int:
         """How many references the images of a step get."""
@@ -122,29 +127,72 @@ class ReferencePool:
         Returns:
             One (B, shots·h·w, C) tensor a level.
         """
-        drawn = [self._choose(self._index[path], shots) for path in paths]
+        images = [self._index[path] for path in paths]
         if self.pool_size is None:
-            needed = sorted({index for row in drawn for index in row})
-            levels, _ = self._encode_rows(needed, slice(None))
-            row_of = {index: row for row, index in enumerate(needed)}
+            levels, row_of = self._encode_fresh(images, shots)
         else:
             levels, row_of = self._levels, self._row
+        drawn = [self._choose(image, shots) for image in images]
         rows = torch.tensor([[row_of[index] for index in row] for row in drawn], dtype=torch.int64)
         rows = rows.reshape(len(paths), shots).to(levels[0].device)
         return [level[rows].flatten(1, 2) for level in levels]
+
+    def draw_scale(self, paths: Sequence[str]) -> Tensor:
+        """The scale of each image's class and view, (B, L); see `residual.reference_scale`.
+
+        Raises:
+            UserError: There is no pool to judge it from.
+        """
+        if self.pool_size is None:
+            raise UserError(
+                "model.projector.scale_by_references needs a pool: set references.pool_size."
+            )
+        groups = [self._group(self._index[path]) for path in paths]
+        for group in set(groups) - self._scales.keys():
+            rows = [self._row[index] for index in self._pool[group][: max(2, *self.shots)]]
+            self._scales[group] = reference_scale([level[rows] for level in self._levels])
+        if not groups:
+            return torch.ones(0, len(self._levels), device=self._levels[0].device)
+        return torch.stack([self._scales[group] for group in groups])
+
+    def _group(self, image: int) -> tuple[str, str]:
+        sample = self._samples[image]
+        return sample.class_name, sample.view
 
     def _choose(self, image: int, shots: int) -> list[int]:
         sample = self._samples[image]
         group = (sample.class_name, sample.view)
         members = self._normal[group] if self.pool_size is None else self._pool[group]
         others = [index for index in members if index != image]
-        if not others:
+        rng = np.random.default_rng(draw_seed(self.seed, self._epoch, image, 2))
+        # Left out after the shuffle, so that draws don't depend on when a bad file was found.
+        shuffled = [others[i] for i in rng.permutation(len(others))]
+        readable = [index for index in shuffled if index not in self._unreadable]
+        if not readable:
             raise UserError(
                 f"No readable normal image of class '{sample.class_name}' is left as a reference"
                 f" for {sample.image}: check the class's files or leave it out."
             )
-        rng = np.random.default_rng(draw_seed(self.seed, self._epoch, image, 2))
-        return [others[i] for i in np.resize(rng.permutation(len(others)), shots)]
+        return [readable[number % len(readable)] for number in range(shots)]
+
+    def _encode_fresh(
+        self, images: Sequence[int], shots: int
+    ) -> tuple[list[Tensor], dict[int, int]]:
+        """Encode what some images need as references; also which row of the result is whose."""
+        while True:
+            needed = sorted({index for image in images for index in self._choose(image, shots)})
+            levels, found = self._encode_rows(needed, slice(None))
+            if not self._leave_out_unread(needed, found):
+                return levels, {index: row for row, index in enumerate(needed)}
+
+    def _leave_out_unread(self, indices: Sequence[int], found: Tensor) -> bool:
+        """Leave images that could not be read out of all draws; whether there are new ones."""
+        unread = {index for index, good in zip(indices, found.tolist(), strict=True) if not good}
+        new = unread - self._unreadable
+        if new:
+            log.warning("%d reference images cannot be read and are left out", len(new))
+        self._unreadable |= new
+        return bool(new)
 
     @torch.no_grad()
     def _encode_rows(self, indices: Sequence[int], share: slice) -> tuple[list[Tensor], Tensor]:
@@ -159,7 +207,9 @@ class ReferencePool:
         store: list[Tensor] = []
         found = torch.zeros(len(indices), dtype=torch.int64)
         for batch in loader:
-            tokens = [level.flatten(2).transpose(1, 2) for level in self._encode(batch.image)]
+            if not len(batch):
+                continue
+            tokens = self._encode_tokens(batch.image)
             if not store:
                 store = [level.new_zeros(len(indices), *level.shape[1:]) for level in tokens]
                 found = found.to(store[0].device)
@@ -167,12 +217,21 @@ class ReferencePool:
             found[rows] = 1
             for level, values in zip(store, tokens, strict=True):
                 level[rows] = values
-        return store, found
+        if not store:
+            # Nothing to read in this share; the other processes still count on tensors of a shape.
+            tokens = self._encode_tokens(self._blank())
+            store = [level.new_zeros(len(indices), *level.shape[1:]) for level in tokens]
+        return store, found.to(store[0].device)
+
+    def _encode_tokens(self, images: Tensor) -> list[Tensor]:
+        return [level.flatten(2).transpose(1, 2) for level in self._encode(images)]
+
+    def _blank(self) -> Tensor:
+        return torch.zeros(1, 3, *self._data.geometry.image_size, dtype=torch.uint8)
 
     def _fitting(self, wanted: int) -> int:
         """The largest pool a class and view, up to `wanted`, that the memory limit allows."""
-        height, width = self._data.geometry.image_size
-        levels = self._encode(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+        levels = self._encode(self._blank())
         one = sum(level.numel() * level.element_size() for level in levels)
         images = sum(min(wanted, len(members)) for members in self._normal.values())
         if one * images <= self.memory_gb * 1e9:

@@ -33,6 +33,34 @@ def residual_features(levels: Sequence[Tensor], references: Sequence[Tensor]) ->
     return [_residual(level, own) for level, own in zip(levels, references, strict=True)]
 
 
+def reference_scale(references: Sequence[Tensor]) -> Tensor:
+    """How long residual features of normal images are, judged from the references alone.
+
+    Each reference image's residual is taken against the other references.
+
+    Args:
+        references: One (k, T, C) tensor a level, k reference images of T patches; k at least 2.
+
+    Returns:
+        (L,) mean norm of the residual features, above 0.
+
+    Raises:
+        ValueError: There are fewer than two references.
+    """
+    count = len(references[0])
+    if count < 2:
+        raise ValueError("The scale of references needs at least 2 of them.")
+    means = []
+    for level in references:
+        norms = []
+        for index in range(count):
+            others = torch.cat([level[:index], level[index + 1 :]]).flatten(0, 1)
+            image = level[index].T[None, :, :, None]
+            norms.append(residual_features([image], [others])[0].float().norm(dim=1).mean())
+        means.append(torch.stack(norms).mean())
+    return torch.stack(means).clamp(min=1e-6)
+
+
 def _residual(level: Tensor, references: Tensor) -> Tensor:
     shared = references.ndim == 2
     if (

@@ -71,6 +71,7 @@ def save_projector(
         "channels": json.dumps(projector.channels),
         "num_heads": str(projector.num_heads),
         "num_references": str(projector.num_references),
+        "scale_by_references": json.dumps(projector.scale_by_references),
     }
     tensors = {name: tensor.contiguous().cpu() for name, tensor in projector.state_dict().items()}
     try:
@@ -98,6 +99,10 @@ def load_projector(path: str | Path) -> FeatureProjector:
         projector.load_state_dict(tensors)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a whole projector: {error}") from error
+    projector.scale_by_references = (
+        path.suffix == ".safetensors"
+        and projector_metadata(path).get("scale_by_references") == "true"
+    )
     return projector
 
 

@@ -2,6 +2,8 @@
 
 import functools
 import logging
+import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Make an entry print a user's mistake as one message and exit with 1, without a trace."""
+    """Make an entry print a user's mistake as one message and exit with 1, without a trace.
+
+    With HYDRA_FULL_ERROR=1 the trace comes instead, as Hydra has it for its own errors.
+    """
 
     @functools.wraps(task)
     def run(config: DictConfig) -> None:
@@ -27,7 +32,7 @@ def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             task(config)
         except Exception as error:
             message = user_message(error)
-            if message is None:
+            if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
             print(f"\nadpt: {message}", file=sys.stderr)
             sys.exit(1)
@@ -37,18 +42,32 @@ def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
 
 def user_message(error: BaseException) -> str | None:
     """The message of the user error behind an exception, None where it is not a user's mistake."""
+    from hydra.errors import InstantiationException
     from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
+    chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
+        chain.append(cause)
         if isinstance(cause, UserError):
             return str(cause)
-        if type(cause).__name__ == "MisconfigurationException" and "accelerator" in str(cause):
-            return f"{cause}\nWithout a GPU, add trainer=cpu."
+        if type(cause).__name__ == "MisconfigurationException":
+            return f"{cause}\nWithout a GPU, add trainer=cpu." if _is_of_gpu(cause) else str(cause)
         if isinstance(cause, MissingMandatoryValue | InterpolationKeyError):
             return f"The config is not complete: {str(cause).splitlines()[0]}"
         cause = cause.__cause__ or cause.__context__
+    for outer in chain:
+        # A constructor refused what the config gives: an option it doesn't have, a wrong value.
+        if isinstance(outer, InstantiationException) and isinstance(
+            outer.__cause__, TypeError | ValueError
+        ):
+            where = re.search(r"full_key: (.+)", str(outer))
+            return f"{where[1] if where else 'The config'}: {outer.__cause__}"
     return None
+
+
+def _is_of_gpu(error: BaseException) -> bool:
+    return any(word in str(error).lower() for word in ("gpu", "cuda", "accelerator"))
 
 
 def seed_everything(seed: int) -> None:

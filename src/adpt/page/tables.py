@@ -12,11 +12,21 @@ _KINDS = ("own", "residual", "pretrained")
 
 def overview(summaries: Sequence[Summary]) -> Markup:
     """The mean rows of several summaries, one line each."""
+    settings = {summary.setting for summary in summaries}
+    shared = tag("p", *settings, class_="note") if len(settings) == 1 else Markup()
     lines = [
-        (join([s.dataset, " · ", s.method, " ", tag("small", s.setting)]), s.mean)
-        for s in summaries
+        (
+            join(
+                [
+                    f"{summary.dataset} · {summary.method}",
+                    tag("small", summary.setting) if len(settings) > 1 else "",
+                ]
+            ),
+            summary.mean,
+        )
+        for summary in summaries
     ]
-    return _table("data set · method", lines, [], _shown(summaries, _FIRST))
+    return join([shared, _table("data set · method", lines, [], _shown(summaries, _FIRST))])
 
 
 def section(summary: Summary) -> Markup:

@@ -1,0 +1,143 @@
+"""The commands as a user types them, in processes of their own."""
+
+import re
+import sys
+from pathlib import Path
+from subprocess import run
+
+import pytest
+import torch
+
+from adpt.weights import load_projector, projector_metadata
+from drawn import draw_folder
+from runs import TINY, TINY_TRAINING, command, rows
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_folder(tmp_path_factory.mktemp("data") / "own", ("key",))
+
+
+def own(root: Path) -> list[str]:
+    return ["data=folder", f"data.root={root}"]
+
+
+# ---- Mistakes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "said"),
+    [
+        ("train", ["colour=blue"], r"Could not override 'colour'"),
+        ("train", ["backbone=clip_xl"], r"Could not find 'backbone/clip_xl'"),
+        ("train", ["data=folder", "data.root=nowhere"], r"adpt: There is no folder nowhere\."),
+        ("evaluate", ["data=folder", "data.root={root}", "data.classes=[kay]"], "known are key"),
+        (
+            "evaluate",
+            ["data=folder", "data.root={root}", "backbone=embedded", "projector=none.safetensors"],
+            r"adpt: There is no projector file .*none\.safetensors",
+        ),
+        (
+            "train",
+            ["-m", "strategy=ddp", "backbone=embedded,clip_l"],
+            r"adpt: A multirun with strategy=ddp .* Use strategy=ddp_spawn",
+        ),
+        pytest.param(
+            "train",
+            ["data=folder", "data.root={root}", "backbone=embedded"],
+            r"Without a GPU, add trainer=cpu\.",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        ("evaluate", ["data=folder", "data.root={root}", "data.speed=9"], r"Could not override"),
+    ],
+)
+def test_a_mistake_ends_with_one_clear_message(
+    module: str, arguments: list[str], said: str, root: Path, tmp_path: Path
+) -> None:
+    done = command(module, *(word.format(root=root) for word in arguments), cwd=tmp_path)
+    assert done.returncode != 0
+    assert len(re.findall(said, done.stderr)) == 1, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "InstantiationException" not in done.stderr
+
+
+# ---- Help -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate", "report"])
+@pytest.mark.parametrize("option", ["--help", "--cfg=job"])
+def test_help_and_config_come_without_importing_torch(module: str, option: str, tmp_path) -> None:
+    script = (
+        f"import sys; sys.argv = ['{module}', *{option.split('=')!r}]\n"
+        "import atexit; atexit.register(lambda: print('TORCH', 'torch' in sys.modules))\n"
+        f"from adpt.{module} import main; main()"
+    )
+    done = run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("TORCH False\n")
+    assert {"--help": "Configuration groups", "--cfg=job": "hydra:runtime"}[
+        option
+    ] in done.stdout or module == "report"
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- Runs -----------------------------------------------------------------------------------
+
+
+def test_a_sweep_makes_a_folder_for_each_job(root: Path, tmp_path: Path) -> None:
+    tiny = [word for word in TINY_TRAINING if not word.startswith("backbone")]
+    done = command("train", "-m", *tiny, *own(root), "backbone=embedded",
+                   "backbone.levels=[1,2],[2]", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folders = sorted(path.parent for path in tmp_path.glob("outputs/sweep/*/*/projector.*"))
+    assert [folder.name for folder in folders] == ["0_embedded", "1_embedded"]
+    assert folders[0].parent == folders[1].parent
+    channels = [load_projector(folder / "projector.safetensors").channels for folder in folders]
+    assert channels == [(64, 96), (96,)]
+    assert all((folder / "metrics.csv").is_file() for folder in folders)
+
+
+@pytest.mark.slow
+def test_a_run_on_two_processes_is_the_run_on_one(root: Path, tmp_path: Path) -> None:
+    learned = []
+    for processes in ("single", "ddp_cpu"):
+        done = command(
+            "train",
+            *TINY_TRAINING,
+            *own(root),
+            f"strategy={processes}",
+            f"output_dir={tmp_path / processes}",
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        path = tmp_path / processes / "projector.safetensors"
+        learned.append(load_projector(path).state_dict())
+        assert len([r for r in rows(path.parent / "metrics.csv") if r["loss/total"]]) == 2
+    assert '"devices": 2' in projector_metadata(path)["config"]
+    # Adam divides by the size of a gradient: where that is 0 but for rounding, a step may differ.
+    for name, value in learned[0].items():
+        close = torch.isclose(learned[1][name], value, atol=1e-5)
+        assert close.float().mean() > 0.99, name
+
+
+@pytest.mark.slow
+def test_a_sweep_of_spawned_processes(root: Path, tmp_path: Path) -> None:
+    done = command(
+        "train", "-m", *TINY_TRAINING, *own(root), "strategy=ddp_spawn", "trainer.devices=2",
+        "seed=0,1", cwd=tmp_path, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("outputs/sweep/*/*/projector.safetensors"))) == 2
+
+
+def test_an_evaluation_from_the_command_line(root: Path, tmp_path: Path) -> None:
+    done = command(
+        "evaluate", *TINY, *own(root), "shots=2", "heatmaps=1", "method=[feature_norm]",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "outputs" / "evaluate" / "folder_embedded").iterdir()
+    found = {path.name for path in folder.iterdir()}
+    assert {"results.jsonl", "results.csv", "heatmaps", "report.html"} <= found
+    assert "image AUROC" in done.stdout
+    assert done.stderr.count("Traceback") == 0

@@ -1,0 +1,323 @@
+"""Every YAML under conf/ is composed, and instantiated as far as this machine allows."""
+
+import importlib
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object, instantiate
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from adpt.backbones.embedded import EmbeddedBackbone
+from adpt.callbacks import DownstreamCheck
+from adpt.methods import Method
+from adpt.pretraining import Pretraining
+from adpt.references import ReferencePool
+from adpt.wiring import instantiate_all
+from drawn import draw_mvtec
+from runs import CONF, TINY_TRAINING, composed
+
+FILES = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
+PRIMARY = [name.removesuffix(".yaml") for name in FILES if "/" not in name]
+# What other files of the group build upon; alone they name nothing to build.
+BASES = {"data/base.yaml", "trainer/base.yaml"}
+# Values that a file leaves to the user.
+LEFT_TO_USER = {"backbone/timm.yaml": ["backbone.name=resnet10t"]}
+# Arguments that come from elsewhere than the config: from the entries, or from what is built.
+GIVEN = {
+    "adpt.pretraining.Pretraining": {"backbone", "references"},
+    "lightning.Trainer": {"logger", "callbacks"},
+}
+
+
+def groups(primary: str) -> list[str]:
+    """The config groups that a primary config's defaults name."""
+    content = OmegaConf.load(CONF / f"{primary}.yaml")
+    entries = content.get("defaults", ListConfig([]))
+    names = [str(next(iter(entry))) for entry in entries if OmegaConf.is_dict(entry)]
+    return [name for name in names if not name.startswith("override ")]
+
+
+@cache
+def experiment_command(name: str) -> list[str]:
+    """The words of the command in an experiment's header."""
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    commands = re.findall(r"^#\s+(python -m adpt\..*)$", text, re.MULTILINE)
+    assert len(commands) == 1, f"conf/experiment/{name}.yaml: a header with one command"
+    return shlex.split(commands[0])
+
+
+def choices() -> Iterator[tuple[str, str]]:
+    """(file, primary config it belongs to) for every file that can be chosen."""
+    for primary in PRIMARY:
+        yield f"{primary}.yaml", primary
+        for group in groups(primary):
+            for file in FILES:
+                if file.startswith(f"{group}/") and file not in BASES:
+                    yield file, primary
+    for file in FILES:
+        if file.startswith("experiment/"):
+            module = experiment_command(Path(file).stem)[2]
+            yield file, module.removeprefix("adpt.")
+
+
+CHOICES = sorted(set(choices()))
+
+
+def compose_choice(file: str, primary: str, *overrides: str) -> DictConfig:
+    group, _, name = file.removesuffix(".yaml").rpartition("/")
+    chosen = [f"{'+' * (group == 'experiment')}{group}={name}"] if group else []
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(
+            primary,
+            overrides=[*chosen, *LEFT_TO_USER.get(file, []), *overrides],
+            return_hydra_config=True,
+        )
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every part of a config that names something to build, with its place."""
+    if OmegaConf.is_dict(node):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items_ex(resolve=False):
+            if OmegaConf.is_config(value):
+                yield from targets(value, f"{path}.{key}".lstrip("."))
+
+
+def accepted(target: Any) -> tuple[set[str], set[str]]:
+    """All arguments that a target takes, with those behind **options; and which it needs itself."""
+    takes: set[str] = set()
+    needs: set[str] = set()
+    classes = (
+        [c for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else []
+    )
+    functions = [c.__init__ for c in classes] or [target]
+    for function in functions:
+        # Lightning's Trainer hides its signature behind a wrapper that keeps __wrapped__.
+        parameters = inspect.signature(function).parameters.values()
+        named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        takes |= {p.name for p in named} - {"self"}
+        if function is functions[0]:
+            needs = {p.name for p in named if p.default is p.empty} - {"self"}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return takes, needs
+
+
+# ---- Composing ------------------------------------------------------------------------------
+
+
+def test_every_file_is_one_of_the_choices() -> None:
+    """A file in a folder that no primary config uses would be dead, or untested."""
+    assert {file for file, _ in CHOICES} | BASES == set(FILES)
+
+
+@pytest.mark.parametrize(("file", "primary"), CHOICES)
+def test_file_composes_and_every_reference_in_it_resolves(file: str, primary: str) -> None:
+    config = compose_choice(file, primary)
+    overrides = [
+        f"{key}=somewhere" for key in ("output_dir", "run_name", "title", "output") if key in config
+    ]
+    config = compose_choice(file, primary, *overrides)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert "defaults" not in str(resolved.keys())
+
+
+@pytest.mark.parametrize(("file", "primary"), CHOICES)
+def test_every_key_is_an_argument_of_what_it_configures(file: str, primary: str) -> None:
+    config = compose_choice(file, primary)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    for place, node in targets(config):
+        target = get_object(node._target_)
+        takes, needs = accepted(target)
+        keys = {str(key) for key in node if not str(key).startswith("_")}
+        assert keys <= takes, f"{file}: {place} has {keys - takes}, which {node._target_} lacks"
+        if not node.get("_partial_", False):
+            given = GIVEN.get(node._target_, set())
+            assert needs <= keys | given, f"{file}: {place} lacks {needs - keys - given}"
+
+
+def test_the_check_of_keys_finds_a_wrong_and_a_missing_one() -> None:
+    takes, needs = accepted(get_object("adpt.data.RealIAD"))
+    assert {"root", "resolution", "batch_size", "on_bad_image"} <= takes
+    assert "colour" not in takes
+    assert needs == {"root"}
+
+
+@pytest.mark.parametrize("primary", PRIMARY)
+def test_every_primary_config_has_its_entry(primary: str) -> None:
+    module = importlib.import_module(f"adpt.{primary}")
+    assert callable(module.main)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("experiment/")])
+def test_the_header_of_an_experiment_gives_the_command_that_runs_it(file: str) -> None:
+    name = Path(file).stem
+    words = experiment_command(name)
+    assert words[:2] == ["python", "-m"]
+    assert importlib.util.find_spec(words[2]) is not None
+    assert f"+experiment={name}" in words[3:]
+    # With all its words, whatever else it says.
+    composed(words[2].removeprefix("adpt."), *words[3:])
+
+
+def test_published_experiments_use_the_published_settings() -> None:
+    for name in ("dinov2_b", "dinov2_l", "clip_b", "clip_l", "imagebind"):
+        config = composed("train", f"+experiment={name}")
+        assert config.backbone.name == name
+        assert config.data._target_ == "adpt.data.RealIAD"
+        assert (config.data.image_size, config.data.batch_size) == (224, 32)
+        assert (config.trainer.max_epochs, config.trainer.precision) == (10, "bf16-mixed")
+        assert (config.model.optimizer.lr, config.model.optimizer.weight_decay) == (1e-4, 5e-4)
+        assert list(config.model.scheduler.milestones) == [7, 9]
+        assert config.model.scheduler.gamma == 0.1
+        assert list(config.references.shots) == [1, 4, 8]
+        assert config.model.angle_loss.temperature == 0.15
+        assert (config.model.norm_loss.radius, config.model.norm_loss.margin) == (0.4, 0.75)
+        assert config.model.projector.num_references == 2048
+        assert config.model.projector.num_heads == 16
+        assert not config.model.scale_levels
+
+
+# ---- Building -------------------------------------------------------------------------------
+
+
+def names(group: str) -> list[str]:
+    files = [file for file in FILES if file.startswith(f"{group}/") and file not in BASES]
+    return [Path(file).stem for file in files]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path):
+    """The training config at tiny size, with one choice more."""
+
+    def compose(*overrides: str) -> DictConfig:
+        named = [f"output_dir={tmp_path}", "run_name=tiny"]
+        return composed("train", *TINY_TRAINING, *named, *overrides)
+
+    return compose
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_model_and_references_are_built(tiny, name: str) -> None:
+    config = tiny(f"model={name}", "data=folder")
+    references = instantiate(config.references)
+    assert isinstance(references, ReferencePool)
+    backbone = EmbeddedBackbone(levels=(1, 2))
+    module = instantiate(config.model, backbone=backbone, references=references)
+    assert isinstance(module, Pretraining)
+    assert module.backbone is backbone
+    assert module.references is references
+    optimizers = module.configure_optimizers()
+    assert optimizers["optimizer"].param_groups[0]["lr"] == config.model.optimizer.lr
+    assert len(optimizers["optimizer"].param_groups[0]["params"]) == len(
+        list(module.projector.parameters())
+    )
+    assert optimizers["lr_scheduler"].optimizer is optimizers["optimizer"]
+
+
+@pytest.mark.parametrize("name", names("references"))
+def test_references_are_built(tiny, name: str) -> None:
+    assert isinstance(instantiate(tiny(f"references={name}").references), ReferencePool)
+
+
+@pytest.mark.parametrize("name", names("method"))
+def test_methods_are_built_afresh_for_every_run(name: str) -> None:
+    made = instantiate(composed("evaluate", f"method={name}").method)
+    assert len(made) >= 1
+    for make in made.values():
+        first, second = make(), make()
+        assert isinstance(first, Method)
+        assert first is not second
+        assert first.image_size == (224, 224)
+
+
+def test_methods_can_be_chosen_by_name() -> None:
+    chosen = composed("evaluate", "method=[padim,patchcore]").method
+    assert list(chosen) == ["padim", "patchcore"]
+
+
+@pytest.mark.parametrize("name", names("trainer"))
+def test_trainer_is_built_where_its_device_is_there(tiny, name: str) -> None:
+    config = tiny(f"trainer={name}").trainer
+    assert config.accelerator == name
+    if name == "gpu":
+        # Without a GPU here, the same settings on the CPU.
+        config.accelerator, config.precision = "cpu", "bf16-mixed"
+    trainer = instantiate(config, logger=False)
+    assert isinstance(trainer, lightning.Trainer)
+    assert trainer.max_epochs == 1
+    assert trainer.precision == config.precision
+
+
+@pytest.mark.parametrize("name", names("strategy"))
+def test_strategy_is_built_on_the_cpu(tiny, name: str) -> None:
+    devices = [] if name == "single" else ["trainer.devices=2"]
+    config = tiny(f"strategy={name}", "trainer.accelerator=cpu", *devices).trainer
+    trainer = instantiate(config, logger=False)
+    assert trainer.num_devices == (1 if name == "single" else 2)
+    multi = type(trainer.strategy).__name__ == "DDPStrategy"
+    assert multi == (name != "single")
+
+
+def test_ddp_strategies_use_all_devices_of_the_gpu_trainer() -> None:
+    for name in ("ddp", "ddp_spawn"):
+        config = composed("train", f"strategy={name}").trainer
+        assert (config.accelerator, config.devices, config.strategy) == ("gpu", -1, name)
+
+
+@pytest.mark.parametrize("name", names("logger"))
+def test_loggers_are_built_and_csv_is_always_one(
+    tiny, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    offline = ["logger.wandb.mode=offline"] if name == "wandb" else []
+    loggers = instantiate_all(tiny(f"logger={name}", *offline).logger)
+    kinds = [type(logger) for logger in loggers]
+    assert kinds == [CSVLogger, *([WandbLogger] if name == "wandb" else [])]
+
+
+@pytest.mark.parametrize("name", names("callbacks"))
+def test_callbacks_are_built(tiny, name: str, tmp_path: Path) -> None:
+    config = tiny(f"callbacks={name}")
+    built = instantiate_all(config.callbacks)
+    kinds = [type(callback).__name__ for callback in built]
+    assert kinds[:3] == ["ModelCheckpoint", "LearningRateMonitor", "ImagesPerSecond"]
+    if name == "downstream_check":
+        assert isinstance(built[-1], DownstreamCheck)
+        assert built[-1].data.set_name == "mvtec"
+        assert list(built[-1].methods) == ["feature_norm", "patchcore"]
+
+
+def test_the_set_of_the_downstream_check_can_be_chosen(tiny, tmp_path: Path) -> None:
+    root = draw_mvtec(tmp_path / "own")
+    config = tiny(
+        "callbacks=downstream_check",
+        "data@callbacks.downstream_check.data=folder",
+        f"callbacks.downstream_check.data.root={root}",
+    )
+    check = instantiate(config.callbacks.downstream_check)
+    check.data.setup()
+    assert check.data.classes == ["bottle"]
+
+
+@pytest.fixture(autouse=True)
+def _hydra_as_before() -> Iterator[None]:
+    before = HydraConfig.instance().cfg
+    yield
+    HydraConfig.instance().cfg = before
+    GlobalHydra.instance().clear()

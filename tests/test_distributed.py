@@ -1,0 +1,153 @@
+"""Two processes compute the gradient of one on the same global batch."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, multiprocessing
+
+from adpt.backbones.embedded import EmbeddedBackbone
+from adpt.data import Folder
+from adpt.pretraining import Pretraining, gather
+from adpt.references import ReferencePool
+from drawn import draw_folder
+from runs import fitted, pretraining, state
+
+LEARNING_RATE = 0.05
+CASES = [
+    "plain",
+    "scaled",
+    "fresh references",
+    "anomalies on one process",
+    "an unreadable image",
+    "a process without an image",
+]
+
+
+def data_of(case: str, folder: Path) -> Folder:
+    options = {"image_size": 48, "num_workers": 0, "batch_size": 6}
+    if case == "anomalies on one process":
+        options["batch_size"] = 10
+    if case == "a process without an image":
+        options["batch_size"] = 2
+    return Folder(folder / case.replace(" ", "_"), **options)
+
+
+def draw(case: str, folder: Path) -> None:
+    root = folder / case.replace(" ", "_")
+    if case == "anomalies on one process":
+        # 9 normal images and a single one with a defect: one step sees them all.
+        draw_folder(root, ("key",), defective=1)
+    else:
+        draw_folder(root, ("key",))
+    if case in ("an unreadable image", "a process without an image"):
+        (root / "key" / "train" / "good" / "003.png").write_bytes(b"")
+
+
+def module_of(case: str) -> Pretraining:
+    pool_size = None if case == "fresh references" else 4
+    return pretraining(
+        references=ReferencePool(pool_size=pool_size, shots=(1, 2)),
+        backbone=EmbeddedBackbone(levels=(1, 2)),
+        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATE),
+        scale_levels=case == "scaled",
+    )
+
+
+def run(case: str, folder: Path, **options) -> dict[str, Tensor]:
+    module, _ = fitted(data_of(case, folder), module_of(case), max_epochs=2, **options)
+    return state(module)
+
+
+def gathered(rank: int) -> dict[str, Tensor]:
+    """What `gather` gives for unequal shares, and the gradient that comes back through it."""
+    own = (torch.arange(6.0).view(3, 2) + 10 * rank)[: 3 - 2 * rank].requires_grad_()
+    everyone = gather(own)
+    (everyone * torch.arange(1.0, 9.0).view(4, 2)).sum().backward()
+    flags = gather(torch.tensor([True, False, True])[: 3 - 2 * rank])
+    nothing = gather(torch.zeros(rank, 2))
+    return {"rows": everyone.detach(), "gradient": own.grad, "flags": flags, "nothing": nothing}
+
+
+def process(rank: int, folder: Path) -> None:
+    """One of two processes: everything in one go, because starting takes longest."""
+    torch.set_num_threads(1)
+    # Lightning then takes the processes as they are, as under torchrun.
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
+    results = {"gather": gathered(rank)}
+    for case in CASES:
+        results[case] = run(case, folder, devices=2, strategy="ddp")
+    torch.save(results, folder / f"rank_{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("distributed")
+    for case in CASES:
+        draw(case, made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def two(folder: Path) -> list[dict[str, dict[str, Tensor]]]:
+    multiprocessing.spawn(process, (folder,), nprocs=2)
+    return [torch.load(folder / f"rank_{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_as_one(two: list, folder: Path, case: str) -> None:
+    start, one = state(module_of(case)), run(case, folder)
+    moved = 0
+    for name, value in one.items():
+        for rank in (0, 1):
+            torch.testing.assert_close(
+                two[rank][case][name],
+                value,
+                rtol=1e-4,
+                atol=1e-5,
+                msg=f"{name} of process {rank} differs",
+            )
+        if name.startswith("projector.blocks"):
+            moved += bool((value - start[name]).abs().max() > 1e-4)
+    assert moved > 20
+
+
+def test_the_cases_are_what_they_say(two: list, folder: Path) -> None:
+    counts = {case: int(two[0][case]["skipped_images"]) for case in CASES}
+    assert counts == dict.fromkeys(CASES, 0) | {
+        "an unreadable image": 2,
+        "a process without an image": 2,
+    }
+    assert two[0]["anomalies on one process"]["without_anomalies"] == 0
+    data = data_of("anomalies on one process", folder)
+    data.setup()
+    assert [sample.label for sample in data.pretraining_samples()].count(1) == 1
+
+
+def test_gather_joins_unequal_shares_in_order_of_rank(two: list) -> None:
+    expected = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [10.0, 11.0]])
+    weights = torch.arange(1.0, 9.0).view(4, 2)
+    for rank in (0, 1):
+        found = two[rank]["gather"]
+        assert torch.equal(found["rows"], expected)
+        assert found["flags"].tolist() == [True, False, True, True]
+        assert found["flags"].dtype == torch.bool
+        assert found["nothing"].shape == (1, 2)
+        # Both processes computed the sum: twice the gradient, which averaging over them halves.
+        share = weights[:3] if rank == 0 else weights[3:]
+        assert torch.equal(found["gradient"], 2 * share)

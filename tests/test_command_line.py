@@ -106,6 +106,9 @@ def test_a_run_on_two_processes_is_the_run_on_one(root: Path, tmp_path: Path) ->
             *TINY_TRAINING,
             *own(root),
             f"strategy={processes}",
+            # Adam divides by a gradient's size, so rounding would show where it should be 0.
+            "model.optimizer._target_=torch.optim.SGD",
+            "model.optimizer.lr=0.01",
             f"output_dir={tmp_path / processes}",
             cwd=tmp_path,
         )
@@ -114,10 +117,8 @@ def test_a_run_on_two_processes_is_the_run_on_one(root: Path, tmp_path: Path) ->
         learned.append(load_projector(path).state_dict())
         assert len([r for r in rows(path.parent / "metrics.csv") if r["loss/total"]]) == 2
     assert '"devices": 2' in projector_metadata(path)["config"]
-    # Adam divides by the size of a gradient: where that is 0 but for rounding, a step may differ.
     for name, value in learned[0].items():
-        close = torch.isclose(learned[1][name], value, atol=1e-5)
-        assert close.float().mean() > 0.99, name
+        torch.testing.assert_close(learned[1][name], value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from adpt.errors import UserError
 from adpt.paths import conf_dir
 from adpt.wiring import entry
 
@@ -19,6 +20,8 @@ def report(config: DictConfig) -> None:
     from adpt.results import print_table, read_records, to_csv
 
     folder = Path(config.results)
+    if folder.is_file():
+        raise UserError(f"results={folder} is a file. Give the folder that it lies in.")
     records = read_records(folder)
     build_page(records, folder, config.output, config.title)
     to_csv(records, config.csv)

@@ -35,11 +35,16 @@ def print_table(
         metrics: Names of `METRICS`.
     """
     from rich.console import Console
+    from rich.text import Text
 
     # Files and pipes have no width of their own; Rich would take 80.
     console = console or Console(width=None if sys.stdout.isatty() else 100)
     for summary in summarise(records):
+        console.print(Text(f"{summary.dataset} · {summary.method}", "bold"))
+        console.print(Text(summary.setting, "dim"))
         console.print(_table(summary, metrics))
+        if short := _short_means(summary, metrics):
+            console.print(f"mean: {short} of {len(summary.rows)} classes\n")
 
 
 def to_csv(records: Iterable[Record], path: str | Path) -> None:
@@ -75,8 +80,6 @@ def _table(summary: Summary, metrics: Sequence[str]) -> Any:
         not math.isnan(row.metrics[metric].residual) for row in rows for metric in metrics
     )
     table = Table(
-        title=f"{summary.dataset} · {summary.method}\n{summary.setting}",
-        caption=_caption(summary, metrics),
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
     )
@@ -92,13 +95,11 @@ def _table(summary: Summary, metrics: Sequence[str]) -> Any:
     return table
 
 
-def _caption(summary: Summary, metrics: Sequence[str]) -> str | None:
-    short = [
-        f"{METRICS[metric]} over {summary.mean.metrics[metric].classes}"
-        for metric in metrics
-        if summary.mean.metrics[metric].classes < len(summary.rows)
-    ]
-    return f"mean: {', '.join(short)} of {len(summary.rows)} classes" if short else None
+def _short_means(summary: Summary, metrics: Sequence[str]) -> str:
+    means = summary.mean.metrics
+    counts = {metric: means[metric].classes for metric in metrics if metric in means}
+    total = len(summary.rows)
+    return ", ".join(f"{METRICS[m]} over {n}" for m, n in counts.items() if n < total)
 
 
 def _cells(row: Row, metrics: Sequence[str], with_residual: bool) -> "list[Text]":

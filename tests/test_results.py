@@ -190,7 +190,7 @@ def test_full_disk_leaves_the_file_as_it_was(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adpt.results.record.os.fsync", full)
+    monkeypatch.setattr("adpt.results.store.os.fsync", full)
     with pytest.raises(UserError, match=r"r\.jsonl.*No space left"):
         append_records(path, [a_record(seed=1)])
     assert path.read_bytes() == before

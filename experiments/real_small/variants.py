@@ -3,7 +3,7 @@
 Every image is encoded once, plain and as two pairs of photometric views; a variant then trains a
 projector on the sources and scores a product that is not among them with FeatureNorm.
 
-    SHARED=<folder with data/ and weights/> python experiments/real_small/variants.py CACHE [VARIANT]
+    SHARED=<folder of data/, weights/> python experiments/real_small/variants.py CACHE [VARIANT]
 
 CACHE is a folder for the features (about 1 GB). Without VARIANT, all of them run. Each line that is
 printed also goes to CACHE/variants.jsonl.
@@ -32,26 +32,25 @@ from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features
 
 REAL = ("cookie", "hazelnut_toy", "magnetic_tile")
-STEPS, BATCH, SHOTS, PATCHES = 150, 16, (1, 4, 8), 4096
+STEPS, BATCH, SHOTS, PATCHES = 80, 16, (1, 4, 8), 4096
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "pixel_aupro")
 
 # sources: real (the two other labelled products), drawn, both; everything else is off by default.
 VARIANTS = {
-    "real, random start": {"sources": "real"},
-    "real, start at identity": {"sources": "real", "identity": True},
-    "real, norm loss only": {"sources": "real", "identity": True, "angle": 0},
-    "real, angle loss only": {"sources": "real", "identity": True, "norm": 0},
-    "real and drawn": {"sources": "both", "identity": True},
-    "drawn": {"sources": "drawn", "identity": True},
+    "drawn, scale by references": {"sources": "drawn", "identity": True, "by_references": True},
     "real, scale by references": {"sources": "real", "identity": True, "by_references": True},
-    "real, drawn defects on normal images": {
+    "both, scale by references": {"sources": "both", "identity": True, "by_references": True},
+    "real, random start": {"sources": "real"},
+    "real": {"sources": "real", "identity": True},
+    "drawn": {"sources": "drawn", "identity": True},
+    "real, scale by references, drawn defects": {
         "sources": "real", "identity": True, "by_references": True, "synthetic": True,
     },
-    "drawn, scale by references": {"sources": "drawn", "identity": True, "by_references": True},
     "drawn, scale by references, lr 3e-4": {
         "sources": "drawn", "identity": True, "by_references": True, "lr": 3e-4,
     },
-    "both, scale by references": {"sources": "both", "identity": True, "by_references": True},
+    "real, norm loss only": {"sources": "real", "identity": True, "angle": 0},
+    "real, angle loss only": {"sources": "real", "identity": True, "norm": 0},
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import CSVLogger
@@ -16,6 +17,7 @@ from adpt.callbacks import (
     DownstreamCheck,
     ImagesPerSecond,
     SaveProjector,
+    has_wandb_account,
     log_config,
     means,
     require_checkpoint,
@@ -166,11 +168,38 @@ def test_means_are_over_classes_and_leave_undefined_ones_out() -> None:
 
 def test_a_checkpoint_that_is_not_there_is_told(tmp_path: Path) -> None:
     there = tmp_path / "last.ckpt"
-    there.touch()
+    torch.save({"state_dict": {}, "loops": {}}, there)
     assert require_checkpoint(str(there)) == str(there)
     assert require_checkpoint(None) is None
     with pytest.raises(UserError, match=r"ckpt_path=.*other\.ckpt: there is no such file"):
         require_checkpoint(str(tmp_path / "other.ckpt"))
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", {"weights": 1}])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "last.ckpt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match="no checkpoint"):
+        require_checkpoint(str(path))
+
+
+def test_an_account_is_found_without_starting_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not has_wandb_account()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key")
+    assert has_wandb_account()
+    (tmp_path / "netrc").write_text("machine elsewhere login user password key")
+    assert not has_wandb_account()
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    assert has_wandb_account()
 
 
 def test_the_config_goes_to_every_logger(tmp_path: Path) -> None:

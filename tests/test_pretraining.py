@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
-from adpt.errors import BadImageError
+from adpt.errors import BadImageError, UserError
 from adpt.pretraining import Pretraining, gather, patch_labels, separation
 from adpt.references import ReferencePool
 from adpt.residual import residual_features
@@ -265,8 +265,13 @@ def test_batches_without_an_anomaly_are_counted_and_train_the_norm_alone(
     tmp_path: Path,
 ) -> None:
     root = draw_folder(tmp_path / "own", ("key",), defects=())
+
+    def data() -> Folder:
+        # The share is above 0, so training starts, and too small for a defect to be drawn.
+        return folder_data(root, synthetic_defects=1e-9)
+
     module = pretraining()
-    _, used = fitted(folder_data(root), module, max_steps=1)
+    _, used = fitted(data(), module, max_steps=1)
     metrics = used.callback_metrics
     assert metrics["data/batches_without_anomalies"] == 1
     assert [metrics[f"loss/angle_{level}"].item() for level in (1, 2)] == [0, 0]
@@ -274,10 +279,16 @@ def test_batches_without_an_anomaly_are_counted_and_train_the_norm_alone(
     # The angle loss stays attached to the graph: with it alone every gradient is there, and is 0.
     alone = pretraining(norm_loss=None)
     start = state(alone)
-    fitted(folder_data(root), alone, max_steps=1)
+    fitted(data(), alone, max_steps=1)
     assert all(parameter.grad is not None for parameter in alone.projector.parameters())
     same = {name for name, value in state(alone).items() if torch.equal(value, start[name])}
     assert {name for name in start if name.startswith("projector")} <= same
+
+
+def test_images_without_any_defect_are_refused(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path / "own", ("key",), defects=())
+    with pytest.raises(UserError, match="synthetic_defects"):
+        fitted(folder_data(root))
 
 
 def test_batches_with_anomalies_are_not_counted(key_root: Path) -> None:
@@ -432,7 +443,7 @@ def test_a_checkpoint_of_other_levels_is_not_loaded(key_root: Path, tmp_path: Pa
     saving = ModelCheckpoint(tmp_path / "checkpoints", save_last=True)
     fitted(folder_data(key_root), max_steps=1, enable_checkpointing=True, callbacks=[saving])
     other = pretraining(backbone=EmbeddedBackbone(levels=(0, 1)))
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(UserError, match="other levels"):
         trainer().fit(
             other,
             datamodule=folder_data(key_root),

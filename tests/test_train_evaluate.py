@@ -112,7 +112,7 @@ def test_drawn_sets(tmp_path: Path) -> None:
     run_task(evaluate, evaluation(tmp_path / "evaluate", *chosen))
     classes = sorted(path.name for path in root.iterdir() if path.is_dir())
     assert len(classes) == 4
-    assert_evaluated(tmp_path / "evaluate", "drawndownstream", classes)
+    assert_evaluated(tmp_path / "evaluate", "procedural_downstream", classes)
 
 
 # ---- What a training run leaves behind ------------------------------------------------------
@@ -217,3 +217,17 @@ def test_real_images_and_weights(tmp_path: Path) -> None:
     assert len(records) == 6
     best = max(r.metrics["image_auroc"] for r in records if r.method == "patchcore")
     assert best > 0.6
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_records_tell_whether_the_projector_saw_the_images(
+    data_root: Path, tmp_path: Path, same: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_task(train, training(tmp_path / "train", "data=folder", f"data.root={data_root}"))
+    projector = f"projector={tmp_path / 'train' / 'projector.safetensors'}"
+    root = data_root if same else drawn.draw_folder(tmp_path / "other", ("key",))
+    chosen = ["data=folder", f"data.root={root}", projector, "method=feature_norm"]
+    run_task(evaluate, evaluation(tmp_path / "evaluate", *chosen))
+    records = read_records(tmp_path / "evaluate")
+    assert {record.provenance["projector_saw_the_images"] for record in records} == {same}
+    assert ("was trained on images that are evaluated here" in caplog.text) == same

@@ -179,6 +179,20 @@ def test_a_projector_of_another_backbone_is_refused(projector_file: Path, other:
         load_matching_projector(str(projector_file), backbone, CPU)
 
 
+def test_a_projector_of_other_levels_of_the_same_widths_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "projector.safetensors"
+    trained_on, other = EmbeddedBackbone(levels=(1, 2)), EmbeddedBackbone(levels=(1, 2))
+    other.indices = (0, 2)
+    save_projector(
+        FeatureProjector((64, 96), num_heads=4, num_references=8),
+        path,
+        {"backbone": "embedded", "backbone_sha256": trained_on.fingerprint},
+    )
+    assert load_matching_projector(str(path), trained_on, CPU) is not None
+    with pytest.raises(WeightsError, match="other levels or other weights"):
+        load_matching_projector(str(path), other, CPU)
+
+
 def test_a_missing_projector_is_told_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"There is no projector file .*none\.safetensors"):
         load_matching_projector(

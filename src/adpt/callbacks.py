@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import lightning
 import numpy as np
@@ -14,6 +18,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.data import AnomalyDataModule, Batch
+from adpt.data.sample import image_folders
 from adpt.downstream import ClassData, Outcome, encode_class, run_methods
 from adpt.errors import UserError
 from adpt.methods import Method
@@ -40,12 +45,23 @@ class SaveProjector(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Pretraining) -> None:  # type: ignore[override]
         """Write the file, in the first process only."""
+        self._save(trainer, module, trainer.current_epoch + 1)
+
+    def on_fit_end(self, trainer: lightning.Trainer, module: Pretraining) -> None:  # type: ignore[override]
+        """Write the file of a resumed run that had nothing left to train."""
+        if not self.path.exists():
+            self._save(trainer, module, trainer.current_epoch)
+
+    def _save(self, trainer: lightning.Trainer, module: Pretraining, epoch: int) -> None:
         if trainer.is_global_zero:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
             backbone = module.backbone
             metadata = {
                 "backbone": backbone.name,
                 "backbone_sha256": backbone.fingerprint,
-                "epoch": str(trainer.current_epoch + 1),
+                "levels": json.dumps(backbone.indices),
+                "epoch": str(epoch),
+                "images": json.dumps(image_folders(data.pretraining_samples())),
                 "config": self.config,
             }
             save_projector(module.projector, self.path, metadata)
@@ -205,14 +221,43 @@ def require_checkpoint(path: str | None) -> str | None:
     """The checkpoint to go on from, if any.
 
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file, or it is no checkpoint.
     """
     if path is not None and not Path(path).is_file():
         raise UserError(
             f"ckpt_path={path}: there is no such file. A run leaves its checkpoints in"
             " <output_dir>/checkpoints; last.ckpt is the newest."
         )
+    if path is not None:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            whole = "state_dict" in content and "loops" in content
+        except Exception as error:
+            raise UserError(f"ckpt_path={path} is damaged or no checkpoint: {error}") from error
+        if not whole:
+            raise UserError(
+                f"ckpt_path={path} is no checkpoint of a run: give"
+                " <output_dir>/checkpoints/last.ckpt."
+            )
     return path
+
+
+@contextmanager
+def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """End every logger's run, so that the next job of a multirun starts its own."""
+    try:
+        yield
+    except BaseException:
+        _finish(loggers, "failed")
+        raise
+    _finish(loggers, "success")
+
+
+def _finish(loggers: Sequence[Logger], status: str) -> None:
+    for logger in loggers:
+        logger.finalize(status)
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=int(status != "success"))
 
 
 def log_config(loggers: Sequence[Logger], config: DictConfig) -> None:
@@ -220,6 +265,25 @@ def log_config(loggers: Sequence[Logger], config: DictConfig) -> None:
     resolved = OmegaConf.to_container(config, resolve=True)
     for logger in loggers:
         logger.log_hyperparams(resolved)  # type: ignore[arg-type]
+
+
+def has_wandb_account() -> bool:
+    """Whether a key for W&B is at hand, in the environment or where `wandb login` puts it.
+
+    W&B itself is not asked: that would start it before it is told to stay offline.
+    """
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    home = Path.home()
+    files = [os.environ.get("NETRC"), home / ".netrc", home / "_netrc"]
+    for file in files:
+        if file and Path(file).is_file():
+            try:
+                return netrc(file).authenticators(host or "") is not None
+            except (NetrcParseError, OSError):
+                return False
+    return False
 
 
 def wandb_logger(
@@ -243,7 +307,6 @@ def wandb_logger(
     Raises:
         UserError: `mode` is something else.
     """
-    import wandb
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -251,7 +314,7 @@ def wandb_logger(
         raise UserError(
             f"logger.wandb.mode is online or offline, not {mode!r}; logger=csv for none."
         )
-    if mode == "online" and not wandb.api.api_key:
+    if mode == "online" and not has_wandb_account():
         log.warning(
             "No W&B account is set up (`wandb login`): the run is logged offline; send it later"
             " with `wandb sync %s/wandb/offline-run-*`",

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from adpt.backbones.base import Backbone
 from adpt.data.sample import Batch
+from adpt.errors import UserError
+from adpt.progress import StepBar
 from adpt.projector import FeatureProjector
 from adpt.references import ReferencePool
 from adpt.residual import residual_features
@@ -77,6 +79,11 @@ class Pretraining(LightningModule):
     def on_fit_start(self) -> None:
         """Set the references up and, unless a checkpoint brought them, compute the centres."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not data.defects.share and not any(s.label for s in data.pretraining_samples()):
+            raise UserError(
+                "Pretraining needs labelled defects, and none of the images has one: add"
+                " test/<defect> with masks, mix in another set, or set data.synthetic_defects=0.5."
+            )
         self.references.setup(data, self.encode)
         if not self.centred:
             self.compute_centres(data)
@@ -110,21 +117,14 @@ class Pretraining(LightningModule):
         sums = [torch.zeros(width, dtype=torch.float64) for width in self.backbone.channels]
         norms = torch.zeros(len(sums), dtype=torch.float64)
         patches = torch.zeros(len(sums), dtype=torch.float64)
-        for batch in data.loader(samples[rank::world_size], on_bad_image="skip"):
-            if not len(batch):
-                continue
-            residuals = residual_features(
-                self.encode(batch.image), self.references.draw(batch.path, self.centre_shots)
-            )
-            scale = self._reference_scale(batch)
-            for level, residual in enumerate(residuals):
-                rows = _rows(residual).double()
-                norms[level] += rows.norm(dim=-1).sum().cpu()
-                if scale is not None:
-                    image = scale[:, level].repeat_interleave(len(rows) // len(batch))
-                    rows = rows / image[:, None]
-                sums[level] += rows.sum(0).cpu()
-                patches[level] += len(rows)
+        share = samples[rank::world_size]
+        seen = 0
+        with StepBar("Centres", shown=rank == 0) as progress:
+            for batch in data.loader(share, on_bad_image="skip"):
+                seen += len(batch) + len(batch.skipped)
+                progress("normal images", seen, len(share))
+                if len(batch):
+                    self._add_residuals(batch, sums, norms, patches)
         total = torch.cat([*sums, norms, patches]).to(self.device, torch.float64)
         if world_size > 1:
             torch.distributed.all_reduce(total)
@@ -137,6 +137,22 @@ class Pretraining(LightningModule):
             if not by_references:
                 centre /= self.projector.scale[level]
         self.centred.fill_(True)
+
+    def _add_residuals(
+        self, batch: Batch, sums: list[Tensor], norms: Tensor, patches: Tensor
+    ) -> None:
+        residuals = residual_features(
+            self.encode(batch.image), self.references.draw(batch.path, self.centre_shots)
+        )
+        scale = self._reference_scale(batch)
+        for level, residual in enumerate(residuals):
+            rows = _rows(residual).double()
+            norms[level] += rows.norm(dim=-1).sum().cpu()
+            if scale is not None:
+                image = scale[:, level].repeat_interleave(len(rows) // len(batch))
+                rows = rows / image[:, None]
+            sums[level] += rows.sum(0).cpu()
+            patches[level] += len(rows)
 
     # ---- A step ------------------------------------------------------------------------------
 
@@ -197,6 +213,7 @@ class Pretraining(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen backbone out of the file."""
+        checkpoint["backbone_sha256"] = self.backbone.fingerprint
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             name: value for name, value in state.items() if not name.startswith(BACKBONE)
@@ -204,6 +221,11 @@ class Pretraining(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the backbone in hand back in, so that loading stays strict."""
+        if checkpoint.get("backbone_sha256") != self.backbone.fingerprint:
+            raise UserError(
+                "The checkpoint was written with another backbone, other levels or other weights"
+                f" than '{self.backbone.name}' as configured here: resume with the same ones."
+            )
         own = {BACKBONE + name: value for name, value in self.backbone.state_dict().items()}
         checkpoint["state_dict"] = own | checkpoint["state_dict"]
 

@@ -16,11 +16,16 @@ class StepBar:
 
     Args:
         title: What the bar is for.
+        shown: False shows nothing, as in all processes but the first.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, shown: bool = True) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            disable=not shown,
         )
         self._title = title
         self._task = self._bar.add_task(title, total=None)

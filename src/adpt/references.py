@@ -75,6 +75,7 @@ class ReferencePool:
                 useful pool does not fit into `memory_gb`.
         """
         self._data, self._encode = data, encode
+        self._epoch = -1
         self._samples = data.pretraining_samples()
         self._index = {str(sample.image): index for index, sample in enumerate(self._samples)}
         self._normal: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -93,6 +94,8 @@ class ReferencePool:
 
     def redraw(self, epoch: int, rank: int = 0, world_size: int = 1) -> None:
         """Choose and encode the pool of an epoch; each process encodes its share of it."""
+        if self._epoch == epoch:
+            return
         self._epoch = epoch
         self._scales: dict[tuple[str, str], Tensor] = {}
         if self.pool_size is None:

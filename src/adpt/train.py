@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.paths import conf_dir
-from adpt.wiring import check_multirun, entry, instantiate_all, seed_everything
+from adpt.wiring import check_accelerator, check_multirun, entry, instantiate_all, seed_everything
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def train(config: DictConfig) -> None:
 
     from hydra.utils import instantiate
 
-    from adpt.callbacks import SaveProjector, log_config, require_checkpoint
+    from adpt.callbacks import SaveProjector, finishing, log_config, require_checkpoint
 
     seed_everything(config.seed)
     checkpoint = require_checkpoint(config.ckpt_path)
@@ -27,6 +27,7 @@ def train(config: DictConfig) -> None:
     data = instantiate(config.data)
     data.prepare_data()
     data.setup("fit")  # Faults of the data set show here, before weights are loaded.
+    check_accelerator(config.trainer.accelerator)
     backbone = instantiate(config.backbone)
     references = instantiate(config.references)
     model = instantiate(config.model, backbone=backbone, references=references)
@@ -37,7 +38,8 @@ def train(config: DictConfig) -> None:
     trainer = instantiate(config.trainer, logger=loggers, callbacks=callbacks)
     log_config(loggers, config)
 
-    trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+    with finishing(loggers):
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
     if trainer.is_global_zero:
         log.info("The projector lies at %s", projector.absolute())
 

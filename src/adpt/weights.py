@@ -83,7 +83,7 @@ def save_projector(
 
 
 def load_projector(path: str | Path) -> FeatureProjector:
-    """Read a projector, ours (.safetensors) or a published one (.pth), in float32 on the CPU.
+    """Read a projector, ours (.safetensors) or a published one (.pth), in float32, on the CPU.
 
     No code is run from the file: anything but tensors and numbers is refused.
 
@@ -103,7 +103,7 @@ def load_projector(path: str | Path) -> FeatureProjector:
         path.suffix == ".safetensors"
         and projector_metadata(path).get("scale_by_references") == "true"
     )
-    return projector
+    return projector.eval()
 
 
 def projector_metadata(path: str | Path) -> dict[str, str]:

@@ -97,6 +97,18 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
     return [instantiate(c) for c in chosen if OmegaConf.is_dict(c) and "_target_" in c]
 
 
+def check_accelerator(accelerator: str) -> None:
+    """Refuse a GPU trainer on a machine without one, before anything is loaded.
+
+    Raises:
+        UserError: There is no GPU.
+    """
+    import torch
+
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError("trainer=gpu needs a GPU, and PyTorch finds none here. Add trainer=cpu.")
+
+
 def check_multirun(strategy: str) -> None:
     """Refuse a sweep under a strategy whose processes would each start the sweep again.
 
@@ -149,12 +161,17 @@ def load_matching_projector(
 
     if path is None:
         return None
-    projector = load_projector(path)
-    trained_on = projector_metadata(path).get("backbone", backbone.name)
+    projector, metadata = load_projector(path), projector_metadata(path)
+    trained_on = metadata.get("backbone", backbone.name)
     if projector.channels != backbone.channels or trained_on != backbone.name:
         raise WeightsError(
             f"{path} was trained on levels of widths {projector.channels} of backbone"
             f" '{trained_on}', but backbone '{backbone.name}' gives {backbone.channels}. Choose the"
             " backbone and levels that the projector was trained with."
         )
-    return projector.to(device).eval()
+    if metadata.get("backbone_sha256", backbone.fingerprint) != backbone.fingerprint:
+        raise WeightsError(
+            f"{path} was trained on other levels or other weights of backbone '{backbone.name}'"
+            " than these. Give the backbone.levels and backbone.weights that it was trained with."
+        )
+    return projector.to(device)

@@ -78,7 +78,7 @@ def test_nothing_behind_the_last_level_is_kept() -> None:
 @pytest.mark.parametrize(("depth", "expected"), [(12, [2, 5, 8, 11]), (24, [5, 11, 17, 23])])
 def test_a_transformer_gives_evenly_spaced_blocks(depth: int, expected: list[int]) -> None:
     recipe = Recipe("vit_tiny_patch16_224", model_args={**SMALL, "depth": depth})
-    assert build_timm("small", recipe, pretrained=False).indices == expected
+    assert build_timm("small", recipe, pretrained=False).indices == tuple(expected)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_presets_are_the_networks_of_the_paper(
     assert backbone.channels == (width,) * 4
     blocks = backbone.network.blocks
     assert len(blocks) == depth
-    assert backbone.indices == [depth // 4 - 1, depth // 2 - 1, depth * 3 // 4 - 1, depth - 1]
+    assert backbone.indices == (depth // 4 - 1, depth // 2 - 1, depth * 3 // 4 - 1, depth - 1)
     assert type(blocks[0].mlp.act).__name__ == act
     norms = [module for module in backbone.modules() if isinstance(module, nn.LayerNorm)]
     assert {norm.eps for norm in norms} == {eps}

@@ -28,6 +28,9 @@ class Backbone(nn.Module, ABC):
     mean: Tensor
     std: Tensor
 
+    indices: tuple[int, ...] = ()
+    """Which blocks or stages the levels are, as the network counts them."""
+
     def __init__(
         self, name: str, channels: Sequence[int], mean: Sequence[float], std: Sequence[float]
     ) -> None:
@@ -67,12 +70,12 @@ class Backbone(nn.Module, ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the names, shapes and values of all weights, as 64 hex digits.
+        """SHA-256 over the levels chosen and all weights' names, shapes and values, in hex.
 
         Taken in the precision the weights have when it is first asked for, then kept. Equal
         fingerprints mean equal features; recorded with results so that numbers can be traced.
         """
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"levels {list(self.indices)};".encode())
         for key, value in sorted(self.state_dict().items()):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)};".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -51,7 +51,7 @@ class EmbeddedBackbone(Backbone):
         super().__init__(
             name, [_WIDTHS[i] for i in levels], mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
         )
-        self._chosen = levels
+        self.indices = tuple(levels)
 
         bank = _filter_bank()
         self.stem = nn.Conv2d(3, len(bank), _KERNEL, stride=4, padding=_KERNEL // 2, bias=False)
@@ -80,7 +80,7 @@ class EmbeddedBackbone(Backbone):
         levels = []
         for i, stage in enumerate(self.stages):
             features = stage(features)
-            if i in self._chosen:
+            if i in self.indices:
                 levels.append(features)
             features = F.relu(features)
         return levels

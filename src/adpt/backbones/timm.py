@@ -77,7 +77,7 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__(name, channels, mean, std)
         self.network = network
-        self.indices = list(indices)
+        self.indices = tuple(indices)
         self.image_size = image_size
         self.freeze()
 
@@ -93,7 +93,7 @@ class TimmBackbone(Backbone):
                 f"{self.name} was built for images of {self.image_size}×{self.image_size} px and "
                 f"got {height}×{width}: set backbone.image_size and data.image_size to one value."
             )
-        return _intermediates(self.network, images, self.indices)
+        return _intermediates(self.network, images, list(self.indices))
 
 
 def build_timm(

@@ -35,6 +35,11 @@ class DrawnForPretraining(RealIAD):
             draw_pretraining_set, root, seed=drawing_seed, normal=normal, anomalous=anomalous
         )
 
+    @property
+    def set_name(self) -> str:
+        """What the set is called in records."""
+        return "procedural"
+
     def prepare_data(self) -> None:
         """Draw the set unless it is there."""
         self.draw()
@@ -70,6 +75,11 @@ class DrawnDownstream(Folder):
             normal=normal,
             anomalous=anomalous,
         )
+
+    @property
+    def set_name(self) -> str:
+        """What the set is called in records."""
+        return "procedural_downstream"
 
     def prepare_data(self) -> None:
         """Draw the set unless it is there."""

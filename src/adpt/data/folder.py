@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from adpt.data.files import images_in, subfolders
+from adpt.data.files import subfolders
 from adpt.data.mvtec import MVTec
 
 
 class Folder(MVTec):
-    """Own images: every folder under `root` with images in `train/good` is a class."""
+    """Own images: every folder under `root` with a `train` or `test` folder is a class."""
 
     layout: ClassVar[str] = (
         "  <class>/train/good/*            normal images of any common format\n"
@@ -22,6 +22,6 @@ class Folder(MVTec):
     known_classes: ClassVar[tuple[str, ...]] = ()
 
     def available_classes(self) -> list[str]:
-        """Folders that have normal training images."""
+        """Folders that hold a `train` or a `test` folder."""
         found = subfolders(self.root)
-        return [folder.name for folder in found if images_in(folder / "train" / self.normal)]
+        return [f.name for f in found if (f / "train").is_dir() or (f / "test").is_dir()]

@@ -117,3 +117,8 @@ def collate(items: Sequence[ReadSample | UnreadSample], image_shape: Sequence[in
         skipped=[str(item.sample.image) for item in unread],
         faults=[item.fault for item in unread],
     )
+
+
+def image_folders(samples: Sequence[Sample]) -> list[str]:
+    """The folders that images lie in, absolute and sorted: what a projector was trained on."""
+    return sorted({str(sample.image.absolute().parent) for sample in samples})

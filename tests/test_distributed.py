@@ -11,6 +11,7 @@ from torch import Tensor, multiprocessing
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.pretraining import Pretraining, gather
+from adpt.projector import FeatureProjector
 from adpt.references import ReferencePool
 from drawn import draw_folder
 from runs import fitted, pretraining, state
@@ -19,6 +20,7 @@ LEARNING_RATE = 0.05
 CASES = [
     "plain",
     "scaled",
+    "scaled by references",
     "fresh references",
     "anomalies on one process",
     "an unreadable image",
@@ -53,6 +55,12 @@ def module_of(case: str) -> Pretraining:
         backbone=EmbeddedBackbone(levels=(1, 2)),
         optimizer=partial(torch.optim.SGD, lr=LEARNING_RATE),
         scale_levels=case == "scaled",
+        projector=partial(
+            FeatureProjector,
+            num_heads=4,
+            num_references=8,
+            scale_by_references=case == "scaled by references",
+        ),
     )
 
 

@@ -39,15 +39,18 @@ def main() -> None:
     for method in sorted({key[0] for key in cells}):
         print(f"\n**{method}**, pixel AP / AUPRO / image AUROC\n")
         print("| product | " + " | ".join(shown) + " |\n|---|" + "---|" * len(shown))
-        for product in sorted({key[1] for key in cells}):
+        products = sorted({key[1] for key in cells})
+        for label, group in [*((p, [p]) for p in products), ("**mean**", products)]:
             texts = []
             for name in shown:
-                record = cells.get((method, product, name))
-                wanted = ("pixel_ap", "pixel_aupro", "image_auroc")
-                texts.append(
-                    " / ".join(f"{100 * record.metrics[m]:.1f}" for m in wanted) if record else ""
-                )
-            print(f"| {product} | " + " | ".join(texts) + " |")
+                records = [cells[key] for p in group if (key := (method, p, name)) in cells]
+                means = [
+                    sum(record.metrics[metric] for record in records) / max(1, len(records))
+                    for metric in ("pixel_ap", "pixel_aupro", "image_auroc")
+                ]
+                whole = len(records) == len(group)
+                texts.append(" / ".join(f"{100 * m:.1f}" for m in means) if whole else "")
+            print(f"| {label} | " + " | ".join(texts) + " |")
 
 
 if __name__ == "__main__":

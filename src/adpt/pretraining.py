@@ -172,9 +172,11 @@ class Pretraining(LightningModule):
         logged = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         terms: dict[str, Tensor] = {}
         figures: dict[str, Tensor] = {}
+        contrasted = torch.zeros((), dtype=torch.bool, device=masks.device)
         for number, level in enumerate(projected, start=1):
             first, second = (_rows(gather(view)) for view in level.chunk(2))
             covered, touched = patch_labels(masks, level.shape[-2:])
+            contrasted = contrasted | covered.any()
             if self.angle_loss is not None:
                 centre = self.centres[number - 1]
                 terms[f"loss/angle_{number}"] = self.angle_loss(first, second, covered, centre)
@@ -185,7 +187,7 @@ class Pretraining(LightningModule):
                 figures |= separation(first.detach(), touched, self.centres[number - 1], number)
         loss = torch.stack(list(terms.values())).sum()
         self.skipped_images += _count(len(batch.skipped), self.device)
-        self.without_anomalies += (~masks.any()).long()
+        self.without_anomalies += (~contrasted).long()
         self.log_dict({name: term.detach() for name, term in terms.items()} | figures)
         self.log("loss/total", loss.detach(), prog_bar=True)
         self.log("data/batches_without_anomalies", self.without_anomalies.float())

@@ -5,7 +5,8 @@ projector on the sources and scores a product that is not among them with Featur
 
     SHARED=<folder of data/, weights/> python experiments/real_small/variants.py CACHE [VARIANT]
 
-CACHE is a folder for the features (about 1 GB). Without VARIANT, all of them run. Each line that is
+CACHE is a folder for the features (about 1 GB). Without VARIANT, all of them run; `baselines` runs
+those without a projector alone. Each line that is
 printed also goes to CACHE/variants.jsonl.
 """
 
@@ -247,6 +248,22 @@ def score(product: Product, projector: FeatureProjector | None, seed: int, scale
     return {name: round(metrics[name], 4) for name in METRICS}
 
 
+@torch.no_grad()
+def lengths(product: Product) -> dict:
+    """Mean norm of the test images' residual features on normal and on defective patches."""
+    normal = [i for i in product.normal[""] if product.splits[i] == "train"]
+    test = [i for i, split in enumerate(product.splits) if split == "test"]
+    chosen = list(np.random.default_rng(0).permutation(normal)[:8])
+    references = [level.flatten(0, 1) for level in product.references(chosen)]
+    found = {}
+    for level, residual in enumerate(residual_features(product.images(test), references), start=1):
+        _, touched = patch_labels(product.masks[test], residual.shape[-2:])
+        norms = rows(residual).norm(dim=1)
+        found[f"normal_{level}"] = round(norms[~touched].mean().item(), 1)
+        found[f"defective_{level}"] = round(norms[touched].mean().item(), 1)
+    return found
+
+
 def joined(product: Product, synthetic: Product) -> Product:
     """A product with its images with drawn defects added."""
     product.levels = [
@@ -275,12 +292,13 @@ def main() -> None:
         with (cache / "variants.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    if not names:
+    if not names or names == ["baselines"]:
         for target in REAL:
             product = Product(cache / f"{target}.pt")
+            report("lengths of residuals", target, 0, lengths(product))
             report("residual, no projector", target, 0, score(product, None, 0, False))
             report("residual, scaled by references", target, 0, score(product, None, 0, True))
-    for name in names or VARIANTS:
+    for name in [] if names == ["baselines"] else names or VARIANTS:
         variant = VARIANTS[name]
         for target in REAL:
             sources = {}

@@ -64,7 +64,7 @@ class Backbone(nn.Module, ABC):
         scale = 255 if images.dtype == torch.uint8 else 1
         images = images.to(self.mean.dtype) / scale
         mean, std = self.mean.view(1, 3, 1, 1), self.std.view(1, 3, 1, 1)
-        # Channels last: convolutions take about a third less time on a CPU, and less on a GPU too.
+        # Channels last: MobileNetV2 takes about a third less time on a CPU.
         images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
         return [level.contiguous() for level in self.levels(images)]
 

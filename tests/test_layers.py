@@ -19,6 +19,7 @@ LAYERS = [
         "errors",
         "files",
         "progress",
+        "details",
     },
     # 1: what reads, writes and draws
     {"data", "backbones", "weights", "plots", "page"},
@@ -38,6 +39,8 @@ BESIDE = {
     ("paths", "errors"),
     ("results", "errors"),
     ("results", "files"),
+    ("details", "errors"),
+    ("details", "files"),
     ("pretraining", "references"),
     ("downstream", "references"),
     ("downstream", "methods"),

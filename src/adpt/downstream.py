@@ -13,13 +13,12 @@ from adpt.data import AnomalyDataModule, Sample
 from adpt.errors import DataError, UserError
 from adpt.methods.base import Method
 from adpt.metrics import anomaly_metrics
+from adpt.progress import Progress, no_progress
 from adpt.projector import FeatureProjector
 from adpt.references import choose_references
 from adpt.residual import reference_scale, residual_features
 
 Kind = Literal["own", "residual", "pretrained"]
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def extract(
     data: AnomalyDataModule,
     samples: Sequence[Sample],
     device: torch.device,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> Features:
     """Features of images, each encoded once.
 
@@ -229,7 +228,7 @@ def encode_class(
     shots: int,
     seed: int,
     device: torch.device,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> ClassData:
     """Encode a class's training and test images and choose its references.
 
@@ -267,7 +266,7 @@ def run_methods(
     projector: FeatureProjector | None,
     batch_size: int,
     device: torch.device,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> list[Outcome]:
     """Fit and score every method on every kind of a class's features.
 

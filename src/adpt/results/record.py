@@ -1,5 +1,6 @@
 """One record per result."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,17 @@ class Record:
         counts: Images: `train`, `test`, `anomalous`, `skipped`.
         seconds: Duration of `features`, `fit`, `score`.
         provenance: What `adpt.results.provenance` gives.
+        setting: What differs from the plain experiment, by the option's name, such as
+            `{"train_fraction": 0.1}`, `{"few_shot": True}` or `{"aligned": 10}`; part of what
+            tables keep apart. Empty for the plain experiment.
+        cell: Hash of all that decides over the result (data, features, method and its options,
+            seed, protocol); a cell that is recorded need not be computed again.
+        epochs: Of trained methods: `trained`, and under protocol `paper` for each metric the epoch
+            that it was best at.
+        history: Of trained methods, early to late: one mapping for each epoch that was looked at,
+            with `epoch`, `loss` and metrics.
+        details: Path of the file with scores and curves (see `adpt.details`), relative to the
+            records' folder; None where there is none.
 
     Raises:
         ValueError: For features or a protocol of another name.
@@ -50,6 +62,11 @@ class Record:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    setting: dict[str, Any] = field(default_factory=dict)
+    cell: str | None = None
+    epochs: dict[str, int] = field(default_factory=dict)
+    history: tuple[dict[str, float], ...] = ()
+    details: str | None = None
 
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
@@ -61,7 +78,8 @@ class Record:
 def latest(records: Iterable[Record]) -> list[Record]:
     """Keep the last record of each cell: where a result was taken again, the later one counts.
 
-    A cell is data set, class, method, features, backbone, projector, seed, shots and protocol.
+    A cell is data set, class, method, features, backbone, projector, seed, shots, setting and
+    protocol.
     """
     cells: dict[tuple[object, ...], Record] = {}
     for record in records:
@@ -75,6 +93,7 @@ def latest(records: Iterable[Record]) -> list[Record]:
             record.seed,
             record.shots,
             record.protocol,
+            json.dumps(record.setting, sort_keys=True),
         )
         cells[cell] = record
     return list(cells.values())

@@ -110,6 +110,10 @@ def _to_line(record: Record) -> bytes:
     fields = dataclasses.asdict(record)
     metrics = {name: float(value) for name, value in record.metrics.items()}
     fields["metrics"] = {n: None if math.isnan(value) else value for n, value in metrics.items()}
+    fields["history"] = [
+        {n: None if math.isnan(value) else value for n, value in entry.items()}
+        for entry in record.history
+    ]
     return json.dumps(fields, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
@@ -148,7 +152,10 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "projector": (str, type(None)),
     "projector_sha256": (str, type(None)),
     "backbone_sha256": (str, type(None)),
-    **dict.fromkeys(("metrics", "counts", "seconds", "provenance"), dict),
+    "cell": (str, type(None)),
+    "details": (str, type(None)),
+    "history": list,
+    **dict.fromkeys(("metrics", "counts", "seconds", "provenance", "setting", "epochs"), dict),
 }
 
 
@@ -169,8 +176,8 @@ def _from_line(line: bytes) -> Record:
         if not isinstance(value, int | float | None):
             raise ValueError(f"the metric {name} is {value!r}")
     nan_back = {n: math.nan if v is None else float(v) for n, v in fields["metrics"].items()}
-    references = tuple(fields.get("references", ()))
-    return Record(**{**fields, "metrics": nan_back, "references": references})
+    tuples = {name: tuple(fields.get(name, ())) for name in ("references", "history")}
+    return Record(**{**fields, **tuples, "metrics": nan_back})
 
 
 def _is_record(line: bytes) -> bool:

@@ -48,6 +48,11 @@ def groups(primary: str) -> list[str]:
     return [name for name in names if not name.startswith("override ")]
 
 
+def experiment_name(file: str) -> str:
+    """What `+experiment=` is given: the file below experiment/, folders included."""
+    return file.removeprefix("experiment/").removesuffix(".yaml")
+
+
 @cache
 def experiment_command(name: str) -> list[str]:
     """The words of the command in an experiment's header."""
@@ -67,7 +72,7 @@ def choices() -> Iterator[tuple[str, str]]:
                     yield file, primary
     for file in FILES:
         if file.startswith("experiment/"):
-            module = experiment_command(Path(file).stem)[2]
+            module = experiment_command(experiment_name(file))[2]
             yield file, module.removeprefix("adpt.")
 
 
@@ -76,7 +81,9 @@ CHOICES = sorted(set(choices()))
 
 def compose_choice(file: str, primary: str, *overrides: str) -> DictConfig:
     group, _, name = file.removesuffix(".yaml").rpartition("/")
-    chosen = [f"{'+' * (group == 'experiment')}{group}={name}"] if group else []
+    chosen = [f"{group}={name}"] if group else []
+    if file.startswith("experiment/"):
+        chosen = [f"+experiment={experiment_name(file)}"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(
             primary,
@@ -166,13 +173,42 @@ def test_every_primary_config_has_its_entry(primary: str) -> None:
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("experiment/")])
 def test_the_header_of_an_experiment_gives_the_command_that_runs_it(file: str) -> None:
-    name = Path(file).stem
+    name = experiment_name(file)
     words = experiment_command(name)
     assert words[:2] == ["python", "-m"]
     assert importlib.util.find_spec(words[2]) is not None
     assert f"+experiment={name}" in words[3:]
-    # With all its words, whatever else it says.
-    composed(words[2].removeprefix("adpt."), *words[3:])
+    # With all its words, whatever else it says; a sweep is asked for by -m, and else not.
+    sweeps = OmegaConf.select(OmegaConf.load(CONF / file), "hydra.sweeper.params") is not None
+    assert ("-m" in words[3:]) == sweeps
+    composed(words[2].removeprefix("adpt."), *(word for word in words[3:] if word != "-m"))
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if file.startswith("experiment/ablation/")]
+)
+def test_an_ablation_changes_what_it_says_and_leaves_the_rest_to_the_user(file: str) -> None:
+    chosen = ["backbone=dinov2_b", "data=visa", "output_dir=x"]
+    plain = OmegaConf.to_container(composed("train", *chosen))
+    name = experiment_name(file)
+    changed = OmegaConf.to_container(composed("train", *chosen, f"+experiment={name}"))
+    assert {key for key in plain if plain[key] != changed[key]} <= {"model", "run_name"}
+    params = OmegaConf.select(OmegaConf.load(CONF / file), "hydra.sweeper.params") or {}
+    assert (plain["model"] != changed["model"]) == (not params)
+    for key, values in params.items():
+        default = str(OmegaConf.select(composed("train"), key))
+        assert default in values.split(","), "the published value is among those that are compared"
+        for value in values.split(","):
+            run = composed("train", *chosen, f"+experiment={name}", f"{key}={value}")
+            assert str(OmegaConf.select(run, key)) == value
+            assert f"{{{key}}}" in OmegaConf.to_container(run, resolve=False)["run_name"]
+
+
+def test_an_ablation_joins_another_experiment() -> None:
+    config = composed("train", "+experiment=[dinov2_b,ablation/no_residual]")
+    assert config.backbone.name == "dinov2_b"
+    assert "wandb" in config.logger
+    assert not config.model.residual
 
 
 def test_published_experiments_use_the_published_settings() -> None:
@@ -191,6 +227,10 @@ def test_published_experiments_use_the_published_settings() -> None:
         assert config.model.projector.num_references == 2048
         assert config.model.projector.num_heads == 16
         assert not config.model.scale_levels
+        assert config.model.projector.block == "attention"
+        assert config.model.residual
+        assert not config.model.train_backbone
+        assert (config.data.train_fraction, config.data.noise_ratio) == (1, 0)
 
 
 # ---- Building -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
+from adpt.backbones import build_backbone
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.pretraining import Pretraining, gather
@@ -16,7 +17,8 @@ from adpt.references import ReferencePool
 from drawn import draw_folder
 from runs import fitted, pretraining, state
 
-LEARNING_RATE = 0.05
+# Keys and values of features as long as the embedded backbone's need small steps.
+LEARNING_RATES = {"cross attention": 0.002}
 CASES = [
     "plain",
     "scaled",
@@ -25,6 +27,8 @@ CASES = [
     "anomalies on one process",
     "an unreadable image",
     "a process without an image",
+    "cross attention",
+    "a backbone that learns",
 ]
 
 
@@ -50,23 +54,36 @@ def draw(case: str, folder: Path) -> None:
 
 def module_of(case: str) -> Pretraining:
     pool_size = None if case == "fresh references" else 4
+    learns = case == "a backbone that learns"
+    torch.manual_seed(0)
     return pretraining(
         references=ReferencePool(pool_size=pool_size, shots=(1, 2)),
-        backbone=EmbeddedBackbone(levels=(1, 2)),
-        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATE),
+        backbone=build_backbone("resnet10t", levels=[1, 2], image_size=48, pretrained=False)
+        if learns
+        else EmbeddedBackbone(levels=(1, 2)),
+        train_backbone=learns,
+        backbone_lr=0.01 if learns else None,
+        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATES.get(case, 0.05)),
         scale_levels=case == "scaled",
         projector=partial(
             FeatureProjector,
             num_heads=4,
             num_references=8,
             scale_by_references=case == "scaled by references",
+            block="cross_attention" if case == "cross attention" else "attention",
         ),
     )
 
 
 def run(case: str, folder: Path, **options) -> dict[str, Tensor]:
     module, _ = fitted(data_of(case, folder), module_of(case), max_epochs=2, **options)
-    return state(module)
+    return learned(module)
+
+
+def learned(module: Pretraining) -> dict[str, Tensor]:
+    """What a module has learned or computed, with a backbone that learns."""
+    backbone = {} if module.backbone.frozen else module.backbone.state_dict(prefix="backbone.")
+    return state(module) | {name: value.clone() for name, value in backbone.items()}
 
 
 def gathered(rank: int) -> dict[str, Tensor]:
@@ -119,7 +136,7 @@ def two(folder: Path) -> list[dict[str, dict[str, Tensor]]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_as_one(two: list, folder: Path, case: str) -> None:
-    start, one = state(module_of(case)), run(case, folder)
+    start, one = learned(module_of(case)), run(case, folder)
     moved = 0
     for name, value in one.items():
         for rank in (0, 1):
@@ -130,7 +147,7 @@ def test_two_processes_train_as_one(two: list, folder: Path, case: str) -> None:
                 atol=1e-5,
                 msg=f"{name} of process {rank} differs",
             )
-        if name.startswith("projector.blocks"):
+        if name.startswith(("projector.blocks", "backbone")):
             moved += bool((value - start[name]).abs().max() > 1e-4)
     assert moved > 20
 

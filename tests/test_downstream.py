@@ -10,16 +10,10 @@ from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
-from adpt.downstream import (
-    ClassData,
-    Features,
-    ReferenceFeatures,
-    choose_kinds,
-    encode_class,
-    extract,
-    run_methods,
-)
+from adpt.downstream import ClassData, choose_kinds, encode_class, run_methods
 from adpt.errors import BadImageError, DataError, UserError
+from adpt.features import Features, extract
+from adpt.matching import FixedReferences, convert_features
 from adpt.methods import FeatureNorm, PaDiM, PatchCore
 from adpt.projector import FeatureProjector
 from adpt.references import choose_references
@@ -156,7 +150,7 @@ def test_residual_features_against_the_literal_definition(data: Folder, backbone
     """Every patch less its nearest reference patch; an image's own patches are no references."""
     found = encoded(data, backbone, shots=3)
     for features in (found.train, found.test):
-        residual = found.references.residuals(features, batch_size=4)
+        residual = convert_features(features, found.references, batch_size=4)
         assert residual.paths == features.paths
         for path in features.paths:
             others = [other for other in found.references.paths if other != path]
@@ -170,7 +164,7 @@ def test_residual_features_against_the_literal_definition(data: Folder, backbone
 
 def test_references_have_residuals_too(data: Folder, backbone: Counting) -> None:
     found = encoded(data, backbone, shots=3)
-    residual = found.references.residuals(found.train)
+    residual = convert_features(found.train, found.references)
     for path in found.references.paths:
         assert tokens_of(residual, path, 1).norm(dim=1).min() > 1e-3
 
@@ -179,8 +173,8 @@ def test_pretrained_features_are_projected_residual_features(
     data: Folder, backbone: Counting, projector: FeatureProjector
 ) -> None:
     found = encoded(data, backbone)
-    residual = found.references.residuals(found.test)
-    pretrained = found.references.residuals(found.test, projector)
+    residual = convert_features(found.test, found.references)
+    pretrained = convert_features(found.test, found.references, projector)
     for level, expected in zip(pretrained.levels, projector(residual.levels), strict=True):
         torch.testing.assert_close(level, expected.detach(), rtol=1e-4, atol=1e-5)
         assert not level.requires_grad
@@ -190,26 +184,31 @@ def test_pretrained_features_are_projected_residual_features(
 def test_own_features_are_left_as_they_are(data: Folder, backbone: Counting) -> None:
     found = encoded(data, backbone)
     before = [level.clone() for level in found.test.levels]
-    found.references.residuals(found.test)
+    convert_features(found.test, found.references)
     assert all(torch.equal(a, b) for a, b in zip(before, found.test.levels, strict=True))
 
 
-def test_an_only_reference_has_no_residual_and_is_left_out(
+def test_an_only_reference_is_matched_with_its_own_other_patches(
     data: Folder, backbone: Counting
 ) -> None:
     found = encoded(data, backbone, shots=1)
-    residual = found.references.residuals(found.train)
-    assert set(found.train.paths) - set(residual.paths) == set(found.references.paths)
-    assert len(residual) == len(residual.masks) == len(residual.labels) == len(residual.levels[0])
-    assert len(found.references.residuals(found.test)) == 6
+    residual = convert_features(found.train, found.references)
+    assert residual.paths == found.train.paths
+    path = found.references.paths[0]
+    for level in (0, 1):
+        tokens = tokens_of(found.train, path, level)
+        for place, (token, expected) in enumerate(
+            zip(tokens, tokens_of(residual, path, level), strict=True)
+        ):
+            others = torch.cat([tokens[:place], tokens[place + 1 :]])
+            torch.testing.assert_close(expected, literal_residual(token, others))
 
 
 def test_a_class_of_a_single_training_image_still_runs(tmp_path: Path, backbone: Counting) -> None:
     data = folder_data(draw_folder(tmp_path / "single", ("key",), train=1))
     data.setup()
     found = encoded(data, backbone, shots=8)
-    residual = found.references.residuals(found.train)
-    assert len(residual) == 1
+    assert len(convert_features(found.train, found.references)) == 1
     outcomes = run_methods(found, METHODS, ["own", "residual"], None, 4, CPU)
     assert all(outcome.maps.isfinite().all() for outcome in outcomes)
 
@@ -218,8 +217,8 @@ def test_references_outside_the_features_are_no_references(
     data: Folder, backbone: Counting
 ) -> None:
     features = extract(backbone, data, data.select("train", class_name="key"), CPU)
-    with pytest.raises(ValueError, match="is not in list"):
-        ReferenceFeatures(features, ["elsewhere.png"], CPU)
+    with pytest.raises(KeyError, match="elsewhere"):
+        FixedReferences(features, ["elsewhere.png"], CPU)
 
 
 # ---- Running methods ------------------------------------------------------------------------
@@ -273,7 +272,7 @@ def test_scores_depend_on_neither_batch_size_nor_order(
             "key",
             train_features,
             extract(backbone, made, test[::-1] if backwards else test, CPU),
-            ReferenceFeatures(train_features, chosen, CPU),
+            FixedReferences(train_features, chosen, CPU),
             0.0,
         )
         outcomes = run_methods(found, METHODS, [kind], projector, batch_size, CPU)
@@ -297,13 +296,7 @@ def test_a_test_image_does_not_change_the_scores_of_another(
     few = ClassData(
         "key",
         found.train,
-        Features(
-            [level[2:4] for level in found.test.levels],
-            found.test.masks[2:4],
-            found.test.labels[2:4],
-            found.test.paths[2:4],
-            [],
-        ),
+        found.test.take([2, 3]),
         found.references,
         0.0,
     )

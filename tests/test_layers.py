@@ -13,6 +13,7 @@ LAYERS = [
         "paths",
         "losses",
         "projector",
+        "projector_blocks",
         "residual",
         "metrics",
         "results",
@@ -20,15 +21,24 @@ LAYERS = [
         "files",
         "progress",
         "details",
+        "embedding",
     },
     # 1: what reads, writes and draws
-    {"data", "backbones", "weights", "plots", "page"},
+    {"data", "backbones", "weights", "plots", "page", "feature_cache"},
     # 2: the mathematics of training and of scoring
-    {"references", "methods", "pretraining", "downstream"},
-    # 3: pictures of scored images, and what happens beside training
-    {"panels", "callbacks"},
-    # 4: objects from config
-    {"wiring"},
+    {
+        "references",
+        "methods",
+        "pretraining",
+        "features",
+        "matching",
+        "defect_pool",
+        "downstream",
+    },
+    # 3: pictures of scored images, what happens beside training, and a table's cells
+    {"panels", "callbacks", "cells", "evaluation"},
+    # 4: objects from config, and the jobs of a sweep
+    {"wiring", "sweeps"},
     # 5: the entries, imported by nobody
     {"train", "evaluate", "predict", "doctor", "report", "demo"},
 ]
@@ -37,14 +47,25 @@ LAYERS = [
 BESIDE = {
     ("files", "errors"),
     ("paths", "errors"),
+    ("projector", "projector_blocks"),
     ("results", "errors"),
     ("results", "files"),
     ("details", "errors"),
     ("details", "files"),
+    ("embedding", "errors"),
+    ("embedding", "files"),
     ("pretraining", "references"),
+    ("features", "methods"),
+    ("matching", "features"),
+    ("matching", "methods"),
     ("downstream", "references"),
     ("downstream", "methods"),
+    ("downstream", "features"),
+    ("downstream", "matching"),
     ("callbacks", "panels"),
+    ("evaluation", "cells"),
+    ("evaluation", "panels"),
+    ("wiring", "sweeps"),
 }
 
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}

@@ -5,8 +5,6 @@ import dataclasses
 import io
 import math
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from PIL import Image
 from adpt.errors import UserError
 from adpt.page import build_page
 from adpt.plots import save_png
-from adpt.results import Record, append_records
+from adpt.results import Record
 
 EVIL = '<script>alert("x")</script>&'
 VOID = {"meta", "img"}
@@ -31,14 +29,14 @@ def records(class_name: str = "pcb1", **changes: Any) -> list[Record]:
         "padim",
         "own",
         "clip_b",
-        {"image_auroc": 0.612, "pixel_ap": 0.523, "image_ap": math.nan},
+        {"image_auroc": 0.612, "pixel_aupro": 0.523, "image_ap": math.nan},
         counts={"train": 90, "test": 20, "anomalous": 10, "skipped": 0},
         provenance={"command": "python -m adpt.evaluate data=visa", "versions": {"torch": "2.6"}},
     )
     pretrained = dataclasses.replace(
         own,
         features="pretrained",
-        metrics={"image_auroc": 0.734, "pixel_ap": 0.411, "image_ap": 0.9},
+        metrics={"image_auroc": 0.734, "pixel_aupro": 0.411, "image_ap": 0.9},
         shots=2,
         references=("pcb1/0001.JPG", "pcb1/0002.JPG"),
         projector="runs/p.safetensors",
@@ -108,23 +106,24 @@ def test_table_shows_classes_and_mean(tmp_path: Path) -> None:
     expected = ["61.2", "73.4", "+12.2", "52.3", "41.1", "−11.2"]
     for name in ("pcb1", "pcb2", "mean"):
         assert [name, *expected] in found.rows
-    assert ["class", "image AUROC", "pixel AP"] in found.rows
+    assert ["class", "image AUROC", "AUPRO"] in found.rows
 
 
 def test_residual_stands_between_own_and_pretrained(tmp_path: Path) -> None:
     own, pretrained = records()
-    metrics = {"image_auroc": 0.65, "pixel_ap": 0.45}
+    metrics = {"image_auroc": 0.65, "pixel_aupro": 0.45}
     residual = dataclasses.replace(own, features="residual", shots=2, metrics=metrics)
     found = page(tmp_path, [own, residual, pretrained])
-    names = ["own", "residual", "pretrained", "difference"]
+    names = ["own", "residual", "pretrained", "vs own", "vs residual"]
     assert names * 2 in found.rows
-    assert ["pcb1", "61.2", "65.0", "73.4", "+12.2", "52.3", "45.0", "41.1", "−11.2"] in found.rows
+    expected = ["61.2", "65.0", "73.4", "+12.2", "+8.4", "52.3", "45.0", "41.1", "−11.2", "−3.9"]
+    assert ["pcb1", *expected] in found.rows
 
 
 def test_own_features_alone_have_no_difference(tmp_path: Path) -> None:
     found = page(tmp_path, records()[:1])
     assert ["pcb1", "61.2", "52.3"] in found.rows
-    assert not any("difference" in row for row in found.rows)
+    assert not any("vs own" in row for row in found.rows)
 
 
 def test_differences_are_coloured_and_the_best_is_bold(tmp_path: Path) -> None:
@@ -143,23 +142,62 @@ def test_other_metrics_are_there_to_unfold_with_nan_as_a_dash(tmp_path: Path) ->
 
 def test_several_summaries_have_an_overview(tmp_path: Path) -> None:
     found = page(tmp_path, records() + records(method="patchcore"))
-    expected = ["61.2", "73.4", "+12.2", "52.3", "41.1", "−11.2"]
-    assert ["visa · padim", *expected] in found.rows
-    assert ["visa · patchcore", *expected] in found.rows
-    assert "Means over classes" in found.text
-    assert "Means over classes" not in page(tmp_path, records()).text
+    start = found.rows.index(["method", "visa (1 class)"])
+    assert found.rows[start + 1 : start + 9] == [
+        ["padim"],
+        ["own", "61.2 / 52.3"],
+        ["pretrained", "73.4 / 41.1"],
+        ["pretrained − own", "+12.2 / −11.2"],
+        ["patchcore"],
+        ["own", "61.2 / 52.3"],
+        ["pretrained", "73.4 / 41.1"],
+        ["pretrained − own", "+12.2 / −11.2"],
+    ]
+    assert "methods by data sets" not in page(tmp_path, records()).text
 
 
-def test_overview_names_settings_where_they_differ(tmp_path: Path) -> None:
+def test_overviews_are_apart_where_settings_differ(tmp_path: Path) -> None:
     found = page(tmp_path, records() + records(backbone="clip_l"))
-    names = [row[0] for row in found.rows if row[0].startswith("visa · padim")]
-    assert [re.findall(r"clip_\w", name) for name in names] == [["clip_b"], ["clip_l"]]
+    assert re.findall(r"clip_\w(?=: methods by data sets)", found.text) == ["clip_b", "clip_l"]
+
+
+def test_metrics_of_the_first_table_can_be_chosen(tmp_path: Path) -> None:
+    build_page(records(), tmp_path, tmp_path / "page.html", "Title", ["image_ap"])
+    found = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    heads = [row for row in found.rows if row and row[0] == "class"]
+    assert heads == [["class", "image AP"], ["class", "image AUROC", "AUPRO"]]
+
+
+def test_spread_over_seeds_is_shown(tmp_path: Path) -> None:
+    found = page(tmp_path, records() + records(seed=1, metrics={"image_auroc": 0.714}))
+    assert "66.3 ± 7.2" in {cell for row in found.rows for cell in row}
+
+
+def test_published_numbers_are_marked(tmp_path: Path) -> None:
+    metrics = {"image_auroc": 0.9, "pixel_aupro_paper": 0.8}
+    made = [
+        record
+        for number in range(12)
+        for record in records(f"c{number}", backbone="imagebind", protocol="paper", metrics=metrics)
+    ]
+    made = [dataclasses.replace(r, shots=8 if r.features == "pretrained" else None) for r in made]
+    found = page(tmp_path, made)
+    assert ["published", "92.6 / 86.3", "95.4 / 88.7", "+2.8 / +2.4"] in found.rows
+    assert "to be checked against the paper" in found.text
+
+
+def test_training_is_there_to_unfold(tmp_path: Path) -> None:
+    history = tuple({"epoch": epoch, "image_auroc": epoch / 10} for epoch in (2, 4))
+    found = page(tmp_path, records(epochs={"trained": 4}, history=history))
+    assert ["features", "epochs"] in found.rows
+    assert ["own", "20.0", "40.0"] in found.rows
+    assert "Trained for 4 epochs." in found.text
 
 
 def test_incomplete_mean_is_said(tmp_path: Path) -> None:
-    assert "image AUROC 1 of 2" in page(tmp_path, records() + records("pcb2")[:1]).text
-    assert "image AUROC" in page(tmp_path, records()).text
-    assert "image AUROC 1 of" not in page(tmp_path, records()).text
+    found = page(tmp_path, records() + records("pcb2")[:1])
+    assert "mean of image AUROC and AUPRO over 1 of 2 classes" in found.text
+    assert "mean of" not in page(tmp_path, records()).text
 
 
 def test_page_tells_the_origin_of_its_numbers(tmp_path: Path) -> None:
@@ -175,6 +213,29 @@ def test_page_tells_the_origin_of_its_numbers(tmp_path: Path) -> None:
     assert ["Seeds", "5"] in found.rows
     assert ["References per class", "2"] in found.rows
     assert ["visa · pcb1", "90", "20", "10", "0"] in found.rows
+
+
+def test_long_lists_of_origins_are_folded_and_say_each_once(tmp_path: Path) -> None:
+    made = [
+        record
+        for number in range(20)
+        for record in records(
+            seed=number, provenance={"command": f"run seed={number % 10}", "commit": f"{number}"}
+        )
+    ]
+    found = page(tmp_path, made)
+    assert "10 commands" in found.text
+    assert found.text.count("run seed=7") == 1
+    assert "20 different" in found.text
+    assert "commands" not in page(tmp_path, records()).text
+
+
+def test_products_that_the_projector_has_seen_are_marked(tmp_path: Path) -> None:
+    found = page(tmp_path, records(provenance={"projector_saw_the_images": True}))
+    assert ["Seen in pretraining", "visa · pcb1, by projector abababab"] in found.rows
+    assert "pretrained figures say nothing of products it has not seen" in found.text
+    unseen = page(tmp_path, records(provenance={"projector_saw_the_images": False}))
+    assert "Seen in pretraining" not in unseen.text
 
 
 def test_unequal_image_counts_are_pointed_out(tmp_path: Path) -> None:
@@ -229,7 +290,7 @@ def test_page_asks_for_no_other_file(tmp_path: Path) -> None:
     found = page(tmp_path, records())
     addresses = [a[k] for _, a in found.tags for k in ("src", "href", "srcset", "action") if k in a]
     assert addresses
-    assert all(str(address).startswith("data:") for address in addresses)
+    assert all(str(address).startswith(("data:", "#")) for address in addresses)
     text = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|url\(|@import", text)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in found.tags}
@@ -267,36 +328,3 @@ def test_page_is_the_same_each_time(tmp_path: Path) -> None:
 def test_no_records_are_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"adpt\.evaluate"):
         build_page([], tmp_path, tmp_path / "page.html", "Title")
-
-
-# The command
-
-
-def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "adpt.report", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
-
-def test_command_writes_page_and_csv_and_prints_the_table(tmp_path: Path) -> None:
-    append_records(tmp_path / "made" / "results.jsonl", records())
-    done = run(tmp_path, "results=made", "title=Seen")
-    assert done.returncode == 0, done.stderr
-    assert "61.2 → 73.4 +12.2" in done.stdout
-    assert "Seen" in (tmp_path / "made" / "report.html").read_text(encoding="utf-8")
-    assert (tmp_path / "made" / "results.csv").read_text().count("\n") == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
-
-
-@pytest.mark.parametrize(
-    ("results", "message"),
-    [("none", "none: it does not exist"), ("empty", "no .jsonl file"), ("file", "is a file")],
-)
-def test_command_explains_what_is_missing_without_a_trace(
-    tmp_path: Path, results: str, message: str
-) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    done = run(tmp_path, f"results={results}")
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr

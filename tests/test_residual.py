@@ -164,10 +164,22 @@ def test_autocast_does_not_change_the_choice() -> None:
     assert torch.equal(ours, expected)
 
 
-def test_result_keeps_the_level_s_type_and_has_no_gradient() -> None:
-    level = draw(1, 6, 2, 2).to(torch.bfloat16).requires_grad_()
-    (ours,) = residual_features([level], [draw(5, 6, seed=1)])
+def test_result_keeps_the_level_s_type() -> None:
+    (ours,) = residual_features([draw(1, 6, 2, 2).bfloat16()], [draw(5, 6, seed=1)])
     assert ours.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (2, 5, 6)], ids=["shared", "own"])
+def test_gradient_goes_to_the_level_alone_and_as_it_is(shape: tuple[int, ...]) -> None:
+    level, references = draw(2, 6, 2, 2).requires_grad_(), draw(*shape, seed=1).requires_grad_()
+    weight = draw(2, 6, 2, 2, seed=2)
+    (residual_features([level], [references])[0] * weight).sum().backward()
+    assert torch.equal(level.grad, weight)
+    assert references.grad is None
+
+
+def test_result_of_a_frozen_level_has_no_gradient() -> None:
+    (ours,) = residual_features([draw(1, 6, 2, 2)], [draw(5, 6, seed=1).requires_grad_()])
     assert not ours.requires_grad
 
 

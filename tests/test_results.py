@@ -1,8 +1,6 @@
-"""Records survive files, interruptions and repetition; tables show what was recorded."""
+"""Records survive files, interruptions and repetition, and know where they come from."""
 
-import csv
 import dataclasses
-import io
 import json
 import logging
 import math
@@ -13,42 +11,11 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from adpt.errors import UserError
-from adpt.results import (
-    Record,
-    append_records,
-    latest,
-    percent,
-    points,
-    print_table,
-    provenance,
-    read_records,
-    summarise,
-    to_csv,
-)
+from adpt.results import Record, append_records, latest, provenance, read_records
 from adpt.results.provenance import checkout_commit, config_sha256
-
-SEVEN = [
-    "image_auroc",
-    "image_ap",
-    "image_f1max",
-    "pixel_auroc",
-    "pixel_ap",
-    "pixel_f1max",
-    "pixel_aupro",
-]
-
-
-def a_record(features: str = "own", auroc: float = 0.5, **changes: Any) -> Record:
-    record = Record("visa", "pcb1", "padim", features, "clip_b", {"image_auroc": auroc})
-    if features != "own":
-        record = dataclasses.replace(record, shots=8)
-    if features == "pretrained":
-        record = dataclasses.replace(record, projector="p.safetensors", projector_sha256="ab" * 32)
-    return dataclasses.replace(record, **changes)
-
+from recorded import SEVEN, a_record
 
 FULL = Record(
     "visa",
@@ -68,13 +35,6 @@ FULL = Record(
     seconds={"fit": 1.5},
     provenance={"commit": None, "versions": {"torch": "2.6"}, "created": "2026-01-02T03:04:05"},
 )
-
-
-def printed(records: list[Record], **options: Any) -> str:
-    console = Console(file=io.StringIO(), width=100, color_system=None)
-    print_table(records, console, **options)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
 
 
 # Files of records
@@ -228,13 +188,12 @@ def test_missing_results_are_named(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in str(caught.value)
 
 
-# Summaries
+# The later of two records
 
 
 def test_later_record_of_a_cell_counts() -> None:
     first, second = a_record(auroc=0.1), a_record(auroc=0.2)
     assert latest([first, second]) == [second]
-    assert summarise([first, second])[0].mean.metrics["image_auroc"].own == 0.2
 
 
 @pytest.mark.parametrize(
@@ -248,199 +207,14 @@ def test_later_record_of_a_cell_counts() -> None:
         {"projector_sha256": "00"},
         {"seed": 1},
         {"shots": 4},
+        {"setting": {"train_fraction": 0.1}},
+        {"options": {"epochs": 5}},
         {"protocol": "paper"},
     ],
 )
 def test_other_cells_are_kept(change: dict[str, Any]) -> None:
     records = [a_record(), a_record(**change)]
     assert latest(records) == records
-
-
-def test_summary_against_numbers_by_hand() -> None:
-    records = [
-        a_record("own", 0.60, class_name="b"),
-        a_record("residual", 0.65, class_name="b"),
-        a_record("pretrained", 0.90, class_name="b"),
-        a_record("own", 0.80, class_name="a"),
-        a_record("residual", 0.85, class_name="a"),
-        a_record("pretrained", 0.70, class_name="a"),
-    ]
-    (summary,) = summarise(records)
-    assert (summary.dataset, summary.method) == ("visa", "padim")
-    assert (
-        summary.setting
-        == "clip_b, clean protocol, 8 references per class, projector abababab, seed 0"
-    )
-    assert [row.name for row in summary.rows] == ["a", "b"]
-    a, b = (row.metrics["image_auroc"] for row in summary.rows)
-    assert (a.own, a.residual, a.pretrained) == (0.80, 0.85, 0.70)
-    assert a.difference == pytest.approx(-0.10)
-    assert b.difference == pytest.approx(0.30)
-    mean = summary.mean.metrics["image_auroc"]
-    assert (mean.own, mean.residual, mean.pretrained) == pytest.approx((0.70, 0.75, 0.80))
-    assert mean.difference == pytest.approx(0.10)
-    assert mean.classes == 2
-
-
-def test_mean_is_over_the_classes_that_have_own_and_pretrained() -> None:
-    records = [
-        a_record("own", 0.6, class_name="a"),
-        a_record("pretrained", 0.8, class_name="a"),
-        a_record("own", 0.1, class_name="interrupted"),
-        a_record("own", 0.2, class_name="undefined"),
-        a_record("pretrained", math.nan, class_name="undefined"),
-        a_record("residual", 0.9, class_name="undefined"),
-    ]
-    (summary,) = summarise(records)
-    mean = summary.mean.metrics["image_auroc"]
-    assert (mean.own, mean.pretrained, mean.classes) == (0.6, 0.8, 1)
-    assert math.isnan(mean.residual)
-
-
-def test_mean_of_own_features_alone_is_over_all_classes() -> None:
-    records = [a_record(auroc=0.6, class_name="a"), a_record(auroc=0.8, class_name="b")]
-    mean = summarise(records)[0].mean.metrics["image_auroc"]
-    assert mean.own == pytest.approx(0.7)
-    assert math.isnan(mean.pretrained)
-    assert math.isnan(mean.difference)
-
-
-def test_metric_of_pretrained_features_alone_has_a_mean() -> None:
-    records = [a_record("own"), a_record("pretrained", metrics={"pixel_aupro_paper": 0.4})]
-    mean = summarise(records)[0].mean.metrics["pixel_aupro_paper"]
-    assert (mean.pretrained, mean.classes) == (0.4, 1)
-
-
-def test_seeds_are_averaged() -> None:
-    (summary,) = summarise([a_record(auroc=0.4, seed=1), a_record(auroc=0.6, seed=0)])
-    assert summary.rows[0].metrics["image_auroc"].own == pytest.approx(0.5)
-    assert summary.seeds == (0, 1)
-    assert summary.setting.endswith("seeds 0, 1")
-
-
-def test_own_features_stand_in_every_setting() -> None:
-    records = [
-        a_record("own", 0.5),
-        a_record("residual", 0.6, shots=2),
-        a_record("pretrained", 0.7, shots=2),
-        a_record("pretrained", 0.8, shots=4),
-        a_record("pretrained", 0.9, shots=4, projector_sha256="cd" * 32),
-    ]
-    found = [
-        (s.shots, s.projector_sha256, *dataclasses.astuple(s.mean.metrics["image_auroc"])[::2])
-        for s in summarise(records)
-    ]
-    assert found == [
-        (2, "ab" * 32, 0.5, 0.7),
-        (4, "ab" * 32, 0.5, 0.8),
-        (4, "cd" * 32, 0.5, 0.9),
-    ]
-
-
-def test_residual_features_without_a_projector_have_their_own_setting() -> None:
-    (summary,) = summarise([a_record("own", 0.5), a_record("residual", 0.6, shots=4)])
-    assert (summary.shots, summary.projector_sha256) == (4, None)
-    assert summary.mean.metrics["image_auroc"].residual == 0.6
-
-
-@pytest.mark.parametrize("change", [{"backbone": "clip_l"}, {"protocol": "paper"}])
-def test_backbones_and_protocols_are_never_mixed(change: dict[str, str]) -> None:
-    summaries = summarise([a_record(auroc=0.5), a_record(auroc=0.7, **change)])
-    assert [s.mean.metrics["image_auroc"].own for s in summaries] == [0.5, 0.7]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.9264, "92.6"), (1.0, "100.0"), (0.0, "0.0"), (math.nan, "–")]
-)
-def test_percent(value: float, text: str) -> None:
-    assert percent(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0281, "+2.8"), (-0.1, "−10.0"), (-0.0001, "0.0"), (0.0001, "0.0"), (math.nan, "–")],
-)
-def test_points(value: float, text: str) -> None:
-    assert points(value) == text
-
-
-# Tables
-
-
-def test_csv_has_all_metrics_and_the_later_of_two(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    older = dataclasses.replace(FULL, metrics=dict.fromkeys(SEVEN, 0.9))
-    to_csv([older, a_record(auroc=math.nan), FULL], path)
-    with path.open(encoding="utf-8", newline="") as file:
-        first, second = csv.DictReader(file)
-    assert [float(first[name]) for name in SEVEN] == [0.1 + 0.2] * 7
-    assert (first["class_name"], first["count_skipped"], first["seconds_fit"]) == (
-        "pcb1 – größer",
-        "1",
-        "1.5",
-    )
-    assert (first["projector_sha256"], first["protocol"]) == ("ab" * 32, "paper")
-    assert second["image_auroc"] == ""
-    assert second["pixel_aupro"] == ""
-    assert second["shots"] == ""
-
-
-def test_table_shows_own_to_pretrained_with_the_difference() -> None:
-    metrics = {"pixel_ap": 0.2, "pixel_aupro": 0.3, "image_ap": 0.4}
-    records = [
-        a_record("own", metrics={"image_auroc": 0.926, **metrics}),
-        a_record("pretrained", metrics={"image_auroc": 0.954, **metrics, "pixel_ap": 0.1}),
-    ]
-    text = printed(records)
-    row = next(line for line in text.splitlines() if "pcb1" in line)
-    assert "92.6 → 95.4  +2.8" in row
-    assert "20.0 → 10.0 −10.0" in row
-    assert "30.0 → 30.0   0.0" in row
-    assert "40.0" not in text
-    assert "own → pretrained" in text
-    assert "residual" not in text
-    assert "visa · padim" in text
-
-
-def test_table_with_residual_features_fits_100_columns_on_one_line_a_class() -> None:
-    metrics = dict.fromkeys(SEVEN, 0.876)
-    records = [
-        a_record(features, metrics=metrics, class_name="transistor")
-        for features in ("own", "residual", "pretrained")
-    ]
-    row = next(line for line in printed(records).splitlines() if "transistor" in line)
-    assert row.count("87.6 → 87.6 → 87.6   0.0") == 3
-
-
-def test_table_says_over_how_many_classes_a_mean_is() -> None:
-    records = [
-        a_record("own", class_name="a"),
-        a_record("own", class_name="b"),
-        a_record("pretrained", class_name="a"),
-    ]
-    assert "image AUROC over 1 of 2 classes" in printed(records)
-    assert "mean:" not in printed(records[::2])
-
-
-def test_table_colours_gains_green_and_losses_red() -> None:
-    console = Console(file=io.StringIO(), width=100, color_system="standard", force_terminal=True)
-    records = [
-        a_record("own", 0.5, class_name="better"),
-        a_record("pretrained", 0.6, class_name="better"),
-        a_record("own", 0.6, class_name="worse"),
-        a_record("pretrained", 0.5, class_name="worse"),
-    ]
-    print_table(records, console)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert "\x1b[32m +10.0" in text
-    assert "\x1b[31m −10.0" in text
-
-
-def test_names_in_square_brackets_are_printed_as_they_are() -> None:
-    text = printed([a_record(class_name="[red]x", dataset="[blue]y")])
-    assert "[red]x" in text
-    assert "[blue]y" in text
 
 
 # Provenance

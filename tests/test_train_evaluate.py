@@ -61,17 +61,20 @@ def assert_evaluated(folder: Path, set_name: str, classes: list[str]) -> None:
         assert len(record.references) == (0 if record.features == "own" else 2)
         assert (record.projector_sha256 is not None) == (record.features == "pretrained")
     assert len(rows(folder / "results.csv")) == len(records)
+    drawn_pictures = 0
     for name in classes:
         for method in METHODS:
             there = folder / "heatmaps" / set_name / name.replace("/", "_") / method
             pictures = sorted(there.glob("*.png"))
-            assert len(pictures) == 2
+            # Two evenly spread over the images, and one each of the worst and of the best cases.
+            assert 2 <= len(pictures) <= 4
+            drawn_pictures += len(pictures)
             for picture in pictures:
                 with Image.open(picture) as image:
                     # Image, mask and three maps, 48 pixels each, 8 between them.
                     assert image.width == 5 * 48 + 4 * 8
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/jpeg") == 2 * len(METHODS) * len(classes)
+    assert page.count("data:image/jpeg") == drawn_pictures
     assert all(name in page for name in classes)
 
 

@@ -71,6 +71,8 @@ def test_round_trip_is_bit_for_bit(
         "num_heads": "4",
         "num_references": "5",
         "scale_by_references": str(by_references).lower(),
+        "block": "attention",
+        "on_residuals": "true",
     }
     assert loaded.scale_by_references == by_references
 

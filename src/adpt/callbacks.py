@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from adpt.data import AnomalyDataModule, Batch
 from adpt.data.sample import image_folders
-from adpt.downstream import ClassData, Outcome, encode_class, run_methods
+from adpt.details import Details, details_of
+from adpt.downstream import ClassData, Kind, Outcome, encode_class, run_methods
 from adpt.errors import UserError
 from adpt.methods import Method
-from adpt.panels import class_folder, write_panels
+from adpt.panels import choose_images, class_folder, draw_panels
 from adpt.pretraining import Pretraining
-from adpt.weights import save_projector
+from adpt.weights import save_backbone, save_projector
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 class SaveProjector(lightning.Callback):
     """Write the projector alone, as safetensors, after every epoch.
 
-    Its metadata hold the backbone, its levels, the epoch and the composed config.
+    Its metadata hold the backbone, its levels, the epoch and the composed config. The weights of a
+    backbone that is trained too are written beside it, as backbone.safetensors.
 
     Args:
         path: The file, replaced whole every time.
@@ -64,6 +66,8 @@ class SaveProjector(lightning.Callback):
                 "images": json.dumps(image_folders(data.pretraining_samples())),
                 "config": self.config,
             }
+            if not backbone.frozen:
+                save_backbone(backbone.weights, self.path.with_name("backbone.safetensors"))
             save_projector(module.projector, self.path, metadata)
 
 
@@ -123,7 +127,7 @@ class DownstreamCheck(lightning.Callback):
         self.shots, self.seed = shots, seed
         self.panels, self.folder, self.keep_gb = panels, Path(folder), keep_gb
         self._kept: dict[str, ClassData] = {}
-        self._own: dict[str, list[Outcome]] = {}
+        self._own: dict[str, dict[str, Details]] = {}
 
     def on_fit_start(self, trainer: lightning.Trainer, module: Pretraining) -> None:  # type: ignore[override]
         """Find the set's faults before training, and check the backbone's own features."""
@@ -151,7 +155,7 @@ class DownstreamCheck(lightning.Callback):
                 for metric, value in outcome.metrics.items():
                     figures[f"check_{kind}/{outcome.method}/{metric}/{class_name}"] = value
             if kind == "own":
-                self._own[class_name] = outcomes
+                self._own[class_name] = {o.method: _details(encoded, o) for o in outcomes}
             else:
                 pictures += self._draw(encoded, outcomes, trainer.current_epoch)
         if trainer.world_size > 1:
@@ -168,24 +172,21 @@ class DownstreamCheck(lightning.Callback):
             self.data, class_name, module.backbone, self.shots, self.seed, device
         )
         used = sum(kept.num_bytes for kept in self._kept.values())
-        if used + encoded.num_bytes <= self.keep_gb * 1e9:
+        # What a backbone that learns made is out of date after the next step.
+        if module.backbone.frozen and used + encoded.num_bytes <= self.keep_gb * 1e9:
             self._kept[class_name] = encoded
         return encoded
 
     def _draw(self, encoded: ClassData, outcomes: Sequence[Outcome], epoch: int) -> list[Path]:
-        own = {outcome.method: outcome.maps for outcome in self._own[encoded.name]}
         folder = self.folder / f"epoch_{epoch + 1:02d}" / class_folder(encoded.name)
-        return [
-            path
-            for outcome in outcomes
-            for path in write_panels(
-                folder / outcome.method,
-                self.data,
-                encoded.test,
-                {"own": own[outcome.method], "pretrained": outcome.maps},
-                self.panels,
-            )
-        ]
+        # Never the worst and best cases: the same images show what changes from epoch to epoch.
+        chosen = dict.fromkeys(choose_images(encoded.test.labels, self.panels), "")
+        paths = []
+        for outcome in outcomes:
+            own = self._own[encoded.name][outcome.method]
+            details: dict[Kind, Details] = {"own": own, "pretrained": _details(encoded, outcome)}
+            paths += draw_panels(folder / outcome.method, self.data, details, chosen)
+        return paths
 
     def _log(
         self, trainer: lightning.Trainer, figures: dict[str, float], pictures: list[Path]
@@ -202,6 +203,11 @@ class DownstreamCheck(lightning.Callback):
                 logger.log_image(
                     "heatmaps", [str(path) for path in pictures], trainer.global_step, caption=names
                 )
+
+
+def _details(encoded: ClassData, outcome: Outcome) -> Details:
+    test = encoded.test
+    return details_of(test.paths, test.labels, test.masks, outcome.image_scores, outcome.maps)
 
 
 def means(figures: Mapping[str, float]) -> dict[str, float]:

@@ -19,6 +19,7 @@ _POINTS = 400
 _BINS = 60
 
 Floats = npt.NDArray[np.floating]
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -115,34 +116,59 @@ def load_details(path: Path) -> Details:
 
 
 def _curves(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """ROC and PR curve, ties grouped; empty where there are not both kinds."""
-    positives, negatives = int(anomalous.sum()), int((~anomalous).sum())
-    if not positives or not negatives:
+    """ROC and PR curve, ties grouped; empty where there are not both kinds.
+
+    The curves turn at anomalous scores alone: between two of them the ROC curve goes straight right
+    and the PR curve straight down. So values are sorted, which is far faster than sorting indices,
+    the two kinds apart, and the corners are counted.
+    """
+    normal, wrong = np.sort(scores[~anomalous]), np.sort(scores[anomalous])
+    if not len(normal) or not len(wrong):
         return np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32)
-    order = np.argsort(-scores, kind="stable")
-    last_of_tie = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    found = np.cumsum(anomalous[order], dtype=np.int64)[last_of_tie]
-    false = last_of_tie + 1 - found
-    fpr, tpr = np.append(0, false / negatives), np.append(0, found / positives)
-    precision = np.append(1, found / (found + false))
-    # Evenly along the length of the curve: a ROC curve's points crowd in its corner.
-    roc = _thinned(fpr, tpr)
-    return roc, _thinned(tpr, precision)
+    first = np.flatnonzero(np.append(True, wrong[1:] != wrong[:-1]))[::-1]
+    thresholds = wrong[first]
+    # From the highest anomalous score down: what lies above it, and what reaches it. In front what
+    # lies above all scores, at the end what reaches the lowest.
+    found = _counts(len(wrong), np.append(len(wrong), first[:-1]), first)
+    false = _counts(
+        len(normal),
+        np.searchsorted(normal, thresholds, "right"),
+        np.searchsorted(normal, thresholds, "left"),
+    )
+    reached = found + false
+    precision = np.divide(found, reached, out=np.ones(len(found)), where=reached > 0)
+    recall = found / len(wrong)
+    return _thinned(false / len(normal), recall), _thinned(recall, precision)
+
+
+def _counts(total: int, not_above: Counts, not_reaching: Counts) -> Counts:
+    corners = total - np.stack([not_above, not_reaching], axis=1).flatten()
+    return np.concatenate([[0], corners, [total]])
 
 
 def _thinned(x: Floats, y: Floats) -> Floats:
-    along = np.append(0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
-    wanted = np.searchsorted(along, np.linspace(0, along[-1], _POINTS))
-    chosen = np.unique(np.append(np.minimum(wanted, len(x) - 1), [0, len(x) - 1]))
-    return np.stack([x[chosen], y[chosen]]).astype(np.float32)
+    """Points of a curve, half of them evenly along x, so that its area is kept, half along it."""
+    kept = np.arange(len(x))
+    if len(x) > _POINTS:
+        along = np.append(0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+        kept = np.concatenate([_evenly(x), _evenly(along), [0, len(x) - 1]])
+    kept = np.unique(kept)
+    return np.stack([x[kept], y[kept]]).astype(np.float32)
+
+
+def _evenly(ascending: Floats) -> Counts:
+    wanted = np.linspace(ascending[0], ascending[-1], _POINTS // 2 - 1)
+    return np.searchsorted(ascending, wanted)
 
 
 def _histogram(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> Floats:
-    edges = np.linspace(scores.min(), np.nextafter(scores.max(), np.inf), _BINS + 1)
-    if edges[0] == edges[-1]:
-        edges = np.linspace(edges[0] - 0.5, edges[0] + 0.5, _BINS + 1)
+    # In float64: bins of nearly constant float32 scores would have no width.
+    low, high = np.float64(scores.min()), np.float64(scores.max())
+    if low == high:
+        # Bins need a width; a single score fills the first.
+        high = low + max(1, abs(low))
     shares = [
-        np.histogram(scores[kind], edges)[0] / max(1, int(kind.sum()))
+        np.histogram(scores[kind], _BINS, (low, high))[0] / max(1, int(kind.sum()))
         for kind in (~anomalous, anomalous)
     ]
-    return np.stack([edges[:-1], *shares]).astype(np.float32)
+    return np.stack([np.linspace(low, high, _BINS + 1)[:-1], *shares])

@@ -1,51 +1,30 @@
 """Run anomaly detection methods on a class: on its own, residual and pretrained features."""
 
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from adpt.backbones.base import Backbone
-from adpt.data import AnomalyDataModule, Sample
+from adpt.data import AnomalyDataModule
 from adpt.errors import DataError, UserError
-from adpt.methods.base import Method
+from adpt.feature_cache import FeatureCache
+from adpt.features import Chained, Features, extract
+from adpt.files import replacing
+from adpt.matching import AlignedReferences, FixedReferences, References, convert_features
+from adpt.methods.base import Method, Scores
+from adpt.methods.trained import DefectSet, TrainedMethod
 from adpt.metrics import anomaly_metrics
 from adpt.progress import Progress, no_progress
 from adpt.projector import FeatureProjector
 from adpt.references import choose_references
-from adpt.residual import reference_scale, residual_features
 
 Kind = Literal["own", "residual", "pretrained"]
-
-
-@dataclass(frozen=True)
-class Features:
-    """Features of some images, in memory on the CPU.
-
-    Attributes:
-        levels: One (N, C, h, w) float32 tensor a level: 4·N·Σ C·h·w bytes.
-        masks: (N, H, W) bool.
-        labels: (N,) int64.
-        paths: The image files.
-        skipped: Files that could not be read.
-    """
-
-    levels: list[Tensor]
-    masks: Tensor
-    labels: Tensor
-    paths: list[str]
-    skipped: list[str]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def batches(self, size: int, device: torch.device) -> Iterator[list[Tensor]]:
-        """The levels, `size` images at a time, on `device`."""
-        for start in range(0, len(self), size):
-            yield [level[start : start + size].to(device) for level in self.levels]
 
 
 @dataclass(frozen=True)
@@ -59,6 +38,8 @@ class Outcome:
         maps: (N, H, W) float32 score maps of the test images.
         image_scores: (N,).
         seconds: Time of `fit` and `score`.
+        epochs: Of trained methods, as in `Record.epochs`.
+        history: Of trained methods, as in `Record.history`.
     """
 
     method: str
@@ -67,116 +48,26 @@ class Outcome:
     maps: Tensor
     image_scores: Tensor
     seconds: dict[str, float]
+    epochs: dict[str, int]
+    history: tuple[dict[str, float], ...]
 
 
-@torch.no_grad()
-def extract(
-    backbone: Backbone,
-    data: AnomalyDataModule,
-    samples: Sequence[Sample],
-    device: torch.device,
-    progress: Progress = no_progress,
-) -> Features:
-    """Features of images, each encoded once.
+@dataclass(frozen=True)
+class Watch:
+    """How the training of trained methods is looked at and kept.
 
-    Raises:
-        BadImageError: A file cannot be read and the data module does not skip such files.
-    """
-    parts: list[list[Tensor]] = []
-    masks, labels, paths, skipped = [], [], [], []
-    for batch in data.loader(samples):
-        skipped += batch.skipped
-        if len(batch):
-            parts.append([level.float().cpu() for level in backbone(batch.image.to(device))])
-            masks.append(batch.mask)
-            labels.append(batch.label)
-            paths += batch.path
-        progress("encoding", len(paths) + len(skipped), len(samples))
-    levels = []
-    for number in range(len(parts[0]) if parts else 0):
-        # Level by level, so that no second copy of all features stands beside the first.
-        levels.append(torch.cat([part[number] for part in parts]))
-        for part in parts:
-            part[number] = torch.empty(0)
-    height, width = data.geometry.image_size
-    return Features(
-        levels,
-        torch.cat(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool),
-        torch.cat(labels) if labels else torch.zeros(0, dtype=torch.int64),
-        paths,
-        skipped,
-    )
-
-
-class ReferenceFeatures:
-    """The reference features of a class, and residual features against them.
-
-    An image is never its own reference: one of the references itself is matched against the
-    others only.
-
-    Args:
-        features: Features of the normal training images.
-        paths: Which of them are the references.
-        device: Where to compute.
+    Attributes:
+        checks: How often, evenly from early to late, the test images are scored in training.
+        best_epoch: Report for each metric the best of the checked epochs, as the `paper` protocol
+            does, not the last epoch.
+        folder: Keeps the state of an interrupted training; None keeps none.
+        memory_gb: Features up to this size are held in memory while training.
     """
 
-    def __init__(self, features: Features, paths: Sequence[str], device: torch.device) -> None:
-        self.rows = [features.paths.index(path) for path in paths]
-        self.paths = list(paths)
-        self.device = device
-        self._own_scale: Tensor | None = None
-        self.levels = [
-            level[self.rows].flatten(2).transpose(1, 2).to(device) for level in features.levels
-        ]
-
-    @torch.no_grad()
-    def residuals(
-        self, features: Features, projector: FeatureProjector | None = None, batch_size: int = 32
-    ) -> Features:
-        """Residual features of images, projected where a projector is given.
-
-        Images that are the only reference have no residual and are left out, unless nothing else
-        is there.
-        """
-        only_one = len(self.paths) == 1
-        keep = [i for i, path in enumerate(features.paths) if not (only_one and path in self.paths)]
-        keep = keep or list(range(len(features)))
-        levels = [torch.empty(len(keep), *level.shape[1:]) for level in features.levels]
-        groups = self._groups([features.paths[index] for index in keep])
-        for references, rows in groups:
-            for start in range(0, len(rows), batch_size):
-                chunk = rows[start : start + batch_size]
-                source = [keep[row] for row in chunk]
-                own = [level[source].to(self.device) for level in features.levels]
-                made = residual_features(own, references)
-                made = made if projector is None else projector(made, self._scale(projector))
-                for level, values in zip(levels, made, strict=True):
-                    level[chunk] = values.float().cpu()
-        return Features(
-            levels,
-            features.masks[keep],
-            features.labels[keep],
-            [features.paths[index] for index in keep],
-            features.skipped,
-        )
-
-    def _scale(self, projector: FeatureProjector) -> Tensor | None:
-        # A single reference says nothing of its scale: the projector's own must do.
-        if not projector.scale_by_references or len(self.paths) < 2:
-            return None
-        if self._own_scale is None:
-            self._own_scale = reference_scale(self.levels)
-        return self._own_scale
-
-    def _groups(self, paths: Sequence[str]) -> Iterator[tuple[list[Tensor], list[int]]]:
-        """References and the images that use them: all of them, or all but the image itself."""
-        others = [row for row, path in enumerate(paths) if path not in self.paths]
-        if others:
-            yield [level.flatten(0, 1) for level in self.levels], others
-        for row, path in enumerate(paths):
-            if path in self.paths:
-                rest = [i for i, other in enumerate(self.paths) if other != path] or [0]
-                yield [level[rest].flatten(0, 1) for level in self.levels], [row]
+    checks: int = 0
+    best_epoch: bool = False
+    folder: Path | None = None
+    memory_gb: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -187,21 +78,20 @@ class ClassData:
         name: The class.
         train: Own features of the training images.
         test: Own features of the test images.
-        references: The references, chosen among the normal training images.
+        references: What residual features are taken against.
         seconds: Time that encoding took.
     """
 
     name: str
     train: Features
     test: Features
-    references: ReferenceFeatures
+    references: References
     seconds: float
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the features take."""
-        levels = self.train.levels + self.test.levels
-        return sum(level.numel() * level.element_size() for level in levels)
+        """Memory that the features take where nothing is cached."""
+        return self.train.num_bytes + self.test.num_bytes
 
 
 def choose_kinds(wanted: Sequence[str] | None, projector: FeatureProjector | None) -> list[Kind]:
@@ -229,6 +119,10 @@ def encode_class(
     seed: int,
     device: torch.device,
     progress: Progress = no_progress,
+    *,
+    few_shot: bool = False,
+    aligned: int | None = None,
+    cache: FeatureCache | None = None,
 ) -> ClassData:
     """Encode a class's training and test images and choose its references.
 
@@ -240,6 +134,9 @@ def encode_class(
         seed: Chooses the references.
         device: Where to compute.
         progress: Told of every batch.
+        few_shot: Whether the references are all the training images there are.
+        aligned: Give each image this many nearest training images as its references instead.
+        cache: Keeps features on disk.
 
     Raises:
         BadImageError: A file cannot be read and the data module does not skip such files.
@@ -247,16 +144,42 @@ def encode_class(
     """
     started = time.perf_counter()
     samples = data.select("train", class_name=class_name)
-    train = extract(backbone, data, samples, device, progress)
-    test = extract(backbone, data, data.select("test", class_name=class_name), device, progress)
+    train = extract(backbone, data, samples, device, progress, cache)
+    tested = data.select("test", class_name=class_name)
+    test = extract(backbone, data, tested, device, progress, cache)
     readable = set(train.paths)
     normal = [s for s in samples if s.label == 0 and str(s.image) in readable]
     if not normal or not len(test):
         what = "test image" if normal else "normal training image that can be read"
         raise DataError(f"Class '{class_name}' of {data.root} has no {what}: nothing to evaluate.")
     chosen = [str(sample.image) for sample in choose_references(normal, shots, seed)]
-    references = ReferenceFeatures(train, chosen, device)
+    if few_shot:
+        train = train.take([train.paths.index(path) for path in chosen])
+    references: References
+    if aligned is None:
+        references = FixedReferences(train, chosen, device)
+    else:
+        references = AlignedReferences(train, chosen, device, aligned)
     return ClassData(class_name, train, test, references, time.perf_counter() - started)
+
+
+def features_of(
+    encoded: ClassData,
+    kind: Kind,
+    projector: FeatureProjector | None,
+    batch_size: int,
+    cache: FeatureCache | None = None,
+    projector_sha256: str | None = None,
+) -> tuple[Features, Features]:
+    """A class's training and test features of one kind; arguments as of `convert_features`."""
+    if kind == "own":
+        return encoded.train, encoded.test
+    through = projector if kind == "pretrained" else None
+    train, test = (
+        convert_features(features, encoded.references, through, batch_size, cache, projector_sha256)
+        for features in (encoded.train, encoded.test)
+    )
+    return train, test
 
 
 def run_methods(
@@ -281,34 +204,165 @@ def run_methods(
     """
     outcomes: list[Outcome] = []
     for kind in kinds:
-        train, test = encoded.train, encoded.test
-        if kind != "own":
-            through = projector if kind == "pretrained" else None
-            train = encoded.references.residuals(train, through, batch_size)
-            test = encoded.references.residuals(test, through, batch_size)
+        train, test = features_of(encoded, kind, projector, batch_size)
         for name, make in methods.items():
             progress(f"{name} on {kind} features", len(outcomes), len(kinds) * len(methods))
-            outcomes.append(_run(name, kind, make(), train, test, batch_size, device))
+            found = run_method(
+                name, kind, make(), [train], {encoded.name: test}, batch_size, device
+            )
+            outcomes.append(found[encoded.name])
+    return outcomes
+
+
+def run_method(
+    name: str,
+    kind: Kind,
+    method: Method,
+    train: Sequence[Features],
+    tests: Mapping[str, Features],
+    batch_size: int,
+    device: torch.device,
+    watch: Watch = Watch(),
+    defects: DefectSet | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, Outcome]:
+    """Fit one method on training features and score test features with it.
+
+    Args:
+        name: What the method is called.
+        kind: The features' kind.
+        method: Fresh.
+        train: Normal features of one class, or of several for a method that is one for all.
+        tests: Class to its test features.
+        batch_size: Images at a time; changes no score.
+        device: Where to compute.
+        watch: For trained methods.
+        defects: For methods that train on drawn defects: features of the training images with one.
+        progress: Told of epochs.
+
+    Returns:
+        Class to outcome.
+    """
+    started = time.perf_counter()
+    checked = _Checks(tests, watch, method.epochs if isinstance(method, TrainedMethod) else 0)
+    if isinstance(method, TrainedMethod):
+        total_gb = sum(features.num_bytes for features in train) / 1e9
+        held = [f.held(watch.memory_gb if total_gb <= watch.memory_gb else 0) for f in train]
+        # Scoring during training is not fitting: its time is left out.
+        method.to(device).train_on(
+            held[0] if len(held) == 1 else Chained(held),
+            device,
+            defects=defects,
+            after_epoch=lambda epochs, loss: checked(method, epochs, loss, batch_size, device),
+            folder=watch.folder,
+            progress=progress,
+        )
+    else:
+        with torch.no_grad():
+            method.to(device).fit(
+                batch for features in train for batch in features.batches(batch_size, device)
+            )
+    fitted = time.perf_counter()
+    outcomes = {}
+    for class_name, test in tests.items():
+        begun = time.perf_counter()
+        scores = score(method, test, batch_size, device)
+        seconds = {
+            "fit": (fitted - started - checked.seconds) / len(tests),
+            "score": time.perf_counter() - begun,
+        }
+        metrics = metrics_of(scores, test)
+        epochs, history = checked.of(class_name, metrics)
+        if watch.best_epoch and history:
+            metrics, best = _best(history, metrics)
+            epochs |= best
+        outcomes[class_name] = Outcome(
+            name, kind, metrics, scores.maps, scores.image, seconds, epochs, history
+        )
+    checked.forget()
     return outcomes
 
 
 @torch.no_grad()
-def _run(
-    name: str,
-    kind: Kind,
-    method: Method,
-    train: Features,
-    test: Features,
-    batch_size: int,
-    device: torch.device,
-) -> Outcome:
-    started = time.perf_counter()
-    method.to(device).fit(train.batches(batch_size, device))
-    fitted = time.perf_counter()
+def score(method: Method, test: Features, batch_size: int, device: torch.device) -> Scores:
+    """Scores of all images, on the CPU in float32."""
     scores = [method.score(levels) for levels in test.batches(batch_size, device)]
-    maps = torch.cat([score.maps.float().cpu() for score in scores])
-    image_scores = torch.cat([score.image.float().cpu() for score in scores])
-    scored = time.perf_counter()
-    metrics = anomaly_metrics(maps, test.masks, image_scores, labels=test.labels, paper_aupro=True)
-    seconds = {"fit": fitted - started, "score": scored - fitted}
-    return Outcome(name, kind, metrics, maps, image_scores, seconds)
+    maps = torch.cat([part.maps.float().cpu() for part in scores])
+    return Scores(maps, torch.cat([part.image.float().cpu() for part in scores]))
+
+
+def metrics_of(scores: Scores, test: Features) -> dict[str, float]:
+    """All metrics of a class."""
+    return anomaly_metrics(
+        scores.maps, test.masks, scores.image, labels=test.labels, paper_aupro=True
+    )
+
+
+class _Checks:
+    """Scores the test images at some epochs of a training, and remembers what came out.
+
+    What was found lies beside the state of the training, so that an interruption loses none of it.
+    """
+
+    def __init__(self, tests: Mapping[str, Features], watch: Watch, epochs: int) -> None:
+        self.tests, self.watch, self.total = tests, watch, epochs
+        shares = range(1, watch.checks)  # The last of the checks is the end itself.
+        self.epochs = {max(1, round(epochs * n / watch.checks)) for n in shares} - {epochs}
+        self.path = watch.folder / "checks.json" if watch.folder else None
+        self.found: dict[int, dict[str, dict[str, float]]] = {}
+        self.losses: dict[int, float] = {}
+        self.seconds = 0.0
+        if self.path and self.path.exists():
+            kept = json.loads(self.path.read_text())
+            self.found = {int(epoch): value for epoch, value in kept["found"].items()}
+            self.losses = {int(epoch): value for epoch, value in kept["losses"].items()}
+
+    def __call__(
+        self, method: Method, epoch: int, loss: float, batch_size: int, device: torch.device
+    ) -> None:
+        if epoch not in self.epochs and epoch != self.total:
+            return
+        started = time.perf_counter()
+        self.losses[epoch] = loss
+        if epoch in self.epochs:
+            self.found[epoch] = {
+                name: metrics_of(score(method, test, batch_size, device), test)
+                for name, test in self.tests.items()
+            }
+        if self.path:
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps({"found": self.found, "losses": self.losses}))
+        self.seconds += time.perf_counter() - started
+
+    def of(
+        self, class_name: str, last: dict[str, float]
+    ) -> tuple[dict[str, int], tuple[dict[str, float], ...]]:
+        """Epochs and history of a class, for its record; both empty for untrained methods."""
+        if not self.total:
+            return {}, ()
+        found = {epoch: values[class_name] for epoch, values in sorted(self.found.items())}
+        history = tuple(
+            {"epoch": epoch, "loss": self.losses.get(epoch, float("nan")), **metrics}
+            for epoch, metrics in (found | {self.total: last}).items()
+        )
+        return {"trained": self.total}, history
+
+    def forget(self) -> None:
+        """Remove the file: the outcome holds all of it."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+
+def _best(
+    history: Sequence[dict[str, float]], metrics: dict[str, float]
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Each metric's best value over the checked epochs, and that epoch; the first of equals."""
+    best, epochs = {}, {}
+    for name in metrics:
+        known = [entry for entry in history if entry.get(name, float("nan")) == entry.get(name)]
+        if not known:
+            best[name] = metrics[name]
+            continue
+        top = max(known, key=lambda entry: entry[name])
+        best[name], epochs[name] = top[name], int(top["epoch"])
+    return best, epochs

@@ -15,3 +15,7 @@ class BadImageError(DataError):
 
 class WeightsError(UserError):
     """A weights file is missing, damaged or made for something else."""
+
+
+class SweepError(UserError):
+    """A mistake in what a sweep was asked for: none of its jobs can run."""

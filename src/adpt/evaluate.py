@@ -3,19 +3,23 @@
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
 from adpt.paths import conf_dir
-from adpt.wiring import choose_device, entry, load_matching_projector, seed_everything
+from adpt.wiring import (
+    choose_device,
+    entry,
+    load_matching_projector,
+    method_specs,
+    seed_everything,
+)
 
 if TYPE_CHECKING:
-    from adpt.backbones import Backbone
+    from adpt.cells import Setting
     from adpt.data import AnomalyDataModule
-    from adpt.downstream import ClassData, Outcome
-    from adpt.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +29,11 @@ def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
     from hydra.utils import instantiate
 
-    from adpt.downstream import choose_kinds, encode_class, run_methods
+    from adpt.downstream import choose_kinds
+    from adpt.evaluation import Evaluation
+    from adpt.files import sha256
     from adpt.page import build_page
-    from adpt.panels import class_folder, write_panels
-    from adpt.progress import StepBar
-    from adpt.results import append_records, print_table, provenance, to_csv
+    from adpt.results import append_records, print_table, provenance, read_records, to_csv
 
     seed_everything(config.seed)
     device = choose_device(config.device)
@@ -40,36 +44,64 @@ def evaluate(config: DictConfig) -> None:
     data.setup("test")
     backbone = instantiate(config.backbone).to(device)
     projector = load_matching_projector(config.projector, backbone, device)
-    kinds = choose_kinds(config.features, projector)
-    methods = instantiate(config.method)
-    origin = provenance(config) | {"projector_saw_the_images": saw_images(config.projector, data)}
+    evaluation = Evaluation(
+        data,
+        backbone,
+        projector,
+        config.projector,
+        sha256(Path(config.projector)) if config.projector else None,
+        method_specs(config.method),
+        choose_kinds(config.features, projector),
+        setting(config),
+        folder,
+        device,
+        instantiate(config.cache) if config.cache else None,
+        instantiate(config.defects.draw, geometry=data.geometry),
+        provenance(config) | {"projector_saw_the_images": saw_images(config.projector, data)},
+    )
+    cells = evaluation.cells()
+    due = [cell for cell in cells if cell.sha256 not in recorded(config)]
+    if len(due) < len(cells):
+        log.info("%d of %d results are recorded already", len(cells) - len(due), len(cells))
+    for record in evaluation.run(due):
+        append_records(folder / "results.jsonl", [record])
 
-    results: list[Record] = []
-    for class_name in data.classes:
-        with StepBar(class_name) as progress:
-            encoded = encode_class(
-                data, class_name, backbone, config.shots, config.seed, device, progress
-            )
-            outcomes = run_methods(
-                encoded, methods, kinds, projector, data.batch_size, device, progress
-            )
-        made = [record(config, data, backbone, encoded, outcome, origin) for outcome in outcomes]
-        append_records(folder / "results.jsonl", made)
-        results += made
-        for method in methods:
-            maps = {str(o.kind): o.maps for o in outcomes if o.method == method}
-            write_panels(
-                folder / "heatmaps" / data.set_name / class_folder(class_name) / method,
-                data,
-                encoded.test,
-                maps,
-                config.heatmaps,
-            )
+    if (folder / "results.jsonl").exists():
+        results = read_records(folder)
+        to_csv(results, folder / "results.csv")
+        print_table(results)
+        build_page(results, folder, folder / "report.html", config.title)
+        log.info("Records, tables, heatmaps and the page report.html lie in %s", folder.absolute())
+    evaluation.raise_failures()
 
-    to_csv(results, folder / "results.csv")
-    print_table(results)
-    build_page(results, folder, folder / "report.html", config.title)
-    log.info("Records, tables, heatmaps and the page report.html lie in %s", folder.absolute())
+
+def setting(config: DictConfig) -> "Setting":
+    """What the config fixes beside set, backbone and methods."""
+    from adpt.cells import Setting
+
+    # The published weights are of the epoch that was best on MVTec AD's test set.
+    foreign = config.projector is not None and not is_own(config.projector)
+    return Setting(
+        shots=config.shots,
+        seed=config.seed,
+        few_shot=config.few_shot,
+        aligned=config.aligned,
+        protocol="paper" if foreign else config.protocol,
+        checks=config.checks,
+        memory_gb=config.memory_gb,
+        refresh=config.defects.refresh,
+        heatmaps=config.heatmaps,
+        tsne=tuple(config.tsne),
+    )
+
+
+def recorded(config: DictConfig) -> set[str | None]:
+    """The cells that lie recorded in the folder `config.recorded`; none where that is null."""
+    from adpt.results import read_records
+
+    if config.recorded is None or not Path(config.recorded).exists():
+        return set()
+    return {record.cell for record in read_records(config.recorded)}
 
 
 def saw_images(projector: str | None, data: "AnomalyDataModule") -> bool:
@@ -92,48 +124,6 @@ def saw_images(projector: str | None, data: "AnomalyDataModule") -> bool:
 def is_own(projector: str) -> bool:
     """Whether a projector file is one of adpt's, not a published one."""
     return Path(projector).suffix == ".safetensors"
-
-
-def record(
-    config: DictConfig,
-    data: "AnomalyDataModule",
-    backbone: "Backbone",
-    encoded: "ClassData",
-    outcome: "Outcome",
-    origin: dict[str, Any],
-) -> "Record":
-    """The record of one outcome."""
-    from adpt.files import sha256
-    from adpt.results import Record
-
-    own = outcome.kind == "own"
-    projected = outcome.kind == "pretrained"
-    root = str(data.root.absolute())
-    paths = (str(Path(path).absolute()) for path in encoded.references.paths)
-    return Record(
-        dataset=data.set_name,
-        class_name=encoded.name,
-        method=outcome.method,
-        features=outcome.kind,
-        backbone=backbone.name,
-        metrics=outcome.metrics,
-        # The published weights are of the epoch that was best on MVTec AD's test set.
-        protocol="paper" if config.projector and not is_own(config.projector) else "clean",
-        seed=config.seed,
-        shots=None if own else config.shots,
-        references=() if own else tuple(path.removeprefix(f"{root}/") for path in paths),
-        projector=str(config.projector) if projected else None,
-        projector_sha256=sha256(Path(config.projector)) if projected else None,
-        backbone_sha256=backbone.fingerprint,
-        counts={
-            "train": len(encoded.train),
-            "test": len(encoded.test),
-            "anomalous": int(encoded.test.labels.sum()),
-            "skipped": len(encoded.train.skipped) + len(encoded.test.skipped),
-        },
-        seconds={"features": encoded.seconds, **outcome.seconds},
-        provenance=origin,
-    )
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="evaluate")

@@ -21,25 +21,34 @@ BACKBONE = "backbone."
 
 
 class Pretraining(LightningModule):
-    """The projector with both contrastive losses, on a frozen backbone's residual features.
+    """The projector with both contrastive losses, on a backbone's residual features.
 
     The losses compare all patches of a step with each other, so the features of all processes are
     gathered first: several processes compute the gradient of one on the same global batch.
 
     Args:
-        backbone: Frozen; its weights are not written to checkpoints.
+        backbone: Frozen, and then not written to checkpoints, unless `train_backbone`.
         projector: Given the levels' widths, makes the projector.
         references: Where reference features come from.
         angle_loss: Loss of one level on both views, or None to leave it out.
         norm_loss: Loss of one level on one view, or None to leave it out.
         optimizer: Given the parameters, makes the optimizer.
         scheduler: Given the optimizer, makes the learning rate schedule, stepped every epoch.
-        scale_levels: Divide each level by its mean residual norm over normal images, so that the
-            losses' radii fit backbones with features of any size. The factors are kept with the
-            projector. The authors' code does not do this.
+        residual: Project residual features; False projects the backbone's own ones instead, the
+            ablation without residuals.
+        train_backbone: Train the backbone too. References are encoded with its weights as they are,
+            without gradient: those of a pool are up to an epoch old. Centres and scales are those
+            of the backbone that training set out with.
+        backbone_lr: Learning rate of a backbone that is trained; None for the projector's.
+        scale_levels: Divide each level by the mean norm, over normal images, of the features that
+            are projected, so that the losses' radii fit backbones with features of any size. The
+            factors are kept with the projector. The authors' code does not do this.
         centre_shots: References of each normal image for the centres.
         centre_images: Normal images of each class and view that the centres are computed from;
             None for all, as the authors do.
+
+    Raises:
+        UserError: Both losses are left out, or the backbone cannot be trained.
     """
 
     centred: Tensor
@@ -55,13 +64,26 @@ class Pretraining(LightningModule):
         norm_loss: nn.Module | None,
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        residual: bool = True,
+        train_backbone: bool = False,
+        backbone_lr: float | None = None,
         scale_levels: bool = False,
         centre_shots: int = 4,
         centre_images: int | None = None,
     ) -> None:
         super().__init__()
+        if angle_loss is None and norm_loss is None:
+            raise UserError(
+                "model.angle_loss and model.norm_loss are both null: one of them at least must"
+                " train the projector."
+            )
         self.backbone = backbone
-        self.projector = projector(channels=backbone.channels)
+        self.train_backbone, self.backbone_lr = train_backbone, backbone_lr
+        if train_backbone:
+            self.first_fingerprint = backbone.fingerprint
+            backbone.unfreeze()
+        self.projector = projector(channels=backbone.channels, on_residuals=residual)
+        self.uses_references = residual or self.projector.needs_references
         self.references = references
         self.angle_loss, self.norm_loss = angle_loss, norm_loss
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
@@ -84,28 +106,31 @@ class Pretraining(LightningModule):
                 "Pretraining needs labelled defects, and none of the images has one: add"
                 " test/<defect> with masks, mix in another set, or set data.synthetic_defects=0.5."
             )
-        self.references.setup(data, self.encode)
+        if self.uses_references:
+            self.references.setup(data, self.encode)
         if not self.centred:
             self.compute_centres(data)
 
     def on_train_epoch_start(self) -> None:
         """Draw the epoch's reference pool."""
-        self.references.redraw(
-            self.current_epoch, self.trainer.global_rank, self.trainer.world_size
-        )
+        self._redraw(self.current_epoch)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> list[Tensor]:
         """Levels of images (B, 3, H, W) uint8, on the device and in the precision of training."""
         with self.trainer.precision_plugin.forward_context():
             levels: list[Tensor] = self.backbone(images.to(self.device))
-            return levels
+        if self.train_backbone:
+            # Older versions of PyTorch (its issue 112583) would use the weights that autocast has
+            # cast here, without gradient, for the rest of the step.
+            torch.clear_autocast_cache()
+        return levels
 
     @torch.no_grad()
     def compute_centres(self, data: Any) -> None:
-        """Mean residual feature of normal images, level by level, before any projection."""
+        """Mean of what is projected of normal images, level by level, before any projection."""
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        self.references.redraw(0, rank, world_size)
+        self._redraw(0)
         taken: dict[tuple[str, str], int] = {}
         samples = []
         for sample in data.pretraining_samples():
@@ -124,7 +149,7 @@ class Pretraining(LightningModule):
                 seen += len(batch) + len(batch.skipped)
                 progress("normal images", seen, len(share))
                 if len(batch):
-                    self._add_residuals(batch, sums, norms, patches)
+                    self._add(batch, sums, norms, patches)
         total = torch.cat([*sums, norms, patches]).to(self.device, torch.float64)
         if world_size > 1:
             torch.distributed.all_reduce(total)
@@ -138,15 +163,18 @@ class Pretraining(LightningModule):
                 centre /= self.projector.scale[level]
         self.centred.fill_(True)
 
-    def _add_residuals(
-        self, batch: Batch, sums: list[Tensor], norms: Tensor, patches: Tensor
-    ) -> None:
-        residuals = residual_features(
-            self.encode(batch.image), self.references.draw(batch.path, self.centre_shots)
-        )
+    def _redraw(self, epoch: int) -> None:
+        if self.uses_references:
+            self.references.redraw(epoch, self.trainer.global_rank, self.trainer.world_size)
+
+    def _add(self, batch: Batch, sums: list[Tensor], norms: Tensor, patches: Tensor) -> None:
+        levels = self.encode(batch.image)
+        if self.projector.on_residuals:
+            references = self.references.draw(batch.path, self.centre_shots)
+            levels = residual_features(levels, references)
         scale = self._reference_scale(batch)
-        for level, residual in enumerate(residuals):
-            rows = _rows(residual).double()
+        for level, features in enumerate(levels):
+            rows = _rows(features).double()
             norms[level] += rows.norm(dim=-1).sum().cpu()
             if scale is not None:
                 image = scale[:, level].repeat_interleave(len(rows) // len(batch))
@@ -158,16 +186,7 @@ class Pretraining(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Both losses of a batch, summed over the levels."""
-        shots = self.references.draw_shots(batch_idx)
-        references = self.references.draw(batch.path, shots)
-        residuals = [
-            residual_features(self._levels(batch.image[:, view]), references) for view in (0, 1)
-        ]
-        scale = self._reference_scale(batch)
-        projected = self.projector(
-            [torch.cat(views) for views in zip(*residuals, strict=True)],
-            scale if scale is None else scale.repeat(2, 1),
-        )
+        projected = self._project(batch, batch_idx)
         masks = gather(batch.mask)
         logged = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         terms: dict[str, Tensor] = {}
@@ -194,6 +213,24 @@ class Pretraining(LightningModule):
         self.log("data/skipped_images", self.skipped_images.float())
         return loss
 
+    def _project(self, batch: Batch, step: int) -> list[Tensor]:
+        """Projected levels of a batch, (2B, C, H, W): all first views, then all second ones."""
+        references: list[Tensor] = []
+        if self.uses_references:
+            references = self.references.draw(batch.path, self.references.draw_shots(step))
+        views = [self._levels(batch.image[:, view]) for view in (0, 1)]
+        if self.projector.on_residuals:
+            views = [residual_features(levels, references) for levels in views]
+        scale = self._reference_scale(batch)
+        projected: list[Tensor] = self.projector(
+            [torch.cat(pair) for pair in zip(*views, strict=True)],
+            scale if scale is None else scale.repeat(2, 1),
+            [level.repeat(2, 1, 1) for level in references]
+            if self.projector.needs_references
+            else None,
+        )
+        return projected
+
     def _levels(self, images: Tensor) -> list[Tensor]:
         if len(images):
             levels: list[Tensor] = self.backbone(images)
@@ -207,29 +244,46 @@ class Pretraining(LightningModule):
         return self.references.draw_scale(batch.path)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the projector, with its schedule."""
-        optimizer = self.make_optimizer(params=self.projector.parameters())
+        """The optimizer over what is trained, with its schedule."""
+        params: Any = self.projector.parameters()
+        if self.train_backbone:
+            own_rate = {} if self.backbone_lr is None else {"lr": self.backbone_lr}
+            params = [{"params": params}, {"params": self.backbone.parameters(), **own_rate}]
+        optimizer = self.make_optimizer(params=params)
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer=optimizer)}
 
     # ---- Checkpoints -------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen backbone out of the file."""
-        checkpoint["backbone_sha256"] = self.backbone.fingerprint
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {
-            name: value for name, value in state.items() if not name.startswith(BACKBONE)
-        }
+        """Leave a frozen backbone out of the file."""
+        checkpoint["backbone_sha256"] = self._started_from
+        if not self.train_backbone:
+            checkpoint["state_dict"] = {
+                name: value
+                for name, value in checkpoint["state_dict"].items()
+                if not name.startswith(BACKBONE)
+            }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the backbone in hand back in, so that loading stays strict."""
-        if checkpoint.get("backbone_sha256") != self.backbone.fingerprint:
+        """Put a frozen backbone in hand back in, so that loading stays strict."""
+        if checkpoint.get("backbone_sha256") != self._started_from:
             raise UserError(
                 "The checkpoint was written with another backbone, other levels or other weights"
                 f" than '{self.backbone.name}' as configured here: resume with the same ones."
             )
+        trained = any(name.startswith(BACKBONE) for name in checkpoint["state_dict"])
+        if trained != self.train_backbone:
+            raise UserError(
+                f"The checkpoint's backbone was {'trained' if trained else 'frozen'}: resume with"
+                f" model.train_backbone={str(trained).lower()}."
+            )
         own = {BACKBONE + name: value for name, value in self.backbone.state_dict().items()}
         checkpoint["state_dict"] = own | checkpoint["state_dict"]
+
+    @property
+    def _started_from(self) -> str:
+        """Fingerprint of the backbone as it was before training."""
+        return self.first_fingerprint if self.train_backbone else self.backbone.fingerprint
 
 
 def patch_labels(masks: Tensor, grid: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:

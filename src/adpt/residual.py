@@ -10,7 +10,6 @@ CHUNK_ELEMENTS = 2**26
 """Similarities held at once, 256 MB in float32."""
 
 
-@torch.no_grad()
 def residual_features(levels: Sequence[Tensor], references: Sequence[Tensor]) -> list[Tensor]:
     """Subtract from each patch feature the reference with the largest cosine similarity.
 
@@ -23,16 +22,18 @@ def residual_features(levels: Sequence[Tensor], references: Sequence[Tensor]) ->
         references: One tensor a level, (R, C) for all images or (B, R, C) for each its own.
 
     Returns:
-        Tensors of the levels' shapes, without gradient.
+        Tensors of the levels' shapes. The gradient of a level is that of its residual; none goes
+        to the references.
 
     Raises:
         ValueError: The references do not fit the levels.
     """
     if len(levels) != len(references):
         raise ValueError(f"{len(levels)} levels, but references for {len(references)}.")
-    return [_residual(level, own) for level, own in zip(levels, references, strict=True)]
+    return [_residual(level, own.detach()) for level, own in zip(levels, references, strict=True)]
 
 
+@torch.no_grad()
 def reference_scale(references: Sequence[Tensor]) -> Tensor:
     """How long residual features of normal images are, judged from the references alone.
 
@@ -88,6 +89,7 @@ def _residual(level: Tensor, references: Tensor) -> Tensor:
     return level - matched.to(level.dtype).transpose(1, 2).reshape(level.shape)
 
 
+@torch.no_grad()
 def _nearest(tokens: Tensor, directions: Tensor) -> Tensor:
     with torch.autocast(tokens.device.type, enabled=False):
         similarity = tokens.to(directions.dtype) @ directions.transpose(-1, -2)

@@ -18,8 +18,8 @@ from adpt.projector import FeatureProjector
 
 FORMAT = "adpt-projector-1"
 
-Sizes = tuple[list[int], int, int]
-"""Widths of the levels, attention heads, references."""
+Options = dict[str, Any]
+"""Arguments of `FeatureProjector`."""
 
 PUBLISHED_NAMES = {
     "x_ref": "references",
@@ -38,7 +38,7 @@ PUBLISHED_NAMES = {
     "layers.0.mlp.se.fc2.weight": "mlp.excite.weight",
     "layers.0.mlp.se.fc2.bias": "mlp.excite.bias",
 }
-"""A level's parameters: name in the published files, name in `ProjectorBlock`."""
+"""A level's parameters: name in the published files, name in `LearnableReferenceAttention`."""
 
 # Published files hold their metrics as NumPy numbers. What builds these builds nothing else; it has
 # two names, before and since NumPy 2.
@@ -72,11 +72,30 @@ def save_projector(
         "num_heads": str(projector.num_heads),
         "num_references": str(projector.num_references),
         "scale_by_references": json.dumps(projector.scale_by_references),
+        "block": projector.block,
+        "on_residuals": json.dumps(projector.on_residuals),
     }
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in projector.state_dict().items()}
+    _write(projector.state_dict(), Path(path), described)
+
+
+def save_backbone(weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a backbone's weights as safetensors, to be read as `backbone.weights=<path>`.
+
+    Args:
+        weights: See `Backbone.weights`.
+        path: The file, replaced whole if it exists.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    _write(weights, Path(path), {})
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     try:
-        with replacing(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata=described)
+        with replacing(path) as temporary:
+            save_file(whole, temporary, metadata=metadata)
     # safetensors reports a full disk by an error of its own, which is no OSError.
     except SafetensorError as error:
         raise UserError(f"Cannot write {path}: {error}.") from error
@@ -93,16 +112,12 @@ def load_projector(path: str | Path) -> FeatureProjector:
     path = Path(path)
     _require(path)
     read = _read_own if path.suffix == ".safetensors" else _read_published
-    (channels, num_heads, num_references), tensors = read(path)
+    options, tensors = read(path)
     try:
-        projector = FeatureProjector(channels, num_heads, num_references)
+        projector = FeatureProjector(**options)
         projector.load_state_dict(tensors)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a whole projector: {error}") from error
-    projector.scale_by_references = (
-        path.suffix == ".safetensors"
-        and projector_metadata(path).get("scale_by_references") == "true"
-    )
     return projector.eval()
 
 
@@ -131,7 +146,7 @@ def _require(path: Path) -> None:
         )
 
 
-def _read_own(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
+def _read_own(path: Path) -> tuple[Options, dict[str, Tensor]]:
     metadata = projector_metadata(path)
     if metadata.get("format") != FORMAT:
         raise WeightsError(
@@ -139,22 +154,27 @@ def _read_own(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
             f" {FORMAT!r}. A projector file comes from adpt.train or the authors' release."
         )
     try:
-        sizes = (
-            [int(width) for width in json.loads(metadata["channels"])],
-            int(metadata["num_heads"]),
-            int(metadata["num_references"]),
-        )
+        options = {
+            "channels": [int(width) for width in json.loads(metadata["channels"])],
+            "num_heads": int(metadata["num_heads"]),
+            "num_references": int(metadata["num_references"]),
+            # Files of before these could be chosen do not name them.
+            "scale_by_references": metadata.get("scale_by_references") == "true",
+            "block": metadata.get("block", "attention"),
+            "on_residuals": metadata.get("on_residuals", "true") == "true",
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not give its projector's sizes: {error!r}.") from error
     with safe_open(path, framework="pt") as file:
-        return sizes, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return options, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _read_published(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
+def _read_published(path: Path) -> tuple[Options, dict[str, Tensor]]:
     tensors = _from_published(_unpickle(path), path)
     references = [tensor for name, tensor in tensors.items() if name.endswith(".references")]
     tensors["scale"] = torch.ones(len(references))
-    return ([tensor.shape[-1] for tensor in references], 16, len(references[0])), tensors
+    channels = [tensor.shape[-1] for tensor in references]
+    return {"channels": channels, "num_references": len(references[0])}, tensors
 
 
 def _unpickle(path: Path) -> Mapping[str, Tensor]:

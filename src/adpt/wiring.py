@@ -1,41 +1,52 @@
 """From a composed config to objects, and from an error to one clear message."""
 
 import functools
+import inspect
 import logging
 import os
 import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from adpt.errors import UserError, WeightsError
+from adpt.errors import SweepError, UserError, WeightsError
+from adpt.sweeps import failure_file, job_number
 
 if TYPE_CHECKING:
     import torch
 
     from adpt.backbones import Backbone
+    from adpt.cells import MethodSpec
     from adpt.projector import FeatureProjector
 
 
 def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """Make an entry print a user's mistake as one message and exit with 1, without a trace.
 
-    With HYDRA_FULL_ERROR=1 the trace comes instead, as Hydra has it for its own errors.
+    With HYDRA_FULL_ERROR=1 the trace comes instead, as Hydra has it for its own errors. In a sweep
+    a job that fails leaves its message in a file for `sweeps.FailedJobs`, and the next one goes on.
     """
 
     @functools.wraps(task)
     def run(config: DictConfig) -> None:
+        failed = failure_file()
+        if failed:
+            failed.unlink(missing_ok=True)
         try:
             task(config)
         except Exception as error:
             message = user_message(error)
-            if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            if os.environ.get("HYDRA_FULL_ERROR") == "1" or (message is None and not failed):
                 raise
-            print(f"\nadpt: {message}", file=sys.stderr)
-            sys.exit(1)
+            print(f"\nadpt: {message or traceback.format_exc()}", file=sys.stderr)
+            if not failed or isinstance(error, SweepError):
+                sys.exit(1)
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            failed.write_text(message or f"{type(error).__name__}: {error}")
 
     return run
 
@@ -97,6 +108,51 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
     return [instantiate(c) for c in chosen if OmegaConf.is_dict(c) and "_target_" in c]
 
 
+def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
+    """What makes each method of the group, for each kind of features.
+
+    A method's `pretrained` options replace the others on pretrained features.
+
+    Raises:
+        UserError: The group is empty.
+    """
+    from hydra.utils import get_class, instantiate
+
+    from adpt.cells import MethodSpec
+    from adpt.methods.trained import TrainedMethod
+
+    specs = {}
+    for name, config in configs.items():
+        if config is None:
+            continue
+        options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        for_pretrained = options.pop("pretrained", {})
+        by_kind: dict[Any, dict[str, Any]] = dict.fromkeys(("own", "residual"), options)
+        by_kind["pretrained"] = options | for_pretrained
+        target = get_class(options["_target_"])
+        specs[str(name)] = MethodSpec(
+            {kind: instantiate(chosen) for kind, chosen in by_kind.items()},
+            by_kind,
+            {kind: _changed(target, chosen) for kind, chosen in by_kind.items()},
+            issubclass(target, TrainedMethod) and target.unified,
+        )
+    if not specs:
+        raise UserError("method is empty: choose some, such as method=[padim,patchcore].")
+    return specs
+
+
+def _changed(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from a method's defaults; size and seed are told elsewhere."""
+    defaults = inspect.signature(target).parameters
+    return {
+        name: value
+        for name, value in options.items()
+        if name in defaults
+        and name not in ("image_size", "seed")
+        and value != defaults[name].default
+    }
+
+
 def check_accelerator(accelerator: str) -> None:
     """Refuse a GPU trainer on a machine without one, before anything is loaded.
 
@@ -113,7 +169,7 @@ def check_multirun(strategy: str) -> None:
     """Refuse a sweep under a strategy whose processes would each start the sweep again.
 
     Raises:
-        UserError: This is a multirun and the strategy relaunches the command line.
+        SweepError: This is a multirun and the strategy relaunches the command line.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -123,7 +179,7 @@ def check_multirun(strategy: str) -> None:
         and HydraConfig.get().mode == RunMode.MULTIRUN
         and strategy == "ddp"
     ):
-        raise UserError(
+        raise SweepError(
             f"A multirun with strategy={strategy} would start the whole sweep again in every"
             " process. Use strategy=ddp_spawn for the sweep, or run its jobs one by one."
         )
@@ -132,13 +188,16 @@ def check_multirun(strategy: str) -> None:
 def choose_device(name: str) -> "torch.device":
     """The device to compute on: `auto` is a GPU where there is one.
 
+    The jobs of a sweep are dealt out to the GPUs, for launchers that run several at a time.
+
     Raises:
         UserError: The name is no device of this machine.
     """
     import torch
 
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        count = torch.cuda.device_count()
+        name = f"cuda:{job_number() % count}" if count else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -73,6 +73,17 @@ class EmbeddedBackbone(Backbone):
             name,
         )
 
+    def unfreeze(self) -> None:
+        """Refuse: the filters are computed, and no file could bring learned ones back.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            f"model.train_backbone=true: backbone {self.name} is fixed and cannot learn. Choose"
+            " another, for instance backbone=timm backbone.name=resnet18.a1_in1k."
+        )
+
     def levels(self, images: Tensor) -> Levels:
         """Filter responses before rectification, see `Backbone.levels`; any size from 16 px."""
         responses = self.stem(images)

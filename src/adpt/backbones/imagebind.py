@@ -41,7 +41,8 @@ def to_timm(state_dict: Mapping[str, Tensor]) -> StateDict:
     kernel's two temporal slices. The network must use GELU and LayerNorm with an epsilon of 1e-6.
 
     Args:
-        state_dict: As published; of any width and depth.
+        state_dict: As published; of any width and depth. One that has timm's names already, of a
+            backbone that pretraining has trained, comes back as it is.
 
     Returns:
         A new state dict, without final norm and head.
@@ -49,6 +50,8 @@ def to_timm(state_dict: Mapping[str, Tensor]) -> StateDict:
     Raises:
         WeightsError: Keys of the image trunk are missing.
     """
+    if set(_OUTSIDE_BLOCKS) <= set(state_dict):
+        return dict(state_dict)
     numbers = (re.match(rf"{re.escape(_TRUNK)}blocks\.(\d+)\.", key) for key in state_dict)
     depth = max((int(number[1]) + 1 for number in numbers if number), default=1)
     names = dict(_OUTSIDE_BLOCKS)

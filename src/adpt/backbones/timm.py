@@ -81,6 +81,11 @@ class TimmBackbone(Backbone):
         self.image_size = image_size
         self.freeze()
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The network's weights, by timm's names."""
+        return dict(self.network.state_dict())
+
     def levels(self, images: Tensor) -> Levels:
         """Raw outputs of the chosen blocks or stages, see `Backbone.levels`.
 

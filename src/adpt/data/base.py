@@ -4,7 +4,6 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,11 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from adpt.data.files import missing_files
-from adpt.data.images import read_image, read_mask, upright_size
+from adpt.data.checks import check_mask_sizes, size_message
+from adpt.data.images import read_image, read_mask
 from adpt.data.sample import Batch, ReadSample, Sample, Split, UnreadSample, collate
 from adpt.data.sampling import EpochSampler, draw_seed
+from adpt.data.splits import keep_fraction, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry, PhotometricViews
 from adpt.errors import BadImageError, DataError
@@ -58,7 +58,7 @@ class PlainImages(Dataset[Item]):
             return ReadSample(sample, image, torch.zeros(image.shape[-2:], dtype=torch.bool))
         mask = read_mask(sample.mask, sample.class_name)
         if mask.shape != (picture.height, picture.width):
-            raise BadImageError(_size_message(sample, picture.size, (mask.shape[1], mask.shape[0])))
+            raise BadImageError(size_message(sample, picture.size, (mask.shape[1], mask.shape[0])))
         return ReadSample(sample, image, self.geometry.mask(mask))
 
 
@@ -133,7 +133,14 @@ class AnomalyDataModule(LightningDataModule):
             out and counts it. None skips in pretraining and stops in evaluation.
         pretrain_splits: Parts of the published split that pretraining uses.
         synthetic_defects: Share of normal images that get a drawn defect in pretraining.
-        seed: Decides order, views and drawn defects of the images in pretraining.
+        train_fraction: Share of each class's normal training images that are there at all, at
+            least one, of each camera view alike; in pretraining too.
+        noise_ratio: Anomalous test images that become training images of each class, in numbers of
+            its normal training images (those left by `train_fraction`). Methods take them for
+            normal: their label is 0, they have no mask, and they may become references like any
+            other. They are no test images any more. Not in pretraining, which needs true labels.
+        seed: Decides order, views and drawn defects of the images in pretraining, and which images
+            `train_fraction` and `noise_ratio` choose.
     """
 
     layout: ClassVar[str]
@@ -154,6 +161,8 @@ class AnomalyDataModule(LightningDataModule):
         on_bad_image: OnBadImage | None = None,
         pretrain_splits: Sequence[Split] = ("train", "test"),
         synthetic_defects: float = 0.0,
+        train_fraction: float = 1.0,
+        noise_ratio: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -165,6 +174,7 @@ class AnomalyDataModule(LightningDataModule):
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.on_bad_image = on_bad_image
         self.pretrain_splits = tuple(pretrain_splits)
+        self.train_fraction, self.noise_ratio = train_fraction, noise_ratio
         if batch_size < 1 or num_workers < 0:
             raise DataError(
                 f"data.batch_size={batch_size} must be at least 1, and"
@@ -175,6 +185,15 @@ class AnomalyDataModule(LightningDataModule):
         if not self.pretrain_splits or set(self.pretrain_splits) - set(get_args(Split)):
             raise DataError(
                 f"data.pretrain_splits is [train], [test] or [train, test], not {pretrain_splits}."
+            )
+        if not 0 < train_fraction <= 1:
+            raise DataError(
+                f"data.train_fraction={train_fraction}: a share above 0, up to 1 for all images."
+            )
+        if not 0 <= noise_ratio <= 1:
+            raise DataError(
+                f"data.noise_ratio={noise_ratio}: a ratio from 0 for no anomalous training image"
+                " to 1 for as many as there are normal ones."
             )
         self.samples: list[Sample] = []
 
@@ -203,9 +222,14 @@ class AnomalyDataModule(LightningDataModule):
         """List the set's files and check what can be checked without decoding them.
 
         Raises:
-            DataError: The folder, a class, normal images or masks are missing, or a mask and
-                its image differ in size.
+            DataError: The folder, a class, normal images or masks are missing, a mask and its
+                image differ in size, or `noise_ratio` is set for pretraining (stage "fit").
         """
+        if stage == "fit" and self.noise_ratio:
+            raise DataError(
+                f"data.noise_ratio={self.noise_ratio} passes anomalous images off as normal, to try"
+                " methods in evaluation; pretraining needs true labels: leave it at 0 there."
+            )
         if self.samples:
             return
         if not self.root.is_dir():
@@ -219,7 +243,8 @@ class AnomalyDataModule(LightningDataModule):
                 )
             samples += found
         self._check_mask_sizes(samples)
-        self.samples = samples
+        samples = keep_fraction(samples, self.train_fraction, self.seed)
+        self.samples = mix_in_anomalies(samples, self.noise_ratio, self.seed)
 
     def choose_classes(self) -> list[str]:
         """The classes to use, checked against those on disk.
@@ -316,71 +341,13 @@ class AnomalyDataModule(LightningDataModule):
     # ---- Checks ------------------------------------------------------------------------------
 
     def _check_mask_sizes(self, samples: Sequence[Sample]) -> None:
-        def differ(sample: Sample) -> str | None:
-            try:
-                image_size = upright_size(sample.image, sample.class_name)
-                mask_size = upright_size(sample.mask or sample.image, sample.class_name)
-                if image_size == mask_size[::-1]:
-                    # A header may keep the rotation behind the pixels: read these to be sure.
-                    image_size = read_image(sample.image, sample.class_name).size
-            except BadImageError:
-                return None  # Reported, or skipped and counted, when it is read.
-            return None if image_size == mask_size else _size_message(sample, image_size, mask_size)
-
-        masked = [sample for sample in samples if sample.mask is not None]
-        with ThreadPoolExecutor(8) as threads:
-            faults = [fault for fault in threads.map(differ, masked) if fault]
-        if faults:
-            more = f" (and {len(faults) - 5} more like it)" if len(faults) > 5 else ""
-            raise DataError("\n".join(faults[:5]) + more)
+        check_mask_sizes(samples)
 
     def _explain(self, problem: str) -> str:
         return f"{problem}\nExpected under {self.root}:\n{self.layout}\n{self.source}"
-
-
-def require_files(samples: Sequence[Sample], source: Path) -> None:
-    """Check that the images and masks that a list names are on disk.
-
-    Raises:
-        DataError: Files are missing; the message counts them and names the first.
-    """
-    masks = [sample.mask for sample in samples if sample.mask is not None]
-    missing = missing_files([*(sample.image for sample in samples), *masks])
-    if missing:
-        raise DataError(
-            f"{len(missing)} files that {source} lists are missing, the first: {missing[0]}."
-            " Unpack the data set anew, or leave the class out with data.classes."
-        )
-
-
-def require_masks(samples: Iterable[Sample], expected: str) -> list[Sample]:
-    """Check that every defective image has a mask.
-
-    Args:
-        samples: The images of a class.
-        expected: What should be there, for the message.
-
-    Raises:
-        DataError: Masks are missing; the message counts them and names the first such image.
-    """
-    checked = list(samples)
-    missing = [sample for sample in checked if sample.label == 1 and sample.mask is None]
-    if missing:
-        raise DataError(
-            f"{len(missing)} defective images of class '{missing[0].class_name}' have no mask, the"
-            f" first: {missing[0].image}. Expected: {expected}"
-        )
-    return checked
 
 
 def _written_out(name: object, available: Sequence[str]) -> str:
     """A class name as text: YAML reads a name such as 01 as the number 1."""
     same = [known for known in available if known.isdigit() and int(known) == name]
     return same[0] if same else str(name)
-
-
-def _size_message(sample: Sample, image: tuple[int, int], mask: tuple[int, int]) -> str:
-    return (
-        f"{sample.mask} is {mask[0]}x{mask[1]} pixels, but its image {sample.image} (class"
-        f" '{sample.class_name}') is {image[0]}x{image[1]}: image and mask must be of one size."
-    )

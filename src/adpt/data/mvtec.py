@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from adpt.data.base import AnomalyDataModule, require_masks
+from adpt.data.base import AnomalyDataModule
+from adpt.data.checks import require_masks
 from adpt.data.files import images_in, subfolders
 from adpt.data.sample import Sample
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from adpt.data.base import AnomalyDataModule, require_files
+from adpt.data.base import AnomalyDataModule
+from adpt.data.checks import require_files
 from adpt.data.files import inside, subfolders, walk_files
 from adpt.data.sample import Sample, Split
 from adpt.errors import DataError

@@ -23,6 +23,8 @@ class Sample:
         mask: The defect's mask; None for a normal image.
         view: The camera view, "" where a set has only one.
         defect: The kind of defect as the set names it, "good" for a normal image.
+        noise: Whether this is an anomalous image that `data.noise_ratio` passes off as normal: its
+            label is 0 and its mask None.
     """
 
     image: Path
@@ -32,6 +34,7 @@ class Sample:
     mask: Path | None = None
     view: str = ""
     defect: str = "good"
+    noise: bool = False
 
 
 class ReadSample(NamedTuple):

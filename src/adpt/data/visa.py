@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from adpt.data.base import AnomalyDataModule, require_files, require_masks
+from adpt.data.base import AnomalyDataModule
+from adpt.data.checks import require_files, require_masks
 from adpt.data.files import inside, subfolders
 from adpt.data.sample import Sample, Split
 from adpt.errors import DataError

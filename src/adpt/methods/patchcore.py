@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from adpt.errors import UserError
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.coreset import greedy_coreset
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
+from adpt.methods.neighbourhood import embed_neighbourhoods
 
 _CHUNK_NUMBERS = 2**26
-_NEIGHBOURHOOD = 3
 
 
 class PatchCore(FittedMethod):
@@ -134,31 +133,7 @@ class PatchCore(FittedMethod):
         Returns:
             (B, patches of the first used level, embedding_dim).
         """
-        used = levels[-self.num_levels :]
-        largest = max(level[0].numel() for level in used) * _NEIGHBOURHOOD**2
-        largest = max(largest, self.embedding_dim * len(used) * used[0][0, 0].numel())
-        step = max(1, _CHUNK_NUMBERS // largest)
-        chunks = zip(*(torch.split(level, step) for level in used), strict=True)
-        return torch.cat([self._embed_chunk(list(chunk)) for chunk in chunks])
-
-    def _embed_chunk(self, levels: list[Tensor]) -> Tensor:
-        grid = levels[0].shape[-2:]
-        described = []
-        for level in levels:
-            neighbours = F.unfold(level, _NEIGHBOURHOOD, padding=_NEIGHBOURHOOD // 2)
-            pooled = _average(neighbours, self.embedding_dim)
-            pooled = pooled.reshape(*pooled.shape[:2], *level.shape[-2:])
-            # The authors resize before they average. Both are linear, over different axes, so the
-            # order is free, and after averaging there is less to resize.
-            if pooled.shape[-2:] != grid:
-                pooled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=False)
-            described.append(pooled.flatten(2))
-        return _average(torch.cat(described, 1), self.embedding_dim).mT.contiguous()
-
-
-def _average(vectors: Tensor, width: int) -> Tensor:
-    """Average (B, D, P) to (B, width, P), each output over its share of the D numbers."""
-    return F.adaptive_avg_pool2d(vectors, (width, vectors.shape[-1]))
+        return embed_neighbourhoods(levels[-self.num_levels :], self.embedding_dim)
 
 
 def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:

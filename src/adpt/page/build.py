@@ -1,40 +1,46 @@
 """The page as a whole."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from adpt.errors import UserError
 from adpt.files import replacing
-from adpt.page import origin, pictures, tables
+from adpt.page import curves, origin, pictures, scatter, tables
 from adpt.page.markup import Markup, join, tag
-from adpt.results import Record, latest, summarise
+from adpt.page.titles import titles
+from adpt.results import SHOWN, Record, Summary, latest, summarise
+from adpt.results.words import LEGEND
 
-_LEGEND = (
-    "own: the backbone's features as they are. residual: the same less the nearest normal reference"
-    " feature. pretrained: residual features through the pretrained projector. Values in percent,"
-    " the best in bold; difference: pretrained minus own, in points."
-)
+_UNFOLDED = 4
+"""Of more methods and data sets the per-class tables are folded up."""
 
 # Nothing may be loaded from elsewhere, whatever a class or a path is called.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def build_page(
-    records: Iterable[Record], results_folder: str | Path, output: str | Path, title: str
+    records: Iterable[Record],
+    results_folder: str | Path,
+    output: str | Path,
+    title: str,
+    metrics: Sequence[str] = SHOWN,
 ) -> None:
-    """Write one HTML file with tables, score maps and what is known of their origin.
+    """Write one HTML file with tables, curves, score maps and what is known of their origin.
 
     It holds its pictures and its style and asks for no other file.
 
     Args:
         records: Records of any data sets and methods; of a result taken twice the later one counts.
-        results_folder: Where `heatmaps/<data set>/<class>/<method>/<name>.png` lie, if there are
-            any; panels whose name begins with `normal` are of normal images.
+        results_folder: Where, if there are any, `details/` lies, and, beside files of records,
+            `heatmaps/<data set>/<class>/<method>/<name>.png` (see `adpt.panels`) and
+            `tsne/<data set>/<class>.npz`; subfolders count too.
         output: The page, replaced whole if it exists.
         title: Its title.
+        metrics: Names of `METRICS` that its tables show at once.
 
     Raises:
-        UserError: No records, a picture that cannot be read, or a page that cannot be written.
+        UserError: No records, pictures or details that cannot be read, or a page that cannot be
+            written.
     """
     records = latest(records)
     if not records:
@@ -42,25 +48,45 @@ def build_page(
             f"There are no results in {results_folder}: no .jsonl file there holds a record. "
             "Run `python -m adpt.evaluate` first, or give another folder as results=…"
         )
-    page = _document(title, [*_tables(records), *_rest(records, Path(results_folder))])
+    sections = {
+        name: content
+        for name, content in _sections(records, Path(results_folder), metrics)
+        if content
+    }
     with replacing(Path(output)) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(_document(title, sections), encoding="utf-8")
 
 
-def _tables(records: list[Record]) -> list[Markup]:
+def _sections(
+    records: list[Record], folder: Path, metrics: Sequence[str]
+) -> Iterable[tuple[str, Markup]]:
+    """Name in the table of contents, and content."""
     summaries = summarise(records)
-    sections = [tables.section(summary) for summary in summaries]
+    # Pictures of a training run have another layout: only folders with records count.
+    folders = sorted({folder, *(path.parent for path in folder.rglob("*.jsonl"))})
+    overview = tables.overview(summaries, metrics)
     if len(summaries) > 1:
-        overview = [tag("h2", "Means over classes"), tables.overview(summaries)]
-        return [*overview, tag("h2", "Per class"), *sections]
-    return [tag("h2", "Results"), *sections]
+        yield "Means", tag("section", tag("h2", "Means over classes"), overview)
+        yield "Per class", tag("section", tag("h2", "Per class"), *_per_class(summaries, metrics))
+    else:
+        table = tables.section(summaries[0], metrics)
+        yield "Results", tag("section", tag("h2", "Results"), table, overview)
+    yield "Curves", curves.section(summaries, folder)
+    yield "Score maps", pictures.section(folders)
+    yield "t-SNE", scatter.section(folders)
+    yield "Origin", origin.section(records)
 
 
-def _rest(records: list[Record], folder: Path) -> list[Markup]:
-    return [pictures.section(folder / "heatmaps"), origin.section(records)]
+def _per_class(summaries: list[Summary], metrics: Sequence[str]) -> list[Markup]:
+    if len(summaries) <= _UNFOLDED:
+        return [tables.section(summary, metrics) for summary in summaries]
+    return [
+        tag("details", title, tables.section(summary, metrics), class_="folded")
+        for title, summary in zip(titles(summaries), summaries, strict=True)
+    ]
 
 
-def _document(title: str, sections: list[Markup]) -> str:
+def _document(title: str, sections: dict[str, Markup]) -> str:
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     head = [
         '<meta charset="utf-8">',
@@ -70,7 +96,15 @@ def _document(title: str, sections: list[Markup]) -> str:
         tag("title", title),
         tag("style", Markup(style)),
     ]
-    body = tag("main", tag("h1", title), tag("p", _LEGEND, class_="note"), *sections)
+    places = {name: name.lower().replace(" ", "-") for name in sections}
+    links = [tag("a", name, href=f"#{place}") for name, place in places.items()]
+    body = tag(
+        "main",
+        tag("h1", title),
+        tag("nav", *links, aria_label="Contents"),
+        tag("p", LEGEND, class_="note"),
+        *(tag("div", content, id=places[name]) for name, content in sections.items()),
+    )
     return join(
         [
             Markup('<!doctype html>\n<html lang="en">\n'),

@@ -16,10 +16,11 @@ def tag(name: str, *content: str, **attributes: str | int) -> Markup:
     Args:
         name: Name of the element.
         *content: What stands in it.
-        **attributes: Its attributes; `class_` stands for `class`.
+        **attributes: Its attributes; `class_` stands for `class`, `aria_label` for `aria-label`.
     """
     opened = "".join(
-        f' {key.rstrip("_")}="{html.escape(str(value))}"' for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
     )
     return Markup(f"<{name}{opened}>{join(content)}</{name}>")
 

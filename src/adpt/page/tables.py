@@ -1,114 +1,118 @@
-"""Tables of own, residual and pretrained features."""
+"""Tables as HTML."""
 
-import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from adpt.page.markup import Markup, join, tag
-from adpt.results import METRICS, Comparison, Row, Summary, percent, points
+from adpt.results import METRICS, SHOWN, Summary
+from adpt.results.compare import class_table, overviews
+from adpt.results.layout import Block, Cell, Figure, Line, Table, spans
+from adpt.results.published import published_table
+from adpt.results.training import training_table
 
-_FIRST = ("image_auroc", "pixel_ap", "pixel_aupro")
-_KINDS = ("own", "residual", "pretrained")
-
-
-def overview(summaries: Sequence[Summary]) -> Markup:
-    """The mean rows of several summaries, one line each."""
-    settings = {summary.setting for summary in summaries}
-    shared = tag("p", *settings, class_="note") if len(settings) == 1 else Markup()
-    lines = [
-        (
-            join(
-                [
-                    f"{summary.dataset} · {summary.method}",
-                    tag("small", summary.setting) if len(settings) > 1 else "",
-                ]
-            ),
-            summary.mean,
-        )
-        for summary in summaries
-    ]
-    return join([shared, _table("data set · method", lines, [], _shown(summaries, _FIRST))])
+_COLOURS = {1: "better", -1: "worse"}
 
 
-def section(summary: Summary) -> Markup:
-    """One method on one data set: the first metrics at once, the others to unfold."""
-    others = [metric for metric in METRICS if metric not in _FIRST]
-    first, others = _shown([summary], _FIRST), _shown([summary], others)
-    parts = [
-        tag("h3", f"{summary.dataset} · {summary.method}"),
-        tag("p", summary.setting, class_="note"),
-        _class_table(summary, first),
-    ]
+def overview(summaries: Sequence[Summary], metrics: Sequence[str] = SHOWN) -> Markup:
+    """Methods by data sets, then published numbers where they may stand beside ours.
+
+    Args:
+        summaries: What `summarise` gives.
+        metrics: Names of `METRICS`.
+    """
+    found = overviews(summaries, metrics) if len(summaries) > 1 else []
+    published = published_table(summaries)
+    return join(map(_with_title, [*found, published] if published else found))
+
+
+def section(summary: Summary, metrics: Sequence[str] = SHOWN) -> Markup:
+    """One method on one data set: some metrics at once, the others and the training to unfold.
+
+    Args:
+        summary: One of `summarise`.
+        metrics: Names of `METRICS` for the first table.
+    """
+    table = class_table(summary, metrics)
+    recorded = [m for m in METRICS if m in summary.mean.metrics and m not in metrics]
+    # Two by two, so that a wide screen shows a table whole.
+    others = [class_table(summary, recorded[i : i + 2]) for i in range(0, len(recorded), 2)]
+    training = training_table(summary, metrics)
+    parts = [_with_title(table)]
     if others:
-        title = tag("summary", "Other metrics")
-        parts.append(tag("details", title, _class_table(summary, others)))
-    short = _short_means(summary, [*first, *others])
-    if short:
-        parts.append(tag("p", f"The mean is not over all classes: {short}.", class_="note"))
+        said = dict.fromkeys(note for other in others for note in other.notes)
+        notes = _notes(note for note in said if note not in table.notes)
+        content = [*map(_scrolling, others), *notes]
+        parts.append(tag("details", tag("summary", "Other metrics"), *content))
+    if training:
+        caption = tag("p", training.caption, class_="note")
+        content = [caption, _scrolling(training), *_notes(training.notes)]
+        parts.append(tag("details", tag("summary", "Training"), *content))
     return tag("section", *parts)
 
 
-def _class_table(summary: Summary, metrics: Sequence[str]) -> Markup:
-    rows = [(tag("span", row.name), row) for row in summary.rows]
-    return _table("class", rows, [(tag("span", "mean"), summary.mean)], metrics)
+def _with_title(table: Table) -> Markup:
+    head = [tag("h3", table.title), tag("p", table.caption, class_="note")]
+    return join([*head, _scrolling(table), *_notes(table.notes)])
 
 
-def _table(
-    heading: str,
-    rows: Sequence[tuple[Markup, Row]],
-    foot: Sequence[tuple[Markup, Row]],
-    metrics: Sequence[str],
-) -> Markup:
-    every = [row.metrics[m] for _, row in [*rows, *foot] for m in metrics if m in row.metrics]
-    kinds = [k for k in _KINDS if any(not math.isnan(getattr(cell, k)) for cell in every)]
-    columns = [*kinds, "difference"] if {"own", "pretrained"} <= set(kinds) else kinds
-    top = [tag("th", METRICS[m], colspan=len(columns), scope="colgroup") for m in metrics]
-    names = [
-        tag("th", column, scope="col", class_=_edge(i))
-        for _ in metrics
-        for i, column in enumerate(columns)
+def _notes(notes: Iterable[str]) -> list[Markup]:
+    return [tag("p", note, class_="note caution") for note in notes]
+
+
+def _scrolling(table: Table) -> Markup:
+    if not table.blocks:
+        return Markup()
+    bodies = [
+        tag("tfoot" if table.foot and block is table.blocks[-1] else "tbody", *_rows(block, table))
+        for block in table.blocks
     ]
-    head = tag(
-        "thead",
-        tag("tr", tag("th", heading, rowspan=2, scope="col"), *top),
-        tag("tr", *names),
-    )
-    body = tag("tbody", *(_line(name, row, metrics, columns) for name, row in rows))
-    last = tag("tfoot", *(_line(name, row, metrics, columns) for name, row in foot))
     # A region that scrolls must be reachable by keyboard.
-    return tag("div", tag("table", head, body, last), class_="scroll", tabindex=0)
+    return tag("div", tag("table", _head(table), *bodies), class_="scroll", tabindex=0)
 
 
-def _line(name: Markup, row: Row, metrics: Sequence[str], columns: Sequence[str]) -> Markup:
-    cells = (cell for m in metrics for cell in _cells(row.metrics.get(m), columns))
-    return tag("tr", tag("th", name, scope="row"), *cells)
+def _head(table: Table) -> Markup:
+    over = spans(table.columns)
+    if not any(name for name, _ in over):
+        return tag("thead", tag("tr", *(tag("th", c.name, scope="col") for c in table.columns)))
+    first, *others = table.columns
+    top = [tag("th", name, colspan=number, scope="colgroup") for name, number in over[1:]]
+    names = [
+        tag("th", column.name, scope="col", class_=edge)
+        for column, edge in zip(others, _edges(table), strict=True)
+    ]
+    heading = tag("th", first.name, rowspan=2, scope="col")
+    return tag("thead", tag("tr", heading, *top), tag("tr", *names))
 
 
-def _cells(comparison: Comparison | None, columns: Sequence[str]) -> Iterable[Markup]:
-    if comparison is None:
-        comparison = Comparison(math.nan, math.nan, math.nan)
-    texts = {kind: percent(getattr(comparison, kind)) for kind in _KINDS}
-    values = {kind: float(text) for kind, text in texts.items() if text != percent(math.nan)}
-    best = max(values.values()) if len(values) > 1 else math.inf
-    for position, column in enumerate(columns):
-        if column == "difference":
-            text = points(comparison.difference)
-            colour = {"+": "better", "−": "worse"}.get(text[0], "")
-            yield tag("td", text, class_=f"{_edge(position)} {colour}".strip())
-        else:
-            bold = values.get(column) == best
-            text = tag("b", texts[column]) if bold else texts[column]
-            yield tag("td", text, class_=_edge(position))
+def _rows(block: Block, table: Table) -> list[Markup]:
+    rows = []
+    if block.name:
+        width = len(table.columns)
+        name = tag("th", tag("span", block.name), colspan=width, scope="rowgroup")
+        rows.append(tag("tr", name, class_="block"))
+    return rows + [_row(line, _edges(table)) for line in block.lines]
 
 
-def _edge(position: int) -> str:
-    return "edge" if position == 0 else ""
+def _row(line: Line, edges: Sequence[str]) -> Markup:
+    cells = (_cell(cell, edge) for cell, edge in zip(line.cells, edges, strict=True))
+    return tag("tr", tag("th", tag("span", line.name), scope="row"), *cells)
 
 
-def _shown(summaries: Sequence[Summary], metrics: Sequence[str]) -> list[str]:
-    return [metric for metric in metrics if any(metric in s.mean.metrics for s in summaries)]
+def _cell(cell: Cell, edge: str) -> Markup:
+    if len(cell) == 1:
+        colour = _COLOURS.get(cell[0].trend, "")
+        return tag("td", _figure(cell[0]), class_=f"{edge} {colour}".strip())
+    figures = [tag("span", _figure(f), class_=_COLOURS.get(f.trend, "")) for f in cell]
+    return tag("td", Markup(" / ".join(figures)), class_=edge)
 
 
-def _short_means(summary: Summary, metrics: Sequence[str]) -> str:
-    total = len(summary.rows)
-    counts = {metric: summary.mean.metrics[metric].classes for metric in metrics}
-    return ", ".join(f"{METRICS[m]} {n} of {total}" for m, n in counts.items() if n < total)
+def _figure(figure: Figure) -> str:
+    return tag("b", figure.text) if figure.best else figure.text
+
+
+def _edges(table: Table) -> list[str]:
+    """A line before the first column of each group, where there are groups."""
+    return [
+        "edge" if after.over and after.over != before.over else ""
+        for before, after in pairwise(table.columns)
+    ]

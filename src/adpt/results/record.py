@@ -33,6 +33,7 @@ class Record:
         setting: What differs from the plain experiment, by the option's name, such as
             `{"train_fraction": 0.1}`, `{"few_shot": True}` or `{"aligned": 10}`; part of what
             tables keep apart. Empty for the plain experiment.
+        options: The method's options that differ from its published ones.
         cell: Hash of all that decides over the result (data, features, method and its options,
             seed, protocol); a cell that is recorded need not be computed again.
         epochs: Of trained methods: `trained`, and under protocol `paper` for each metric the epoch
@@ -63,6 +64,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     setting: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     cell: str | None = None
     epochs: dict[str, int] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
@@ -78,8 +80,8 @@ class Record:
 def latest(records: Iterable[Record]) -> list[Record]:
     """Keep the last record of each cell: where a result was taken again, the later one counts.
 
-    A cell is data set, class, method, features, backbone, projector, seed, shots, setting and
-    protocol.
+    A cell is data set, class, method and its options, features, backbone, projector, seed, shots,
+    setting and protocol.
     """
     cells: dict[tuple[object, ...], Record] = {}
     for record in records:
@@ -93,7 +95,7 @@ def latest(records: Iterable[Record]) -> list[Record]:
             record.seed,
             record.shots,
             record.protocol,
-            json.dumps(record.setting, sort_keys=True),
+            json.dumps([record.setting, record.options], sort_keys=True),
         )
         cells[cell] = record
     return list(cells.values())

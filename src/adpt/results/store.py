@@ -155,7 +155,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "cell": (str, type(None)),
     "details": (str, type(None)),
     "history": list,
-    **dict.fromkeys(("metrics", "counts", "seconds", "provenance", "setting", "epochs"), dict),
+    **dict.fromkeys(
+        ("metrics", "counts", "seconds", "provenance", "setting", "options", "epochs"), dict
+    ),
 }
 
 
@@ -175,9 +177,16 @@ def _from_line(line: bytes) -> Record:
     for name, value in fields["metrics"].items():
         if not isinstance(value, int | float | None):
             raise ValueError(f"the metric {name} is {value!r}")
-    nan_back = {n: math.nan if v is None else float(v) for n, v in fields["metrics"].items()}
-    tuples = {name: tuple(fields.get(name, ())) for name in ("references", "history")}
-    return Record(**{**fields, **tuples, "metrics": nan_back})
+    read = {
+        "metrics": _nan_back(fields["metrics"]),
+        "references": tuple(fields.get("references", ())),
+        "history": tuple(map(_nan_back, fields.get("history", ()))),
+    }
+    return Record(**{**fields, **read})
+
+
+def _nan_back(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else float(value) for name, value in values.items()}
 
 
 def _is_record(line: bytes) -> bool:

@@ -1,11 +1,14 @@
 """Own, residual and pretrained features side by side, per class and on average."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any
 
-from adpt.results.record import FEATURES, Record, latest
+from adpt.results.grouping import Group, grouped
+from adpt.results.record import FEATURES, Record
+from adpt.results.words import options_in_words, plural, setting_in_words
 
 METRICS = {
     "image_auroc": "image AUROC",
@@ -19,6 +22,9 @@ METRICS = {
 }
 """Name of each metric in records, and how readers know it."""
 
+SHOWN = ("image_auroc", "pixel_aupro")
+"""The pair of metrics that the paper's tables show."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -29,17 +35,68 @@ class Comparison:
         residual: With residual features.
         pretrained: With residual features through the projector.
         classes: How many classes this is the mean of.
+        by_seed: The values for each seed, by the name of the features; of a mean over classes, its
+            values for the seeds that all these classes have.
     """
 
     own: float
     residual: float
     pretrained: float
     classes: int = 1
+    by_seed: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def difference(self) -> float:
         """Pretrained minus own."""
         return self.pretrained - self.own
+
+    @property
+    def beyond_residual(self) -> float:
+        """Pretrained minus residual: what pretraining adds to subtracting references."""
+        return self.pretrained - self.residual
+
+    @property
+    def own_std(self) -> float:
+        """Standard deviation of `own` over seeds (of a sample), nan for fewer than two."""
+        return self.deviation("own")
+
+    @property
+    def residual_std(self) -> float:
+        """Standard deviation of `residual` over seeds (of a sample), nan for fewer than two."""
+        return self.deviation("residual")
+
+    @property
+    def pretrained_std(self) -> float:
+        """Standard deviation of `pretrained` over seeds (of a sample), nan for fewer than two."""
+        return self.deviation("pretrained")
+
+    def deviation(self, features: str) -> float:
+        """Standard deviation over seeds (of a sample), nan for fewer than two or where one is nan.
+
+        Args:
+            features: `own`, `residual` or `pretrained`.
+        """
+        values = list(self.by_seed.get(features, {}).values())
+        return math.nan if len(values) < 2 or math.isnan(sum(values)) else stdev(values)
+
+
+NOTHING = Comparison(math.nan, math.nan, math.nan)
+"""What is not known of a metric that was not recorded."""
+
+
+def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
+    """Mean over classes, or over data sets.
+
+    It is over those that have both own and pretrained features (or whatever was recorded), so that
+    a missing one shifts neither against the other; residual features have a mean only where all
+    of these have them.
+    """
+    known = {f for f in FEATURES for cell in comparisons if _has(cell, f)}
+    compared = known & {"own", "pretrained"} or known
+    shared = [cell for cell in comparisons if all(_has(cell, f) for f in compared)]
+    own, residual, pretrained = (_mean(getattr(cell, f) for cell in shared) for f in FEATURES)
+    by_seed = {f: _mean_by_seed([cell.by_seed.get(f, {}) for cell in shared]) for f in FEATURES}
+    return Comparison(own, residual, pretrained, len(shared), by_seed)
 
 
 @dataclass(frozen=True)
@@ -60,10 +117,16 @@ class Summary:
         backbone: Name of the backbone.
         protocol: `clean` or `paper`.
         shots: References per class behind residual and pretrained features.
-        projector_sha256: The projector behind pretrained features.
         seeds: Seeds that were averaged.
         rows: One per class, sorted by name.
         mean: Mean over classes.
+        varied: What differs from the plain experiment, as of `Record.setting`.
+        options: The method's options that differ from its published ones, for each kind of
+            features that was recorded.
+        projectors: SHA-256 of the projectors behind pretrained features, in order of appearance;
+            several where each seed, or each class that was left out, has one of its own.
+        variant: As of `Group`.
+        records: What this is the summary of.
     """
 
     dataset: str
@@ -71,34 +134,43 @@ class Summary:
     backbone: str
     protocol: str
     shots: int | None
-    projector_sha256: str | None
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     mean: Row
+    varied: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    projectors: tuple[str, ...] = ()
+    variant: str | None = None
+    records: tuple[Record, ...] = ()
+
+    @property
+    def projector_sha256(self) -> str | None:
+        """The projector behind pretrained features; None for none and for several."""
+        return self.projectors[0] if len(self.projectors) == 1 else None
 
     @property
     def setting(self) -> str:
         """Everything but data set and method, in words."""
-        parts = [self.backbone, f"{self.protocol} protocol"]
-        if self.shots is not None:
-            parts.append(f"{self.shots} reference{'s' * (self.shots != 1)} per class")
+        parts = [self.backbone, f"{self.protocol} protocol", *setting_in_words(self.varied)]
+        parts += options_in_words(self.options)
+        if self.shots is not None and "aligned" not in self.varied:
+            parts.append(f"{plural(self.shots, 'reference')} per class")
         if self.projector_sha256 is not None:
             parts.append(f"projector {self.projector_sha256[:8]}")
+        elif self.projectors:
+            parts.append(f"{len(self.projectors)} projectors")
         parts.append(f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}")
         return ", ".join(parts)
 
 
 def summarise(records: Iterable[Record]) -> list[Summary]:
-    """Compare features per data set, method and setting.
+    """Compare features per data set, method and setting (see `grouped`).
 
-    A setting is a backbone, a protocol, a number of references and a projector; the results of own
-    features, which need neither references nor projector, stand in each of them. Of a cell that was
-    recorded twice the later record counts (see `latest`). Several seeds of a class are averaged.
+    Several seeds are averaged, with their standard deviation. Of own and residual features the
+    seeds count that pretrained features have, if any are the same.
 
-    The mean of a metric is over the classes that have it for both own and pretrained features (or
-    for the one that was recorded), so that an interrupted run or an undefined metric in some class
-    shifts neither against the other. The mean for residual features is nan unless all of these
-    classes have it.
+    The mean over classes is that of `mean_of`; its standard deviation is that of the mean, over the
+    seeds that all these classes have.
 
     Args:
         records: Records of any data sets and methods.
@@ -106,96 +178,51 @@ def summarise(records: Iterable[Record]) -> list[Summary]:
     Returns:
         Summaries in the order in which their first records come.
     """
-    groups: dict[tuple[str, str, str, str], list[Record]] = {}
-    for record in latest(records):
-        key = (record.dataset, record.method, record.backbone, record.protocol)
-        groups.setdefault(key, []).append(record)
-    return [
-        _summary(group, shots, projector)
-        for group in groups.values()
-        for shots, projector in _settings(group)
-    ]
+    return [_summary(group) for group in grouped(records)]
 
 
-def percent(fraction: float) -> str:
-    """A fraction in percent with one decimal, `–` for nan."""
-    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
-
-
-def points(difference: float) -> str:
-    """A difference of fractions in points with its sign, `–` for nan."""
-    if math.isnan(difference):
-        return "–"
-    rounded = round(100 * difference, 1)
-    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
-
-
-def _settings(group: Sequence[Record]) -> list[tuple[int | None, str | None]]:
-    pretrained = {(r.shots, r.projector_sha256): None for r in group if r.features == "pretrained"}
-    shots = {shots for shots, _ in pretrained}
-    residual = {
-        (r.shots, None): None for r in group if r.features == "residual" and r.shots not in shots
-    }
-    return [*pretrained, *residual] or [(None, None)]
-
-
-def _summary(group: Sequence[Record], shots: int | None, projector: str | None) -> Summary:
-    chosen = [
-        record
-        for record in group
-        if record.features == "own"
-        or (record.features == "residual" and record.shots == shots)
-        or (record.shots == shots and record.projector_sha256 == projector)
-    ]
-    names = sorted({record.class_name for record in chosen})
-    found = {name for record in chosen for name in record.metrics}
+def _summary(group: Group) -> Summary:
+    classes: dict[str, list[Record]] = {}
+    for record in group.records:
+        classes.setdefault(record.class_name, []).append(record)
+    found = {name for record in group.records for name in record.metrics}
     metrics = [name for name in METRICS if name in found]
-    rows = tuple(_class_row(name, chosen, metrics) for name in names)
-    first = group[0]
+    rows = tuple(
+        Row(name, {metric: _comparison(classes[name], metric) for metric in metrics})
+        for name in sorted(classes)
+    )
+    # The first may be of own features, taken from a setting without references for each image.
+    last = group.records[-1]
+    projectors = dict.fromkeys(r.projector_sha256 for r in group.records if r.projector_sha256)
     return Summary(
-        first.dataset,
-        first.method,
-        first.backbone,
-        first.protocol,
-        shots,
-        projector,
-        tuple(sorted({record.seed for record in chosen})),
+        last.dataset,
+        last.method,
+        last.backbone,
+        last.protocol,
+        group.shots,
+        tuple(sorted({record.seed for record in group.records})),
         rows,
-        _mean_row(rows, metrics),
+        Row("mean", {m: mean_of([row.metrics[m] for row in rows]) for m in metrics}),
+        last.setting,
+        {r.features: r.options for r in group.records},
+        tuple(projectors),
+        group.variant,
+        group.records,
     )
 
 
-def _class_row(name: str, chosen: Sequence[Record], metrics: Sequence[str]) -> Row:
-    def value(features: str, metric: str) -> float:
-        return _mean(
-            record.metrics[metric]
-            for record in chosen
-            if (record.class_name, record.features) == (name, features) and metric in record.metrics
-        )
-
-    comparisons = {
-        metric: Comparison(
-            value("own", metric), value("residual", metric), value("pretrained", metric)
-        )
-        for metric in metrics
-    }
-    return Row(name, comparisons)
+def _comparison(records: Sequence[Record], metric: str) -> Comparison:
+    by_seed: dict[str, dict[int, float]] = {features: {} for features in FEATURES}
+    for record in records:
+        if metric in record.metrics:
+            by_seed[record.features][record.seed] = record.metrics[metric]
+    own, residual, pretrained = (_mean(by_seed[features].values()) for features in FEATURES)
+    return Comparison(own, residual, pretrained, 1, by_seed)
 
 
-def _mean_row(rows: Sequence[Row], metrics: Sequence[str]) -> Row:
-    means = {}
-    for metric in metrics:
-        cells = [row.metrics[metric] for row in rows]
-        known = {f for f in FEATURES for cell in cells if _has(cell, f)}
-        compared = known & {"own", "pretrained"} or known
-        shared = [cell for cell in cells if all(_has(cell, f) for f in compared)]
-        means[metric] = Comparison(
-            _mean(cell.own for cell in shared),
-            _mean(cell.residual for cell in shared),
-            _mean(cell.pretrained for cell in shared),
-            len(shared),
-        )
-    return Row("mean", means)
+def _mean_by_seed(cells: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    seeds = set.intersection(*map(set, cells)) if cells else set()
+    return {seed: _mean(cell[seed] for cell in cells) for seed in sorted(seeds)}
 
 
 def _has(cell: Comparison, features: str) -> bool:

@@ -4,30 +4,34 @@ import csv
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adpt.files import replacing
+from adpt.results.compare import class_table, overviews
+from adpt.results.layout import Block, Cell, Table
 from adpt.results.record import Record, latest
-from adpt.results.summary import METRICS, Comparison, Row, Summary, percent, points, summarise
+from adpt.results.summary import METRICS, SHOWN, summarise
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_SHOWN = ("image_auroc", "pixel_ap", "pixel_aupro")
 _TRACE = ("commit", "config_sha256", "created")
+_WIDTH = 140
+_COLOURS = {1: "green", -1: "red"}
 
 
 def print_table(
     records: Iterable[Record],
     console: "Console | None" = None,
-    metrics: Sequence[str] = _SHOWN,
+    metrics: Sequence[str] = SHOWN,
 ) -> None:
-    """Print own → pretrained with the difference in points, per class and on average.
+    """Print own, residual and pretrained features with their differences in points.
 
-    One table per data set, method and setting, 100 columns wide with three metrics. Residual
-    features stand between the two where they were recorded.
+    One table per data set, method and setting, class by class; after several of them, methods by
+    data sets.
 
     Args:
         records: Records of any data sets and methods.
@@ -35,22 +39,23 @@ def print_table(
         metrics: Names of `METRICS`.
     """
     from rich.console import Console
-    from rich.text import Text
 
     # Files and pipes have no width of their own; Rich would take 80.
-    console = console or Console(width=None if sys.stdout.isatty() else 100)
-    for summary in summarise(records):
-        console.print(Text(f"{summary.dataset} · {summary.method}", "bold"))
-        console.print(Text(summary.setting, "dim"))
-        console.print(_table(summary, metrics))
-        if short := _short_means(summary, metrics):
-            console.print(f"mean: {short} of {len(summary.rows)} classes\n")
+    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
+    summaries = summarise(records)
+    shown = [class_table(summary, metrics) for summary in summaries]
+    if len(summaries) > 1:
+        shown += overviews(summaries, metrics)
+    for table in shown:
+        _print(table, console)
 
 
 def to_csv(records: Iterable[Record], path: str | Path) -> None:
     """Write one row per result, with all metrics as fractions and empty cells for nan.
 
-    Of a result that was recorded twice the later one is written.
+    Of a result that was recorded twice the later one is written. What differs from the plain
+    experiment stands in columns that begin with `setting_`, the method's options and epochs in such
+    with `option_` and `epochs_`.
 
     Args:
         records: Records of any data sets and methods.
@@ -59,7 +64,8 @@ def to_csv(records: Iterable[Record], path: str | Path) -> None:
     Raises:
         UserError: The file could not be written.
     """
-    rows = [_csv_row(record) for record in latest(records)]
+    records = latest(records)
+    rows = [_csv_row(record) for record in records]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with (
         replacing(Path(path)) as temporary,
@@ -70,55 +76,47 @@ def to_csv(records: Iterable[Record], path: str | Path) -> None:
         writer.writerows(rows)
 
 
-def _table(summary: Summary, metrics: Sequence[str]) -> Any:
+def _print(table: Table, console: "Console") -> None:
     from rich import box
-    from rich.table import Table
-
-    metrics = [metric for metric in metrics if metric in summary.mean.metrics]
-    rows = [*summary.rows, summary.mean]
-    with_residual = any(
-        not math.isnan(row.metrics[metric].residual) for row in rows for metric in metrics
-    )
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-    )
-    features = "own → residual → pretrained" if with_residual else "own → pretrained"
-    table.add_column("class", overflow="fold")
-    for metric in metrics:
-        table.add_column(f"{METRICS[metric]}\n{features}", justify="right")
-    for row in rows:
-        if row is summary.mean:
-            table.add_section()
-        style = "bold" if row is summary.mean else ""
-        table.add_row(*_cells(row, metrics, with_residual), style=style)
-    return table
-
-
-def _short_means(summary: Summary, metrics: Sequence[str]) -> str:
-    means = summary.mean.metrics
-    counts = {metric: means[metric].classes for metric in metrics if metric in means}
-    total = len(summary.rows)
-    return ", ".join(f"{METRICS[m]} over {n}" for m, n in counts.items() if n < total)
-
-
-def _cells(row: Row, metrics: Sequence[str], with_residual: bool) -> "list[Text]":
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    cells = (_cell(row.metrics[metric], with_residual) for metric in metrics)
-    return [Text(row.name), *cells]
+    console.print(Text(table.title, "bold"))
+    console.print(Text(table.caption, "dim"))
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
+    shown.add_column(Text(table.columns[0].name), overflow="fold", vertical="bottom")
+    for before, column in pairwise(table.columns):
+        # What stands over several columns is said once, over the first of them.
+        over = column.over if column.over != before.over else ""
+        name = f"{over}\n{column.name}" if column.over else column.name
+        shown.add_column(Text(name), justify="right")
+    for block in table.blocks:
+        shown.add_section()
+        style = "bold" if table.foot and block is table.blocks[-1] else ""
+        for cells in _rows(block):
+            shown.add_row(*cells, style=style)
+    console.print(shown)
+    for note in table.notes:
+        console.print(Text(note, "yellow"))
 
 
-def _cell(comparison: Comparison, with_residual: bool) -> "Text":
+def _rows(block: Block) -> "Iterable[list[Text]]":
     from rich.text import Text
 
-    values = [comparison.own, comparison.residual, comparison.pretrained]
-    if not with_residual:
-        values.pop(1)
-    difference = points(comparison.difference)
-    colour = {"+": "green", "−": "red"}.get(difference[0], "")
-    text = Text(" → ".join(f"{percent(value):>4}" for value in values))
-    return text.append(f" {difference:>5}", colour)
+    if block.name:
+        yield [Text(block.name, "bold")]
+    for line in block.lines:
+        yield [Text(line.name), *map(_cell, line.cells)]
+
+
+def _cell(cell: Cell) -> "Text":
+    from rich.text import Text
+
+    figures = (
+        Text(figure.text, "bold" if figure.best else _COLOURS.get(figure.trend, ""))
+        for figure in cell
+    )
+    return Text(" / ").join(figures)
 
 
 def _csv_row(record: Record) -> dict[str, Any]:
@@ -127,8 +125,11 @@ def _csv_row(record: Record) -> dict[str, Any]:
         for name in ("dataset", "class_name", "method", "features", "backbone")
     }
     row |= {name: getattr(record, name) for name in ("protocol", "seed", "shots")}
+    row |= {f"setting_{name}": value for name, value in record.setting.items()}
+    row |= {f"option_{name}": value for name, value in record.options.items()}
     metrics = dict.fromkeys(list(METRICS)[:7], math.nan) | record.metrics
     row |= {name: "" if math.isnan(value) else value for name, value in metrics.items()}
+    row |= {f"epochs_{name}": value for name, value in record.epochs.items()}
     row |= {f"count_{name}": value for name, value in record.counts.items()}
     row |= {f"seconds_{name}": value for name, value in record.seconds.items()}
     row |= {

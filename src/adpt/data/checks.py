@@ -1,0 +1,79 @@
+"""Checks of what a set lists: files that are there, masks for defects, masks of the right size."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from adpt.data.files import missing_files
+from adpt.data.images import read_image, upright_size
+from adpt.data.sample import Sample
+from adpt.errors import BadImageError, DataError
+
+
+def require_files(samples: Sequence[Sample], source: Path) -> None:
+    """Check that the images and masks that a list names are on disk.
+
+    Raises:
+        DataError: Files are missing; the message counts them and names the first.
+    """
+    masks = [sample.mask for sample in samples if sample.mask is not None]
+    missing = missing_files([*(sample.image for sample in samples), *masks])
+    if missing:
+        raise DataError(
+            f"{len(missing)} files that {source} lists are missing, the first: {missing[0]}."
+            " Unpack the data set anew, or leave the class out with data.classes."
+        )
+
+
+def require_masks(samples: Iterable[Sample], expected: str) -> list[Sample]:
+    """Check that every defective image has a mask.
+
+    Args:
+        samples: The images of a class.
+        expected: What should be there, for the message.
+
+    Raises:
+        DataError: Masks are missing; the message counts them and names the first such image.
+    """
+    checked = list(samples)
+    missing = [sample for sample in checked if sample.label == 1 and sample.mask is None]
+    if missing:
+        raise DataError(
+            f"{len(missing)} defective images of class '{missing[0].class_name}' have no mask, the"
+            f" first: {missing[0].image}. Expected: {expected}"
+        )
+    return checked
+
+
+def check_mask_sizes(samples: Sequence[Sample]) -> None:
+    """Check that every mask has its image's size, without decoding what need not be.
+
+    Raises:
+        DataError: Some differ; the message names the first five.
+    """
+    masked = [sample for sample in samples if sample.mask is not None]
+    with ThreadPoolExecutor(8) as threads:
+        faults = [fault for fault in threads.map(_size_fault, masked) if fault]
+    if faults:
+        more = f" (and {len(faults) - 5} more like it)" if len(faults) > 5 else ""
+        raise DataError("\n".join(faults[:5]) + more)
+
+
+def _size_fault(sample: Sample) -> str | None:
+    try:
+        image_size = upright_size(sample.image, sample.class_name)
+        mask_size = upright_size(sample.mask or sample.image, sample.class_name)
+        if image_size == mask_size[::-1]:
+            # A header may keep the rotation behind the pixels: read these to be sure.
+            image_size = read_image(sample.image, sample.class_name).size
+    except BadImageError:
+        return None  # Reported, or skipped and counted, when it is read.
+    return None if image_size == mask_size else size_message(sample, image_size, mask_size)
+
+
+def size_message(sample: Sample, image: tuple[int, int], mask: tuple[int, int]) -> str:
+    """What to say of a mask and an image, (width, height) each, that differ in size."""
+    return (
+        f"{sample.mask} is {mask[0]}x{mask[1]} pixels, but its image {sample.image} (class"
+        f" '{sample.class_name}') is {image[0]}x{image[1]}: image and mask must be of one size."
+    )

@@ -1,0 +1,152 @@
+"""Features on disk, one file an image, found again by what decides over them."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adpt.errors import UserError
+from adpt.files import replacing
+
+log = logging.getLogger(__name__)
+
+
+class MissingFeaturesError(LookupError):
+    """Features are not in the cache, or no longer.
+
+    Args:
+        key: The image's.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class FeatureCache:
+    """A folder of features, bounded in size: those not used for longest make room for new ones.
+
+    Several processes may use a folder at the same time: files appear whole or not at all, and of
+    two that write the same one either will do. A file that another process removed counts as
+    missing, and so does a damaged one.
+
+    Args:
+        folder: Where the files lie.
+        max_gb: Largest size of all files together in GB (10^9 bytes). Processes that write at the
+            same time may exceed it by what each of them adds in a call.
+
+    Raises:
+        UserError: `max_gb` is not positive.
+    """
+
+    def __init__(self, folder: str | Path, max_gb: float = 30.0) -> None:
+        if not max_gb > 0:
+            raise UserError(f"cache.max_gb={max_gb} must be above 0; cache=off uses no cache.")
+        self.folder = Path(folder).expanduser()
+        self.max_gb = max_gb
+
+    def space(self, **decides: Any) -> "FeatureSpace":
+        """The part of the cache for features of one kind.
+
+        Args:
+            decides: Whatever decides over the features beside the image: names, numbers, hashes.
+        """
+        text = json.dumps(decides, sort_keys=True, default=str)
+        return FeatureSpace(self, hashlib.sha256(text.encode()).hexdigest()[:32])
+
+    def make_room(self, num_bytes: int, keep: Collection[Path] = ()) -> bool:
+        """Remove the files that were not used for longest until `num_bytes` more fit.
+
+        Args:
+            num_bytes: Size of what is to be written.
+            keep: Files to leave alone.
+
+        Returns:
+            Whether they fit now; nothing is removed where they cannot.
+        """
+        files = [entry for entry in self._files() if entry[2] not in keep]
+        everything = sum(size for _, size, _ in self._files())
+        excess = everything + num_bytes - self.max_gb * 1e9
+        if excess > sum(size for _, size, _ in files):
+            return False
+        for _, size, path in sorted(files):
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+        return True
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        found = []
+        for path in self.folder.rglob("*.safetensors"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # Another process has removed it.
+                continue
+            found.append((status.st_mtime, status.st_size, path))
+        return found
+
+
+class FeatureSpace:
+    """Features of one kind; see `FeatureCache.space`."""
+
+    def __init__(self, cache: FeatureCache, name: str) -> None:
+        self.cache, self.name = cache, name
+        self.folder = cache.folder / name
+
+    def path(self, key: str) -> Path:
+        """Where the features of an image lie."""
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Those of some keys that are in the cache; they count as just used."""
+        found = set()
+        for key in keys:
+            try:
+                os.utime(self.path(key))
+            except OSError:
+                continue
+            found.add(key)
+        return found
+
+    def write(self, key: str, levels: Sequence[Tensor]) -> None:
+        """Keep the features of one image, each level (C, h, w).
+
+        Raises:
+            UserError: The file could not be written.
+        """
+        named = {f"level_{n}": level.contiguous() for n, level in enumerate(levels)}
+        with replacing(self.path(key)) as temporary:
+            try:
+                save_file(named, temporary)
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+
+    def read(self, keys: Sequence[str]) -> list[Tensor]:
+        """The features of some images, one (len(keys), C, h, w) tensor a level.
+
+        Raises:
+            MissingFeaturesError: One of them is not there or damaged.
+        """
+        images = [self._read(key) for key in keys]
+        return [torch.stack(parts) for parts in zip(*images, strict=True)]
+
+    def _read(self, key: str) -> list[Tensor]:
+        path = self.path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                return [file.get_tensor(f"level_{n}") for n in range(len(file.keys()))]
+        except FileNotFoundError as error:
+            raise MissingFeaturesError(key) from error
+        except (SafetensorError, OSError) as error:
+            log.warning("%s is damaged and is made anew: %s", path, error)
+            path.unlink(missing_ok=True)
+            raise MissingFeaturesError(key) from error

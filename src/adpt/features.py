@@ -1,0 +1,301 @@
+"""Features of a set's images: encoded once, kept in memory or in the cache."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adpt.backbones.base import Backbone
+from adpt.data import AnomalyDataModule, Sample
+from adpt.data.images import read_mask
+from adpt.errors import BadImageError
+from adpt.feature_cache import FeatureCache, FeatureSpace, MissingFeaturesError
+from adpt.files import sha256
+from adpt.methods.trained import FeatureSet, InMemory
+from adpt.progress import Progress, no_progress
+
+log = logging.getLogger(__name__)
+
+_THREADS = 4
+Make = Callable[[Sequence[int]], list[Tensor]]
+"""Rows of images to their levels, (len(rows), C, h, w) float32 on the CPU."""
+
+
+class Cached:
+    """A `FeatureSet` in the cache: read when asked for, made anew where it went missing.
+
+    Args:
+        space: The part of the cache.
+        keys: The images' keys.
+        make: Makes features that are not there.
+    """
+
+    def __init__(self, space: FeatureSpace, keys: Sequence[str], make: Make) -> None:
+        self.space, self.keys, self.make = space, list(keys), make
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images."""
+        while True:
+            try:
+                return self.space.read([self.keys[row] for row in rows])
+            except MissingFeaturesError as missing:
+                row = self.keys.index(missing.key)
+                self.space.write(missing.key, [level[0] for level in self.make([row])])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of some images, and what is known of the images.
+
+    Attributes:
+        source: The levels, in memory or in the cache.
+        masks: (N, H, W) bool.
+        labels: (N,) int64.
+        paths: The image files.
+        skipped: Files that could not be read.
+        keys: SHA-256 of each image file; empty where nothing is cached.
+    """
+
+    source: FeatureSet
+    masks: Tensor
+    labels: Tensor
+    paths: list[str]
+    skipped: list[str]
+    keys: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all levels: 4·N·Σ C·h·w bytes."""
+        one = self.read([0]) if len(self) else []
+        return len(self) * sum(level.numel() * level.element_size() for level in one)
+
+    @property
+    def levels(self) -> list[Tensor]:
+        """The levels of all images, read into memory."""
+        return self.read(range(len(self))) if len(self) else []
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images, each (len(rows), C, h, w) float32 on the CPU."""
+        return self.source.read(rows)
+
+    def batches(self, size: int, device: torch.device) -> Iterator[list[Tensor]]:
+        """The levels, `size` images at a time, on `device`."""
+        for start in range(0, len(self), size):
+            rows = range(start, min(start + size, len(self)))
+            yield [level.to(device) for level in self.read(rows)]
+
+    def take(self, rows: Sequence[int]) -> "Features":
+        """The features of some of the images."""
+        rows = list(rows)
+        return replace(
+            self,
+            source=_Rows(self.source, rows),
+            masks=self.masks[rows],
+            labels=self.labels[rows],
+            paths=[self.paths[row] for row in rows],
+            keys=tuple(self.keys[row] for row in rows) if self.keys else (),
+        )
+
+    def held(self, memory_gb: float) -> FeatureSet:
+        """The levels in memory where they take no more than `memory_gb`, else as they are."""
+        if isinstance(self.source, InMemory) or self.num_bytes > memory_gb * 1e9:
+            return self.source
+        return InMemory(self.levels)
+
+
+class _Rows:
+    """Some rows of a `FeatureSet`."""
+
+    def __init__(self, source: FeatureSet, rows: Sequence[int]) -> None:
+        self.source, self.rows = source, list(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images."""
+        return self.source.read([self.rows[row] for row in rows])
+
+
+class Chained:
+    """Several `FeatureSet`s, one after the other."""
+
+    def __init__(self, sources: Sequence[FeatureSet]) -> None:
+        self.sources = list(sources)
+        self.places = [(n, row) for n, source in enumerate(sources) for row in range(len(source))]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images."""
+        places = [self.places[row] for row in rows]
+        order = sorted(range(len(places)), key=lambda index: places[index][0])
+        parts = []
+        for number, source in enumerate(self.sources):
+            own = [row for place, row in places if place == number]
+            if own:
+                parts.append(source.read(own))
+        back = torch.tensor(order).argsort()
+        return [torch.cat(levels)[back] for levels in zip(*parts, strict=True)]
+
+
+def own_space(
+    cache: FeatureCache | None, backbone: Backbone, data: AnomalyDataModule
+) -> FeatureSpace | None:
+    """The part of the cache for a backbone's own features of images of a size."""
+    if cache is None:
+        return None
+    return cache.space(
+        backbone=backbone.fingerprint,
+        name=backbone.name,
+        mean=backbone.mean.tolist(),
+        std=backbone.std.tolist(),
+        image_size=data.geometry.image_size,
+        resize=data.geometry.resize,
+        device=backbone.mean.device.type,
+        torch=torch.__version__,
+    )
+
+
+def extract(
+    backbone: Backbone,
+    data: AnomalyDataModule,
+    samples: Sequence[Sample],
+    device: torch.device,
+    progress: Progress = no_progress,
+    cache: FeatureCache | None = None,
+) -> Features:
+    """Features of images, each encoded once, and not at all if they lie in the cache.
+
+    In the cache images are known by their content: one that was changed is encoded anew, one that
+    was moved or copied is not. Masks are never cached.
+
+    Raises:
+        BadImageError: A file cannot be read and the data module does not skip such files.
+    """
+    space = own_space(cache, backbone, data)
+    if cache is None or space is None:
+        return _in_memory(backbone, data, samples, device, progress)
+    keys = _content_keys(samples)
+    known = space.present(list(keys.values()))
+    missing = [sample for sample in samples if keys[str(sample.image)] not in known]
+    if missing:
+        blank = torch.zeros(1, 3, *data.geometry.image_size, dtype=torch.uint8)
+        one = sum(level.numel() * 4 for level in backbone(blank.to(device)))
+        if not cache.make_room(one * len(missing), {space.path(key) for key in known}):
+            _say_too_small(cache, one * len(samples))
+            return _in_memory(backbone, data, samples, device, progress)
+    already = len(samples) - len(missing)
+    read: dict[str, Tensor] = {}
+    skipped: list[str] = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for batch in data.loader(missing):
+            skipped += batch.skipped
+            if len(batch):
+                levels = [level.float().cpu() for level in backbone(batch.image.to(device))]
+                images = [[level[i] for level in levels] for i in range(len(batch))]
+                list(threads.map(space.write, [keys[path] for path in batch.path], images))
+                read |= dict(zip(batch.path, batch.mask, strict=True))
+            progress("encoding", already + len(read) + len(skipped), len(samples))
+        known_samples = [sample for sample in samples if keys[str(sample.image)] in known]
+        masks = threads.map(lambda sample: _read_mask(data, sample), known_samples)
+        for sample, mask in zip(known_samples, masks, strict=True):
+            if mask is None:
+                skipped.append(str(sample.image))
+            else:
+                read[str(sample.image)] = mask
+    kept = [sample for sample in samples if str(sample.image) in read]
+    paths = [str(sample.image) for sample in kept]
+
+    def make(rows: Sequence[int]) -> list[Tensor]:
+        batch = data.read([kept[row] for row in rows], on_bad_image="raise")
+        return [level.float().cpu() for level in backbone(batch.image.to(device))]
+
+    return Features(
+        Cached(space, [keys[path] for path in paths], make),
+        _stacked([read[path] for path in paths], data),
+        torch.tensor([sample.label for sample in kept], dtype=torch.int64),
+        paths,
+        skipped,
+        tuple(keys[path] for path in paths),
+    )
+
+
+def _in_memory(
+    backbone: Backbone,
+    data: AnomalyDataModule,
+    samples: Sequence[Sample],
+    device: torch.device,
+    progress: Progress,
+) -> Features:
+    parts: list[list[Tensor]] = []
+    masks, labels, paths, skipped = [], [], [], []
+    for batch in data.loader(samples):
+        skipped += batch.skipped
+        if len(batch):
+            parts.append([level.float().cpu() for level in backbone(batch.image.to(device))])
+            masks += list(batch.mask)
+            labels += batch.label.tolist()
+            paths += batch.path
+        progress("encoding", len(paths) + len(skipped), len(samples))
+    levels = []
+    for number in range(len(parts[0]) if parts else 0):
+        # Level by level, so that no second copy of all features stands beside the first.
+        levels.append(torch.cat([part[number] for part in parts]))
+        for part in parts:
+            part[number] = torch.empty(0)
+    labelled = torch.tensor(labels, dtype=torch.int64)
+    return Features(InMemory(levels), _stacked(masks, data), labelled, paths, skipped)
+
+
+def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
+    """SHA-256 of each file, by its path; the path's own where the file cannot be read."""
+
+    def key(path: Path) -> str:
+        try:
+            return sha256(path)
+        except OSError:  # Named and skipped, or refused, by the loader.
+            return hashlib.sha256(str(path).encode()).hexdigest()
+
+    paths = [sample.image for sample in samples]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return dict(zip(map(str, paths), threads.map(key, paths), strict=True))
+
+
+def _read_mask(data: AnomalyDataModule, sample: Sample) -> Tensor | None:
+    """The mask of an image that need not be read itself; None for one that is skipped."""
+    if sample.mask is None:
+        return torch.zeros(data.geometry.image_size, dtype=torch.bool)
+    try:
+        return data.geometry.mask(read_mask(sample.mask, sample.class_name))
+    except BadImageError as error:
+        if data.on_bad_image != "skip":
+            raise
+        log.warning("Skipped: %s", error)
+        return None
+
+
+def _stacked(masks: Sequence[Tensor], data: AnomalyDataModule) -> Tensor:
+    if masks:
+        return torch.stack(list(masks))
+    return torch.zeros(0, *data.geometry.image_size, dtype=torch.bool)
+
+
+def _say_too_small(cache: FeatureCache, num_bytes: int) -> None:
+    log.warning(
+        "cache.max_gb=%g is too small for %.1f GB of features: they are held in memory instead",
+        cache.max_gb,
+        num_bytes / 1e9,
+    )

@@ -1,0 +1,203 @@
+"""CFLOW: the likelihood of a patch at its position, by a conditional normalizing flow a level."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adpt.errors import UserError
+from adpt.methods.base import Scores, full_precision
+from adpt.methods.flow import ConditionalFlow, log_likelihood, position_encoding
+from adpt.methods.maps import upsample
+from adpt.methods.trained import Shape, Step, TrainedMethod
+
+_NUM_BLOCKS = 8
+_CONDITION_CHANNELS = 128
+_META_EPOCHS, _WARM_UP = 25, 2
+_CHUNK_NUMBERS = 2**25
+
+
+class CFlow(TrainedMethod):
+    """Score patches by how unlikely normalizing flows find them, given their positions.
+
+    A flow of 8 coupling blocks a level, conditioned on a position encoding of 128 numbers, learns
+    the likelihood p of normal features x with C channels: the loss of a patch is
+    −logsigmoid(log p(x)/C). The patches of a batch of images are shuffled level by level and dealt
+    into parts of `patches_per_step`, an Adam step each; what is left over waits for another epoch,
+    but a batch with fewer is one step (CFLOW-AD, arXiv 2107.12571, and its code; ADPretrain's
+    4,096 patches a step instead of the original's 256). Training is seen as 25 meta-epochs
+    (8 epochs each of the published 200): the learning rate falls by a cosine from one to the next,
+    to a thousandth, after a linear rise from a tenth over the first two.
+
+    A level's score map is exp(log p/C − m) upsampled, where m is the largest value among the
+    level's training patches in the last epoch. The original takes m from the test set, so that
+    scores depend on what else is scored; ours differ by a factor a level. The level maps are
+    averaged and the score is minus the logarithm of that: the original's largest value less the
+    value orders pixels and images the same way, but runs out of digits for very unlikely patches.
+
+    Scoring holds intermediate numbers of at most 128 MB a tensor (or one image's).
+
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        batch_size: Images in a batch.
+        patches_per_step: Patches of an optimizer step.
+        num_levels: Levels used, counted from the last; all if there are fewer.
+        learning_rate: The largest, of Adam.
+        seed: Decides weights, order and all that is drawn in training.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    max_log_likelihood: Tensor
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 224,
+        epochs: int = 200,
+        batch_size: int = 32,
+        patches_per_step: int = 4096,
+        num_levels: int = 3,
+        learning_rate: float = 2e-4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(image_size, epochs, batch_size, seed)
+        if patches_per_step < 1 or num_levels < 1 or not learning_rate > 0:
+            raise ValueError(
+                f"patches_per_step is {patches_per_step}, num_levels {num_levels} and "
+                f"learning_rate {learning_rate}: all must be positive."
+            )
+        self.patches_per_step, self.num_levels = patches_per_step, num_levels
+        self.learning_rate = learning_rate
+
+    def build(self, shapes: Sequence[Shape]) -> None:
+        """Make a flow for each of the last levels."""
+        used = shapes[-self.num_levels :]
+        self.flows = nn.ModuleList(
+            ConditionalFlow(channels, _CONDITION_CHANNELS, _NUM_BLOCKS) for channels, _, _ in used
+        )
+        self.register_buffer("max_log_likelihood", torch.full((len(used),), -math.inf))
+
+    def configure_optimizers(
+        self,
+    ) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+        """Adam; its learning rate is set at every step."""
+        return [torch.optim.Adam(self.parameters(), self.learning_rate)], []
+
+    def training_step(
+        self,
+        levels: list[Tensor],
+        optimizers: Sequence[torch.optim.Optimizer],
+        step: Step,
+        defects: tuple[list[Tensor], Tensor] | None,
+    ) -> Tensor:
+        """Learn from the patches of a batch of images; arguments as of `TrainedMethod`.
+
+        Raises:
+            UserError: If the loss is not finite.
+        """
+        optimizer = optimizers[0]
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * relative_rate(step, self.epochs)
+        if step.batch == 0:
+            self.max_log_likelihood.fill_(-math.inf)
+        losses = []
+        for number, level in enumerate(levels[-self.num_levels :]):
+            features, positions = _patches(level), _positions(level)
+            steps = max(1, len(features) // self.patches_per_step)
+            order = torch.randperm(len(features), device=level.device)
+            for chosen in order[: steps * self.patches_per_step].split(self.patches_per_step):
+                conditions = positions[chosen % len(positions)]
+                found = log_likelihood(*self.flows[number](features[chosen], conditions))
+                loss = -F.logsigmoid(found)
+                optimizer.zero_grad()
+                loss.mean().backward()
+                optimizer.step()
+                losses.append(loss.detach())
+                self.max_log_likelihood[number].clamp_(min=found.detach().max())
+        mean = torch.cat(losses).mean()
+        if not mean.isfinite():
+            raise UserError(
+                f"CFlow's loss became {mean.item()} in epoch {step.epoch + 1}: features must be "
+                "finite. Check the backbone's precision and weights, or lower learning_rate."
+            )
+        return mean
+
+    def score(self, levels: list[Tensor]) -> Scores:
+        """Score a batch of images.
+
+        Args:
+            levels: One (B, C, h, w) tensor a level, as trained on.
+
+        Returns:
+            Maps (B, H, W) in nats per channel, about 0 or more, and each map's maximum (B,).
+
+        Raises:
+            UserError: If nothing was trained or the levels are not of the trained shapes.
+        """
+        self.check_fitted(levels)
+        with full_precision(levels[0].device):
+            likelihoods = [
+                # Doubles hold what is unlikely by a factor of e^700.
+                upsample(relative.double().exp(), self.image_size, align_corners=True)
+                for relative in self._relative_log_likelihoods(levels)
+            ]
+            mean = torch.stack(likelihoods).mean(0)
+            maps = -mean.clamp_min(torch.finfo(mean.dtype).tiny).log().float()
+            return Scores(maps, maps.amax((1, 2)))
+
+    def _relative_log_likelihoods(self, levels: list[Tensor]) -> list[Tensor]:
+        """Log-likelihood per channel of each patch, less the largest in training.
+
+        Args:
+            levels: One (B, C, h, w) tensor a level, as trained on.
+
+        Returns:
+            (B, h, w) for each of the used levels, in nats per channel; about 0 or less.
+        """
+        maps = []
+        for number, level in enumerate(levels[-self.num_levels :]):
+            _, channels, height, width = level.shape
+            per_image = 2 * (channels + _CONDITION_CHANNELS) * height * width
+            positions = _positions(level)
+            found = [
+                log_likelihood(
+                    *self.flows[number](_patches(images.float()), positions.repeat(len(images), 1))
+                )
+                for images in level.split(max(1, _CHUNK_NUMBERS // per_image))
+            ]
+            relative = torch.cat(found) - self.max_log_likelihood[number]
+            maps.append(relative.reshape(-1, height, width))
+        return maps
+
+
+def relative_rate(step: Step, epochs: int) -> float:
+    """The learning rate at a step, as a share of the largest.
+
+    Args:
+        step: Where training stands.
+        epochs: Epochs of the whole training.
+    """
+
+    def cosine(meta_epoch: int) -> float:
+        lowest = 1e-3
+        return lowest + (1 - lowest) * (1 + math.cos(math.pi * meta_epoch / _META_EPOCHS)) / 2
+
+    done = (step.epoch + step.batch / step.per_epoch) * _META_EPOCHS / epochs
+    if done < _WARM_UP:
+        return 0.1 + (cosine(_WARM_UP) - 0.1) * done / _WARM_UP
+    return cosine(step.epoch * _META_EPOCHS // epochs)
+
+
+def _patches(level: Tensor) -> Tensor:
+    """(B, C, h, w) as (B·h·w, C), image by image and row by row."""
+    return level.flatten(2).mT.flatten(0, 1)
+
+
+def _positions(level: Tensor) -> Tensor:
+    """(h·w, 128) for the patches of an image."""
+    height, width = level.shape[-2:]
+    return position_encoding(height, width, _CONDITION_CHANNELS).to(level.device)

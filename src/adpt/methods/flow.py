@@ -1,0 +1,157 @@
+"""Conditional normalizing flow: invertible, with an exact log-determinant."""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_CLAMP = 1.9
+_SUBNET_GAIN = 0.1
+_SCALE_GAIN, _SCALE_BETA = 0.1, 0.5
+
+
+def position_encoding(height: int, width: int, dim: int) -> Tensor:
+    """Sine and cosine of the column (first half) and row (second half) at falling frequencies.
+
+    Entry 2k of a half is sin(p·ω), entry 2k + 1 cos(p·ω), with ω = 10000^(−4k/dim) and p counted
+    from 0 (CFLOW-AD, arXiv 2107.12571, section 4.2).
+
+    Args:
+        height: Rows of patches.
+        width: Columns of patches.
+        dim: Numbers that describe a position, a multiple of 4.
+
+    Returns:
+        (height·width, dim), row by row.
+
+    Raises:
+        ValueError: If `dim` is not a positive multiple of 4.
+    """
+    if dim < 4 or dim % 4:
+        raise ValueError(f"dim is {dim}: it must be a positive multiple of 4.")
+    frequencies = torch.exp(torch.arange(0, dim // 2, 2) * (-2 * math.log(10_000) / dim))
+
+    def waves(count: int) -> Tensor:
+        angles = torch.arange(count)[:, None] * frequencies
+        return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+
+    columns = waves(width).expand(height, -1, -1)
+    rows = waves(height)[:, None].expand(-1, width, -1)
+    return torch.cat([columns, rows], -1).flatten(0, 1)
+
+
+class CouplingBlock(nn.Module):
+    """Affine coupling, a global scale and offset, and a fixed rotation.
+
+    Of the C channels the first C − C//2 stay and, with the condition, say how the others change:
+    x₂·exp(s) + t, where s = 1.9·tanh(a/10), t = b/10, and a, b come from a subnet of two linear
+    layers with a ReLU. Then all channels are scaled (softplus, 1 at the start), shifted (0 at the
+    start) and multiplied by a random orthogonal matrix (CFLOW-AD, arXiv 2107.12571, equation 2;
+    its code's block is the "all in one" block of FrEIA up to version 0.2, with its soft clamping
+    and soft permutation).
+
+    Args:
+        channels: C, at least 2.
+        condition_channels: Numbers of a condition.
+    """
+
+    rotation: Tensor
+
+    def __init__(self, channels: int, condition_channels: int) -> None:
+        super().__init__()
+        self.changed = channels // 2
+        self.kept = channels - self.changed
+        inputs = self.kept + condition_channels
+        self.subnet = nn.Sequential(
+            nn.Linear(inputs, 2 * inputs), nn.ReLU(), nn.Linear(2 * inputs, 2 * self.changed)
+        )
+        at_one = math.log(math.expm1(_SCALE_BETA / _SCALE_GAIN)) / _SCALE_BETA
+        self.raw_scale = nn.Parameter(torch.full((channels,), at_one))
+        self.offset = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("rotation", _random_orthogonal(channels))
+
+    def forward(self, features: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the block.
+
+        Args:
+            features: (N, C).
+            condition: (N, condition_channels).
+
+        Returns:
+            (N, C), and the logarithm of |det| of its Jacobian by the features, (N,).
+        """
+        kept, changed = features.split([self.kept, self.changed], 1)
+        log_scale, shift = self._coefficients(kept, condition)
+        scale = self._scale()
+        mixed = torch.cat([kept, changed * log_scale.exp() + shift], 1) * scale + self.offset
+        return mixed @ self.rotation.T, log_scale.sum(1) + scale.log().sum()
+
+    def inverse(self, outputs: Tensor, condition: Tensor) -> Tensor:
+        """The features (N, C) that `forward` maps to these outputs (N, C)."""
+        mixed = (outputs @ self.rotation - self.offset) / self._scale()
+        kept, changed = mixed.split([self.kept, self.changed], 1)
+        log_scale, shift = self._coefficients(kept, condition)
+        return torch.cat([kept, (changed - shift) * (-log_scale).exp()], 1)
+
+    def _coefficients(self, kept: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        raw = _SUBNET_GAIN * self.subnet(torch.cat([kept, condition], 1))
+        log_scale, shift = raw.split(self.changed, 1)
+        return _CLAMP * log_scale.tanh(), shift
+
+    def _scale(self) -> Tensor:
+        return _SCALE_GAIN * F.softplus(self.raw_scale, beta=_SCALE_BETA)
+
+
+class ConditionalFlow(nn.Module):
+    """Coupling blocks in a row, from features to a standard normal distribution.
+
+    Args:
+        channels: C, at least 2.
+        condition_channels: Numbers of a condition.
+        num_blocks: How many coupling blocks.
+    """
+
+    def __init__(self, channels: int, condition_channels: int, num_blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            CouplingBlock(channels, condition_channels) for _ in range(num_blocks)
+        )
+
+    def forward(self, features: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features (N, C) to latent vectors (N, C); with the log-determinants (N,)."""
+        log_determinant = features.new_zeros(len(features))
+        for block in self.blocks:
+            features, added = block(features, condition)
+            log_determinant = log_determinant + added
+        return features, log_determinant
+
+    def inverse(self, latent: Tensor, condition: Tensor) -> Tensor:
+        """The features (N, C) that `forward` maps to these latent vectors (N, C)."""
+        for block in reversed(self.blocks):
+            latent = cast(CouplingBlock, block).inverse(latent, condition)
+        return latent
+
+
+def log_likelihood(latent: Tensor, log_determinant: Tensor) -> Tensor:
+    """Log-likelihood of features per channel, log p(x) / C, in nats.
+
+    Args:
+        latent: (N, C), what a flow maps the features to.
+        log_determinant: (N,), the flow's.
+
+    Returns:
+        (N,).
+    """
+    channels = latent.shape[1]
+    normal = -0.5 * (channels * math.log(2 * math.pi) + latent.square().sum(1))
+    result: Tensor = (normal + log_determinant) / channels
+    return result
+
+
+def _random_orthogonal(size: int) -> Tensor:
+    """A rotation or reflection drawn evenly among all: QR of a Gaussian matrix, signs settled."""
+    q, r = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))
+    rotation: Tensor = q * r.diagonal().sign()
+    return rotation.float()

@@ -1,0 +1,311 @@
+"""GLASS: a discriminator learns normal patches against synthetic anomalies near them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adpt.errors import UserError
+from adpt.methods.base import Scores, full_precision
+from adpt.methods.glass_sampling import ascend, hard_focal_loss, truncate
+from adpt.methods.maps import smooth, upsample
+from adpt.methods.neighbourhood import embed_neighbourhoods
+from adpt.methods.trained import (
+    AfterEpoch,
+    DefectSet,
+    FeatureSet,
+    Shape,
+    Step,
+    TrainedMethod,
+    no_check,
+)
+from adpt.progress import Progress, no_progress
+
+Hypothesis = Literal["hypersphere", "manifold"]
+
+_STEP_LENGTH = 0.001
+_TRUNCATE_EVERY = 5
+_RADIUS_QUANTILE = 0.75
+_MANIFOLD_RADIUS = 0.5
+_DROPPED = 0.5
+_SLOPE = 0.2
+
+
+class Discriminator(nn.Module):
+    """One hidden layer with batch norm, to the logit of being anomalous.
+
+    Args:
+        width: Numbers that describe a patch.
+        hidden: Width of the hidden layer.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(width, hidden)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.out = nn.Linear(hidden, 1, bias=False)
+        nn.init.xavier_normal_(self.hidden.weight)
+        nn.init.xavier_normal_(self.out.weight)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Logits (N,) of patches (N, C)."""
+        return self.head(self.hidden(patches))
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (N,) of what the first layer gives (N, hidden)."""
+        logits: Tensor = self.out(F.leaky_relu(self.norm(hidden), _SLOPE))
+        return logits.squeeze(1)
+
+
+class Glass(TrainedMethod):
+    """Score patches by a discriminator of normal ones, noisy ones, and ones with drawn defects.
+
+    Patches are described as PatchCore's are and, with an adaptor, mapped linearly. Global
+    synthesis: Gaussian noise is added to normal patches, they climb the discriminator's loss, and
+    are pushed into a shell around normality every fifth step. Local synthesis: patches where a
+    defect was drawn on the image, pushed into the next shell outwards. The loss is binary
+    cross-entropy of normal and noisy patches, plus the focal loss of the worse half of the patches
+    of the images with defects; without such images, the former alone (GLASS, arXiv 2407.09359,
+    with the constants of its authors' code).
+
+    Under the hypersphere hypothesis the shell lies around the mean normal patch of the position,
+    with distances r to 2r, where 75 % of the batch's normal patches are closer than r, and 2r to 4r
+    for local synthesis. Under the manifold hypothesis it lies around each normal patch itself, 0.5
+    to 1, and local synthesis is left as it is. GLASS chooses by the spectrum of the class's mean
+    image; the default is what ADPretrain uses for all classes, and it alone adapts to the length
+    of the features. The means are those at the start of the epoch.
+
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        batch_size: Images in a batch.
+        num_levels: How many levels to use, counted from the last; all if there are fewer.
+        embedding_dim: Numbers that describe a patch.
+        hidden_dim: Width of the discriminator's hidden layer.
+        adaptor: Whether a linear map is learned before the discriminator. ADPretrain uses one on a
+            backbone's own features and none on pretrained ones.
+        noise_std: Standard deviation of the noise; ADPretrain: 0.015 on own, 0.005 on pretrained
+            features.
+        ascent_steps: Steps up the loss, a multiple of 5.
+        hypothesis: "hypersphere" or "manifold".
+        learning_rate: Of the adaptor; the discriminator's is twice that.
+        seed: Decides weights, order and all that is drawn in training.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    uses_defects = True
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 224,
+        epochs: int = 640,
+        batch_size: int = 8,
+        num_levels: int = 2,
+        embedding_dim: int = 1536,
+        hidden_dim: int = 1024,
+        adaptor: bool = True,
+        noise_std: float = 0.015,
+        ascent_steps: int = 20,
+        hypothesis: Hypothesis = "hypersphere",
+        learning_rate: float = 1e-4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(image_size, epochs, batch_size, seed)
+        if min(num_levels, embedding_dim, hidden_dim) < 1:
+            raise ValueError(
+                f"num_levels is {num_levels}, embedding_dim {embedding_dim} and hidden_dim"
+                f" {hidden_dim}: all must be at least 1."
+            )
+        if noise_std <= 0 or learning_rate <= 0:
+            raise ValueError(
+                f"noise_std is {noise_std} and learning_rate {learning_rate}: both must be above 0."
+            )
+        if ascent_steps < _TRUNCATE_EVERY or ascent_steps % _TRUNCATE_EVERY:
+            raise ValueError(
+                f"ascent_steps is {ascent_steps}: give a positive multiple of {_TRUNCATE_EVERY},"
+                " because patches are pushed into the shell every fifth step."
+            )
+        if hypothesis not in get_args(Hypothesis):
+            raise ValueError(
+                f"hypothesis is '{hypothesis}': choose one of {', '.join(get_args(Hypothesis))}."
+            )
+        self.num_levels, self.embedding_dim, self.hidden_dim = num_levels, embedding_dim, hidden_dim
+        self.has_adaptor, self.noise_std = adaptor, noise_std
+        self.ascent_steps, self.hypothesis = ascent_steps, hypothesis
+        self.learning_rate = learning_rate
+
+    def build(self, shapes: Sequence[Shape]) -> None:
+        """Make adaptor and discriminator; the shapes of the levels do not matter to them."""
+        self.adaptor: nn.Module = nn.Identity()
+        if self.has_adaptor:
+            linear = nn.Linear(self.embedding_dim, self.embedding_dim)
+            nn.init.xavier_normal_(linear.weight)
+            self.adaptor = linear
+        self.discriminator = Discriminator(self.embedding_dim, self.hidden_dim)
+
+    def configure_optimizers(
+        self,
+    ) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+        """AdamW for the discriminator, Adam for the adaptor if there is one."""
+        rate = self.learning_rate
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(self.discriminator.parameters(), lr=2 * rate)
+        ]
+        if self.has_adaptor:
+            parameters = self.adaptor.parameters()
+            optimizers.append(torch.optim.Adam(parameters, lr=rate, weight_decay=1e-5))
+        return optimizers, []
+
+    def train_on(
+        self,
+        features: FeatureSet,
+        device: torch.device,
+        *,
+        defects: DefectSet | None = None,
+        after_epoch: AfterEpoch = no_check,
+        folder: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Find the mean patch of each position, then train; arguments as of `TrainedMethod`."""
+        self._mean = self._mean_patches(features, device)
+        super().train_on(
+            features,
+            device,
+            defects=defects,
+            after_epoch=after_epoch,
+            folder=folder,
+            progress=progress,
+        )
+
+    @torch.no_grad()
+    def _mean_patches(self, features: FeatureSet, device: torch.device) -> Tensor:
+        """(patches, embedding_dim): the mean over all images, before the adaptor."""
+        total = torch.zeros((), device=device)
+        for start in range(0, len(features), self.batch_size):
+            rows = range(start, min(start + self.batch_size, len(features)))
+            levels = [level.to(device) for level in features.read(rows)]
+            total = total + self.embed(levels).double().sum(0)
+        return (total / max(1, len(features))).float()
+
+    def embed(self, levels: list[Tensor]) -> Tensor:
+        """Patches (B, patches of the first used level, embedding_dim), before the adaptor."""
+        used = [level.float() for level in levels[-self.num_levels :]]
+        return embed_neighbourhoods(used, self.embedding_dim)
+
+    # ---- Training ----------------------------------------------------------------------------
+
+    def training_step(
+        self,
+        levels: list[Tensor],
+        optimizers: Sequence[torch.optim.Optimizer],
+        step: Step,
+        defects: tuple[list[Tensor], Tensor] | None,
+    ) -> Tensor:
+        """Learn from a batch; arguments as of `TrainedMethod`.
+
+        Raises:
+            UserError: If the loss is not finite.
+        """
+        if step.batch == 0:
+            with torch.no_grad():
+                # The adaptor is linear: what it makes of the mean is the mean of what it makes.
+                self._centre = self.adaptor(self._mean)
+        normal: Tensor = self.adaptor(self.embed(levels)).flatten(0, 1)
+        centres = self._centre.repeat(len(levels[0]), 1)
+        drawn: Tensor | None = None
+        anomalous = torch.zeros(len(normal), dtype=torch.bool, device=normal.device)
+        if defects is not None:
+            drawn = self.adaptor(self.embed(defects[0])).flatten(0, 1)
+            grid = levels[-self.num_levels :][0].shape[-2:]
+            anomalous = F.adaptive_max_pool2d(defects[1][:, None].float(), grid).flatten() > 0
+        radius = self._radius(normal, drawn, anomalous, centres)
+        loss = self._global_loss(normal, centres, radius)
+        if drawn is not None:
+            if self.hypothesis == "hypersphere":
+                pushed = truncate(drawn, centres, 2 * radius, 4 * radius)
+                drawn = torch.where(anomalous[:, None], pushed, drawn)
+            scores = self.discriminator(drawn).sigmoid()
+            loss = loss + hard_focal_loss(scores, anomalous, _DROPPED)
+        if not loss.isfinite():
+            raise UserError(
+                f"Glass's loss became {loss.item()} in epoch {step.epoch + 1}: features must be"
+                " finite. Check the backbone's precision and weights, or lower learning_rate."
+            )
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _radius(
+        self, normal: Tensor, drawn: Tensor | None, anomalous: Tensor, centres: Tensor
+    ) -> Tensor:
+        """(): 75 % of the patches without a defect are closer than this to their centre."""
+        distances = (normal - centres).norm(dim=1)
+        if drawn is not None:
+            sound = (drawn - centres).norm(dim=1)[~anomalous]
+            distances = torch.cat((sound, distances))
+        return torch.quantile(distances, _RADIUS_QUANTILE)
+
+    def _global_loss(self, normal: Tensor, centres: Tensor, radius: Tensor) -> Tensor:
+        """Global synthesis: cross-entropy (), of normal patches and of what became of noisy ones.
+
+        The discriminator's batch norm sees normal and noisy patches together at every step.
+        """
+        noisy = normal + self.noise_std * torch.randn_like(normal)
+        with torch.no_grad():
+            hidden = self.discriminator.hidden(normal)
+
+        def missed(points: Tensor) -> Tensor:
+            """Cross-entropy of noisy patches, to be increased."""
+            both = torch.cat((hidden, self.discriminator.hidden(points)))
+            return _cross_entropy(self.discriminator.head(both)[len(normal) :], anomalous=True)
+
+        for number in range(1, self.ascent_steps + 1):
+            noisy = ascend(noisy, missed, _STEP_LENGTH)
+            if number % _TRUNCATE_EVERY == 0:
+                if self.hypothesis == "hypersphere":
+                    noisy = truncate(noisy, centres, radius, 2 * radius)
+                else:
+                    noisy = truncate(noisy, normal, _MANIFOLD_RADIUS, 2 * _MANIFOLD_RADIUS)
+        logits = self.discriminator(torch.cat((normal, noisy)))
+        return _cross_entropy(logits[: len(normal)], anomalous=False) + _cross_entropy(
+            logits[len(normal) :], anomalous=True
+        )
+
+    # ---- Scoring -----------------------------------------------------------------------------
+
+    def score(self, levels: list[Tensor]) -> Scores:
+        """Score a batch of images.
+
+        Args:
+            levels: One (B, C, h, w) tensor a level, as trained on.
+
+        Returns:
+            Maps (B, H, W) of probabilities, upsampled and smoothed, and each image's largest
+            probability of a patch (B,).
+
+        Raises:
+            UserError: If nothing was trained or the levels are not of the trained shapes.
+        """
+        self.check_fitted(levels)
+        self.eval()  # Batch norm must not look at what else is scored.
+        with full_precision(levels[0].device):
+            patches = self.embed(levels)
+            logits = self.discriminator(self.adaptor(patches).flatten(0, 1))
+            grid = levels[-self.num_levels :][0].shape[-2:]
+            scores = logits.sigmoid().reshape(len(patches), *grid)
+            maps = smooth(upsample(scores, self.image_size, align_corners=False))
+            return Scores(maps, scores.amax((1, 2)))
+
+
+def _cross_entropy(logits: Tensor, *, anomalous: bool) -> Tensor:
+    """Mean binary cross-entropy () of logits that all belong to one class."""
+    return F.softplus(-logits if anomalous else logits).mean()

@@ -1,0 +1,73 @@
+"""What a reader should know before holding records against each other."""
+
+from collections.abc import Iterable, Sequence
+
+from adpt.results.record import Record
+from adpt.results.words import listed, short_commit
+
+_SHOWN = 4
+
+
+def cautions(records: Iterable[Record]) -> list[str]:
+    """A sentence for each difference in origin, and for products that a projector has seen.
+
+    Args:
+        records: Those behind one table.
+    """
+    records = list(records)
+    found = []
+    for noun, texts in (
+        ("commits", _distinct(short_commit(r.provenance.get("commit")) for r in records)),
+        ("versions", _versions(records)),
+        ("hardware", _distinct(str(r.provenance.get("hardware") or "") for r in records)),
+        ("weights of the same backbone", _weights(records)),
+    ):
+        if len(texts) > 1:
+            more = len(texts) - _SHOWN
+            shown = [*texts[:_SHOWN], f"{more} more"] if more > 0 else texts
+            found.append(f"These results come from different {noun}: {listed(shown)}.")
+    if seen := _distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
+        more = len(seen) - _SHOWN
+        shown = [*seen[:_SHOWN], f"{more} more"] if more > 0 else seen
+        found.append(
+            "The projector was trained on images that are evaluated here, of "
+            f"{listed(shown)}: pretrained figures say nothing of products it has not seen."
+        )
+    return found
+
+
+def saw_the_images(record: Record) -> bool:
+    """Whether the projector behind a record was trained on the images that were evaluated."""
+    return record.features == "pretrained" and bool(
+        record.provenance.get("projector_saw_the_images")
+    )
+
+
+def _versions(records: Sequence[Record]) -> list[str]:
+    """The versions of the packages that differ, such as `torch 2.6`, `torch 2.7`."""
+    noted = [r.provenance["versions"] for r in records if r.provenance.get("versions")]
+    packages = _distinct(package for versions in noted for package in versions)
+    found = []
+    for package in packages:
+        different = _distinct(str(versions.get(package) or "none") for versions in noted)
+        if len(different) > 1:
+            found += [f"{package} {version}" for version in different]
+    return found
+
+
+def _weights(records: Iterable[Record]) -> list[str]:
+    """The hashes of backbones that were evaluated with several weights."""
+    hashes: dict[str, dict[str, None]] = {}
+    for record in records:
+        if record.backbone_sha256:
+            hashes.setdefault(record.backbone, {})[record.backbone_sha256[:8]] = None
+    return [
+        f"{backbone} {sha256}"
+        for backbone, found in hashes.items()
+        for sha256 in found
+        if len(found) > 1
+    ]
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]

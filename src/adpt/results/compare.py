@@ -1,0 +1,253 @@
+"""Methods by data sets, as in the paper's tables, and one method class by class."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import NamedTuple
+
+from adpt.results.caution import cautions
+from adpt.results.layout import (
+    MINUS,
+    UNKNOWN,
+    Block,
+    Cell,
+    Column,
+    Figure,
+    Line,
+    Table,
+    features_in,
+    gain,
+    values,
+)
+from adpt.results.record import Record
+from adpt.results.summary import METRICS, NOTHING, SHOWN, Comparison, Row, Summary, mean_of
+from adpt.results.training import epochs_in_words
+from adpt.results.words import PROTOCOL_MEANING, listed, options_in_words, plural, setting_in_words
+
+
+class _Key(NamedTuple):
+    """What tells a block of lines from the others of its table."""
+
+    method: str
+    options: str
+    shots: int | None
+    variant: str | None
+
+
+def overviews(summaries: Sequence[Summary], metrics: Sequence[str] = SHOWN) -> list[Table]:
+    """Methods by data sets, a table for each backbone, protocol and setting.
+
+    Each method has a line for each kind of features and for what pretrained ones add to own and to
+    residual ones; numbers of references and projectors that differ are told apart like methods. The
+    mean over data sets is that of `mean_of`.
+
+    Args:
+        summaries: What `summarise` gives.
+        metrics: Names of `METRICS`; a cell shows them with slashes between.
+    """
+    tables: dict[tuple[str, ...], list[Summary]] = {}
+    for summary in summaries:
+        setting = json.dumps(summary.varied, sort_keys=True)
+        tables.setdefault((summary.backbone, summary.protocol, setting), []).append(summary)
+    return [_overview(chosen, metrics) for chosen in tables.values()]
+
+
+def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
+    """One method on one data set, a line for each class and one for their mean.
+
+    Args:
+        summary: One of `summarise`.
+        metrics: Names of `METRICS`; those that were not recorded are left out.
+    """
+    metrics = [metric for metric in metrics if metric in summary.mean.metrics]
+    rows = [*summary.rows, summary.mean]
+    kinds = features_in(row.metrics[metric] for row in rows for metric in metrics)
+    minus = [other for other in MINUS if {other, "pretrained"} <= set(kinds)]
+    names = [*kinds, *(f"vs {other}" for other in minus)]
+    columns = [Column(name, METRICS[metric]) for metric in metrics for name in names]
+
+    def line(row: Row) -> Line:
+        return Line(row.name, tuple(c for m in metrics for c in _cells(row.metrics[m], kinds)))
+
+    notes = [*_incomplete({"": summary}, metrics), *cautions(summary.records)]
+    return Table(
+        f"{summary.dataset} · {summary.method}",
+        caption(summary),
+        (Column("class"), *columns),
+        (Block("", tuple(map(line, summary.rows))), Block("", (line(summary.mean),))),
+        tuple(notes),
+        foot=True,
+    )
+
+
+def caption(summary: Summary) -> str:
+    """Setting, spread and training of one summary, in sentences."""
+    parts = [f"{summary.setting}."]
+    if len(summary.seeds) > 1:
+        parts.append("Mean ± standard deviation over seeds.")
+    return " ".join([*parts, *epochs_in_words(summary.records)])
+
+
+def _cells(comparison: Comparison, kinds: Sequence[str]) -> Iterable[Cell]:
+    figures = values(comparison)
+    yield from ((figures[kind],) for kind in kinds)
+    for other, name in MINUS.items():
+        if {other, "pretrained"} <= set(kinds):
+            yield (gain(getattr(comparison, name)),)
+
+
+def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
+    metrics = [m for m in metrics if any(m in s.mean.metrics for s in summaries)]
+    datasets = list(dict.fromkeys(summary.dataset for summary in summaries))
+    keys = _keys(summaries)
+    rows: dict[_Key, dict[str, Summary]] = {}
+    for summary, key in zip(summaries, keys, strict=True):
+        rows.setdefault(key, {})[summary.dataset] = summary
+    several = len(datasets) > 1
+    columns = [Column(_with_classes(name, summaries)) for name in datasets]
+    if several:
+        columns.append(Column(f"mean of {len(datasets)} sets"))
+    notes: list[str] = []
+    blocks = []
+    for key, by_dataset in sorted(rows.items(), key=lambda item: _order(item[0], list(rows))):
+        name = _name(key, rows)
+        cells = [[_mean(by_dataset.get(d), m) for m in metrics] for d in datasets]
+        if several:
+            means = [mean_of([cell[i] for cell in cells]) for i in range(len(metrics))]
+            # A mean over other sets than the rest of its column would be held against them.
+            cells.append([m if m.classes == len(datasets) else NOTHING for m in means])
+            complete = min(mean.classes for mean in means)
+            if complete < len(datasets):
+                have = f"{complete} of {len(datasets)}"
+                notes.append(f"{name}: no mean over data sets, for {have} are complete.")
+        blocks.append(Block(name, _lines(cells)))
+    named = {f"{s.dataset} · {_name(k, rows)}: ": s for s, k in zip(summaries, keys, strict=True)}
+    notes += _incomplete(named, metrics)
+    notes += cautions(record for summary in summaries for record in summary.records)
+    return Table(
+        f"{summaries[0].backbone}: methods by data sets",
+        _caption(summaries, metrics),
+        (Column("method"), *columns),
+        tuple(blocks),
+        tuple(notes),
+    )
+
+
+def _lines(cells: Sequence[Sequence[Comparison]]) -> tuple[Line, ...]:
+    kinds = features_in(comparison for cell in cells for comparison in cell)
+    figures = [[values(comparison) for comparison in cell] for cell in cells]
+    lines = [Line(k, tuple(_pair(f[k] for f in cell) for cell in figures)) for k in kinds]
+    for other, name in MINUS.items():
+        if {other, "pretrained"} <= set(kinds):
+            gains = tuple(_pair(gain(getattr(c, name)) for c in cell) for cell in cells)
+            lines.append(Line(f"pretrained − {other}", gains))
+    return tuple(lines)
+
+
+def _pair(figures: Iterable[Figure]) -> Cell:
+    cell = tuple(figures)
+    return cell if any(figure != UNKNOWN for figure in cell) else (UNKNOWN,)
+
+
+def _mean(summary: Summary | None, metric: str) -> Comparison:
+    return summary.mean.metrics.get(metric, NOTHING) if summary else NOTHING
+
+
+def _keys(summaries: Sequence[Summary]) -> list[_Key]:
+    variants = {summary.variant for summary in summaries} - {None}
+    shots: dict[str, set[int]] = {}
+    for summary in summaries:
+        if summary.shots is not None:
+            shots.setdefault(summary.method, set()).add(summary.shots)
+    keys = []
+    for summary in summaries:
+        number, others = summary.shots, shots.get(summary.method, set())
+        if number is None and len(others) == 1:
+            # Own features alone, as yet, belong beside the others of their method.
+            number = next(iter(others))
+        options = ", ".join(options_in_words(summary.options))
+        keys.append(_Key(summary.method, options, number, _variant(summary, variants)))
+    return keys
+
+
+def _variant(summary: Summary, variants: set[str | None]) -> str | None:
+    # Projectors told apart on one data set may be single on another: there they go by their hash.
+    alone = summary.projector_sha256
+    return summary.variant or (alone if alone in variants else None)
+
+
+def _order(key: _Key, keys: Sequence[_Key]) -> tuple[int, int, int]:
+    methods = list(dict.fromkeys(other.method for other in keys))
+    return methods.index(key.method), key.shots or 0, keys.index(key)
+
+
+def _name(key: _Key, keys: Iterable[_Key]) -> str:
+    parts = [key.method]
+    if key.options and len({k.options for k in keys if k.method == key.method}) > 1:
+        parts.append(key.options)
+    if key.shots is not None and len({k.shots for k in keys if k.shots is not None}) > 1:
+        parts.append(plural(key.shots, "reference"))
+    if key.variant is not None:
+        parts.append(variant_in_words(key.variant))
+    return ", ".join(parts)
+
+
+def variant_in_words(variant: str) -> str:
+    """What tells projectors apart, in short: the end of a path or the beginning of a hash."""
+    path = PurePath(variant)
+    return f"projectors {'/'.join(path.parts[-3:])}" if path.suffix else f"projector {variant[:8]}"
+
+
+def _with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
+    counts = {len(s.rows) for s in summaries if s.dataset == dataset}
+    if len(counts) > 1:
+        return dataset
+    number = counts.pop()
+    return f"{dataset} ({number} {'class' if number == 1 else 'classes'})"
+
+
+def _incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> list[str]:
+    """Which means leave out classes or seeds, or are over fewer classes than their neighbours."""
+    most: dict[str, int] = {}
+    for summary in summaries.values():
+        most[summary.dataset] = max(most.get(summary.dataset, 0), len(summary.rows))
+    notes = []
+    for name, summary in summaries.items():
+        total = most[summary.dataset]
+        by_count: dict[int, list[str]] = {}
+        for metric in metrics:
+            if metric in summary.mean.metrics:
+                by_count.setdefault(summary.mean.metrics[metric].classes, []).append(
+                    METRICS[metric]
+                )
+        for number, shown in by_count.items():
+            if number < total:
+                notes.append(f"{name}mean of {listed(shown)} over {number} of {total} classes.")
+        if _uneven(summary.records):
+            notes.append(
+                f"{name}not every class has every seed; the deviation of the mean is over the"
+                " seeds that all its classes have."
+            )
+    return notes
+
+
+def _uneven(records: Sequence[Record]) -> bool:
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for record in records:
+        seeds.setdefault((record.features, record.class_name), set()).add(record.seed)
+    different = {(features, frozenset(found)) for (features, _), found in seeds.items()}
+    return len(different) > len({features for features, _ in different})
+
+
+def _caption(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
+    first = summaries[0]
+    seeds = sorted({seed for summary in summaries for seed in summary.seeds})
+    shots = sorted({summary.shots for summary in summaries if summary.shots is not None})
+    parts = [f"{first.protocol} protocol ({PROTOCOL_MEANING[first.protocol]})"]
+    parts += setting_in_words(first.varied)
+    if shots and "aligned" not in first.varied:
+        parts.append(f"{listed(map(str, shots))} reference{'s' * (shots != [1])} per class")
+    parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
+    spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
+    shown = " / ".join(METRICS[metric] for metric in metrics)
+    return f"{shown} in percent{spread}; {'; '.join(parts)}."

@@ -1,0 +1,98 @@
+"""Numbers and settings as readers see them."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+LEGEND = (
+    "own: the backbone's features as they are. residual: the same less the nearest normal reference"
+    " feature. pretrained: residual features through the pretrained projector. Values in percent,"
+    " a method's best features in bold; vs own, vs residual: pretrained minus those, in points."
+)
+"""What a reader of the tables must know."""
+
+PROTOCOL_MEANING = {
+    "clean": "nothing chosen on test data",
+    "paper": "the authors' choices on test data",
+}
+"""What the name of each protocol means."""
+
+
+def percent(fraction: float, deviation: float = math.nan) -> str:
+    """A fraction in percent with one decimal, `–` for nan.
+
+    Args:
+        fraction: The fraction.
+        deviation: Its standard deviation, which follows after ± unless it is nan.
+    """
+    if math.isnan(fraction):
+        return "–"
+    text = f"{100 * fraction:.1f}"
+    return text if math.isnan(deviation) else f"{text} ± {100 * deviation:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in points with its sign, `–` for nan."""
+    if math.isnan(difference):
+        return "–"
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
+def setting_in_words(setting: Mapping[str, Any]) -> list[str]:
+    """What differs from the plain experiment, a phrase for each option; none for the plain one.
+
+    Args:
+        setting: As of `Record.setting`.
+    """
+    return [_phrase(name, value) for name, value in sorted(setting.items())]
+
+
+def options_in_words(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A method's options, a phrase for each, with the features where it is not for all of them.
+
+    Args:
+        options: Kind of features to the options, as of `Record.options`.
+    """
+    kinds: dict[str, list[str]] = {}
+    for features, chosen in options.items():
+        for name, value in chosen.items():
+            kinds.setdefault(_phrase(name, value), []).append(features)
+    return [
+        phrase if len(found) == len(options) else f"{phrase} on {listed(found)} features"
+        for phrase, found in kinds.items()
+    ]
+
+
+def plural(number: int, noun: str) -> str:
+    """A number and its noun, such as `2 seeds`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Texts as a list in a sentence, such as `a, b and c`."""
+    *others, last = texts
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def short_commit(commit: str | None) -> str:
+    """The first digits of a commit, with `-dirty` where it has that; empty for None."""
+    digits, dash, rest = (commit or "").partition("-")
+    return digits[:8] + dash + rest
+
+
+def _phrase(name: str, value: Any) -> str:
+    match name, value:
+        case "train_fraction", float():
+            return f"{100 * value:g} % of the training images"
+        case "noise_ratio", float():
+            return f"{100 * value:g} % anomalous images mixed into training"
+        case "few_shot", True:
+            return "few-shot: no other training images than the references"
+        case "image_size", [height, width]:
+            return f"images of {height} × {width} pixels"
+        case "aligned", int():
+            return f"for each image the {value} nearest training images as references"
+        case _, True:
+            return name.replace("_", " ")
+    return f"{name.replace('_', ' ')} {value}"

@@ -1,0 +1,272 @@
+"""Tables: what is recorded is not computed again, and one failure does not stop the rest."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from adpt import evaluation as module
+from adpt.cells import Cell
+from adpt.details import load_details
+from adpt.errors import UserError
+from adpt.evaluate import evaluate
+from adpt.evaluation import Evaluation
+from adpt.projector import FeatureProjector
+from adpt.results import Record, read_records
+from adpt.weights import save_projector
+from drawn import draw_folder
+from runs import TINY_EVALUATION, command, evaluation, run_task
+
+QUICK = ["method=[feature_norm,padim]", "heatmaps=0"]
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADPT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return draw_folder(tmp_path / "own", ("bottle", "key"))
+
+
+def config(root: Path, folder: Path, *overrides: str) -> DictConfig:
+    return evaluation(folder, "data=folder", f"data.root={root}", *QUICK, *overrides)
+
+
+def results(root: Path, folder: Path, *overrides: str) -> list[Record]:
+    run_task(evaluate, config(root, folder, *overrides))
+    return read_records(folder)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """The cells that are computed, in order."""
+    done: list[tuple[str, str, str]] = []
+    original = module.run_method
+
+    def counted(name: str, kind: str, method: object, train: object, tests: dict[str, object],
+                *rest: object) -> object:  # fmt: skip
+        done.extend((class_name, name, kind) for class_name in tests)
+        return original(name, kind, method, train, tests, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "run_method", counted)
+    return done
+
+
+def projector(path: Path, seed: int = 0) -> Path:
+    import torch
+
+    torch.manual_seed(seed)
+    save_projector(
+        FeatureProjector((64, 96), num_heads=4, num_references=8), path, {"backbone": "embedded"}
+    )
+    return path
+
+
+def comparable(records: list[Record]) -> dict[str | None, dict[str, float]]:
+    assert len({record.cell for record in records}) == len(records)
+    return {record.cell: record.metrics for record in records}
+
+
+# ---- Recorded once --------------------------------------------------------------------------
+
+
+def test_recorded_results_are_not_computed_again(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    first = results(root, tmp_path / "out")
+    assert len(first) == len(computed) == 8
+    computed.clear()
+    assert results(root, tmp_path / "out") == first
+    assert not computed
+
+
+def test_what_decides_over_a_result_computes_it_again(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    def again(*overrides: str) -> set[tuple[str, str, str]]:
+        computed.clear()
+        results(root, tmp_path / "out", *overrides)
+        return set(computed)
+
+    everything = again()
+    assert again("method.padim.epsilon=0.1") == {c for c in everything if c[1] == "padim"}
+    assert again("shots=3") == {c for c in everything if c[2] == "residual"}
+    assert again("seed=1", "method=[padim]") == {c for c in everything if c[1] == "padim"}
+    assert again("heatmaps=2", "data.batch_size=3", "data.num_workers=1") == set()
+    made = projector(tmp_path / "one.safetensors")
+    with_projector = again(f"projector={made}")
+    assert {kind for *_, kind in with_projector} == {"pretrained"}
+    projector(made, seed=1)
+    assert again(f"projector={made}") == with_projector
+    (root / "key" / "train" / "good" / "000.png").unlink()
+    assert {name for name, *_ in again()} == {"key"}
+
+
+def test_an_interrupted_run_goes_on_to_the_same_records(
+    root: Path,
+    tmp_path: Path,
+    computed: list[tuple[str, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = comparable(results(root, tmp_path / "whole"))
+    original = Evaluation._run_cell
+
+    def killed(self: Evaluation, *rest: object) -> Record:
+        if len(computed) == 5:
+            raise KeyboardInterrupt
+        return original(self, *rest)  # type: ignore[arg-type]
+
+    computed.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluation, "_run_cell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            results(root, tmp_path / "out")
+    assert len(read_records(tmp_path / "out")) == 5
+    computed.clear()
+    assert comparable(results(root, tmp_path / "out")) == whole
+    assert len(computed) == 3
+
+
+def test_the_record_leads_to_its_scores(root: Path, tmp_path: Path) -> None:
+    for record in results(root, tmp_path / "out"):
+        assert record.details is not None
+        details = load_details(tmp_path / "out" / "details" / record.details)
+        assert len(details.paths) == len(details.maps) == record.counts["test"]
+
+
+def test_heatmaps_of_an_interrupted_run_show_all_kinds(root: Path, tmp_path: Path) -> None:
+    results(root, tmp_path / "out", "features=[own]", "heatmaps=2")
+    first = {path: path.stat().st_size for path in (tmp_path / "out").rglob("*.png")}
+    assert first
+    results(root, tmp_path / "out", "heatmaps=2")
+    second = {path: path.stat().st_size for path in (tmp_path / "out").rglob("*.png")}
+    assert sum(second.values()) / len(second) > sum(first.values()) / len(first)
+
+
+# ---- Failures -------------------------------------------------------------------------------
+
+
+def test_one_failed_class_is_named_and_the_others_are_recorded(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    image = root / "bottle" / "test" / "good" / "000.png"
+    content = image.read_bytes()
+    image.write_bytes(content[:50])
+    with pytest.raises(UserError, match=r"bottle: .*000\.png") as caught:
+        results(root, tmp_path / "out")
+    assert "all others are recorded" in str(caught.value)
+    assert {record.class_name for record in read_records(tmp_path / "out")} == {"key"}
+    image.write_bytes(content)
+    computed.clear()
+    results(root, tmp_path / "out")
+    assert {name for name, *_ in computed} == {"bottle"}
+
+
+def test_one_failed_cell_leaves_the_rest(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Evaluation._run_cell
+
+    def failing(self: Evaluation, cell: Cell, *rest: object) -> Record:
+        if (cell.class_name, cell.method, cell.kind) == ("key", "padim", "own"):
+            raise RuntimeError("out of memory")
+        return original(self, cell, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Evaluation, "_run_cell", failing)
+    with pytest.raises(UserError, match="key, padim on own features: out of memory"):
+        results(root, tmp_path / "out")
+    assert len(read_records(tmp_path / "out")) == 7
+
+
+@pytest.fixture
+def sweep(root: Path, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    def run(*overrides: str) -> tuple[int, str]:
+        done = command(
+            "evaluate", "-m", *TINY_EVALUATION, "data=folder", "method=[feature_norm]",
+            "hydra.sweep.dir=table", "hydra.sweep.subdir=${hydra.job.num}", *overrides,
+            cwd=tmp_path, timeout=300,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+    return run
+
+
+def test_a_failed_job_of_a_sweep_is_reported_at_the_end_and_does_not_stop_it(
+    root: Path, tmp_path: Path, sweep: Callable[..., tuple[int, str]]
+) -> None:
+    jobs = f"data.root={tmp_path / 'nowhere'},{root}"
+    code, said = sweep(jobs)
+    assert code == 1
+    assert "1 of the sweep's jobs failed" in said
+    assert f"0: There is no folder {tmp_path / 'nowhere'}" in said
+    assert "Traceback" not in said
+    assert len(read_records(tmp_path / "table")) == 4
+    shutil.copytree(root, tmp_path / "nowhere")
+    code, said = sweep(jobs)
+    assert (code, len(read_records(tmp_path / "table"))) == (0, 8)
+    assert "failed" not in said
+
+
+# ---- Settings -------------------------------------------------------------------------------
+
+
+def test_few_shot_fits_on_the_references_alone(root: Path, tmp_path: Path) -> None:
+    for record in results(root, tmp_path / "out", "few_shot=true", "shots=2"):
+        assert record.setting["few_shot"] is True
+        assert record.counts["train"] == record.shots == len(record.references) == 2
+
+
+def test_settings_are_recorded_and_change_the_results(root: Path, tmp_path: Path) -> None:
+    plain = results(root, tmp_path / "plain", "features=[residual]")
+    for option, name, value in (
+        ("aligned=3", "aligned", 3),
+        ("data.train_fraction=0.5", "train_fraction", 0.5),
+        ("data.noise_ratio=0.34", "noise_ratio", 0.34),
+    ):
+        made = results(root, tmp_path / name, "features=[residual]", option)
+        assert all(record.setting[name] == value for record in made)
+        assert [r.metrics for r in made] != [r.metrics for r in plain]
+    assert {name for record in plain for name in record.setting} == {"image_size"}
+
+
+# ---- Trained methods ------------------------------------------------------------------------
+
+UNIAD = [
+    "method=[uniad_quick]", "method.uniad.epochs=4", "checks=4", "features=[own]",
+    "method.uniad.hidden_dim=16", "method.uniad.num_heads=2",
+]  # fmt: skip
+
+
+def test_one_model_for_all_classes_is_trained_once(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    made = results(root, tmp_path / "out", *UNIAD)
+    assert [record.class_name for record in made] == ["bottle", "key"]
+    assert len(computed) == 2
+    for record in made:
+        assert record.epochs == {"trained": 4}
+        assert [entry["epoch"] for entry in record.history] == [1, 2, 3, 4]
+        assert record.history[-1]["image_auroc"] == record.metrics["image_auroc"]
+    assert not list((tmp_path / "out" / "unfinished").rglob("*.*"))
+
+
+def test_the_paper_protocol_reports_the_best_epoch_of_each_metric(
+    root: Path, tmp_path: Path
+) -> None:
+    for record in results(root, tmp_path / "out", *UNIAD, "protocol=paper"):
+        assert record.protocol == "paper"
+        for name, value in record.metrics.items():
+            assert value == max(entry[name] for entry in record.history)
+            at = next(e for e in record.history if e["epoch"] == record.epochs[name])
+            assert at[name] == value
+
+
+def test_defects_are_drawn_for_the_methods_that_train_on_them(root: Path, tmp_path: Path) -> None:
+    glass = ["method=[glass_quick]", "method.glass.epochs=2", "features=[own,residual]"]
+    for record in results(root, tmp_path / "out", *glass, "data.classes=[key]"):
+        assert record.epochs == {"trained": 2}
+        assert 0 <= record.metrics["image_auroc"] <= 1

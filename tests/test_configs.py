@@ -23,7 +23,7 @@ from adpt.callbacks import DownstreamCheck
 from adpt.methods import Method
 from adpt.pretraining import Pretraining
 from adpt.references import ReferencePool
-from adpt.wiring import instantiate_all
+from adpt.wiring import instantiate_all, method_specs
 from drawn import draw_mvtec
 from runs import CONF, TINY_TRAINING, composed
 
@@ -152,6 +152,9 @@ def test_every_key_is_an_argument_of_what_it_configures(file: str, primary: str)
         target = get_object(node._target_)
         takes, needs = accepted(target)
         keys = {str(key) for key in node if not str(key).startswith("_")}
+        if place.startswith("method."):
+            # What replaces the method's options on pretrained features; see `method_specs`.
+            keys = keys - {"pretrained"} | set(node.get("pretrained", {}))
         assert keys <= takes, f"{file}: {place} has {keys - takes}, which {node._target_} lacks"
         if not node.get("_partial_", False):
             given = GIVEN.get(node._target_, set())
@@ -277,13 +280,25 @@ def test_references_are_built(tiny, name: str) -> None:
 
 @pytest.mark.parametrize("name", names("method"))
 def test_methods_are_built_afresh_for_every_run(name: str) -> None:
-    made = instantiate(composed("evaluate", f"method={name}").method)
-    assert len(made) >= 1
-    for make in made.values():
-        first, second = make(), make()
-        assert isinstance(first, Method)
-        assert first is not second
-        assert first.image_size == (224, 224)
+    specs = method_specs(composed("evaluate", f"method={name}").method)
+    assert len(specs) >= 1
+    for spec in specs.values():
+        for make in spec.make.values():
+            first, second = make(), make()
+            assert isinstance(first, Method)
+            assert first is not second
+            assert first.image_size == (224, 224)
+
+
+def test_options_for_pretrained_features_replace_the_others_there_alone() -> None:
+    spec = method_specs(composed("evaluate", "method=glass").method)["glass"]
+    own, residual, pretrained = (spec.make[kind]() for kind in ("own", "residual", "pretrained"))
+    assert own.noise_std == residual.noise_std == 0.015
+    assert pretrained.noise_std == 0.005
+    assert own.has_adaptor
+    assert not pretrained.has_adaptor
+    assert spec.changed["own"] == {}
+    assert spec.changed["pretrained"] == {"noise_std": 0.005, "adaptor": False}
 
 
 def test_methods_can_be_chosen_by_name() -> None:

@@ -24,17 +24,9 @@ LAYERS = [
         "embedding",
     },
     # 1: what reads, writes and draws
-    {"data", "backbones", "weights", "plots", "page", "feature_cache"},
+    {"data", "backbones", "weights", "plots", "page"},
     # 2: the mathematics of training and of scoring
-    {
-        "references",
-        "methods",
-        "pretraining",
-        "features",
-        "matching",
-        "defect_pool",
-        "downstream",
-    },
+    {"references", "methods", "pretraining", "downstream"},
     # 3: pictures of scored images, what happens beside training, and a table's cells
     {"panels", "callbacks", "cells", "evaluation"},
     # 4: objects from config, and the jobs of a sweep
@@ -55,13 +47,8 @@ BESIDE = {
     ("embedding", "errors"),
     ("embedding", "files"),
     ("pretraining", "references"),
-    ("features", "methods"),
-    ("matching", "features"),
-    ("matching", "methods"),
     ("downstream", "references"),
     ("downstream", "methods"),
-    ("downstream", "features"),
-    ("downstream", "matching"),
     ("callbacks", "panels"),
     ("evaluation", "cells"),
     ("evaluation", "panels"),

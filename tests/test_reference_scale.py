@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from adpt.downstream import encode_class
+from adpt.downstream.matching import convert_features
 from adpt.errors import UserError
-from adpt.matching import convert_features
 from adpt.projector import FeatureProjector
 from adpt.references import ReferencePool
 from adpt.residual import reference_scale, residual_features

@@ -12,10 +12,12 @@ from adpt.backbones import Backbone
 from adpt.cells import Cell, Identity, MethodSpec, Setting
 from adpt.data import AnomalyDataModule
 from adpt.data.texture_defects import TextureDefects
-from adpt.defect_pool import DefectPool
 from adpt.details import details_of, load_details, save_details
 from adpt.downstream import (
     ClassData,
+    DefectPool,
+    FeatureCache,
+    Features,
     Kind,
     Outcome,
     Watch,
@@ -25,8 +27,6 @@ from adpt.downstream import (
 )
 from adpt.embedding import embed, save_embedding
 from adpt.errors import UserError
-from adpt.feature_cache import FeatureCache
-from adpt.features import Features
 from adpt.methods.trained import TrainedMethod
 from adpt.panels import class_folder, write_panels
 from adpt.progress import Progress, StepBar

@@ -1,4 +1,4 @@
-"""GLASS: synthesis of anomalous features and training against literal versions, and what it learns."""
+"""GLASS: synthesis and a step of training against literal versions, and what is learned."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def made(**changes: Any) -> Glass:
 def normal(images: int, seed: int) -> list[Tensor]:
     """One material all over, in widely varying brightness, with a little noise."""
     fixed = torch.Generator().manual_seed(7)
-    generator = torch.Generator().manual_seed(10 * seed)
+    generator = torch.Generator().manual_seed(seed)
     levels = []
     for channels, height, width in SHAPES:
         material = torch.randn(channels, 1, 1, generator=fixed)
@@ -245,7 +245,7 @@ def test_loss_and_gradient_of_a_step_equal_the_literal_version(
 
 
 def test_centres_are_the_means_of_what_the_adaptor_makes_at_the_start_of_the_epoch() -> None:
-    method = trained(images=6, epochs=1)
+    method = trained(images=6, epochs=1).requires_grad_(True)
     levels = normal(6, 0)
     with torch.no_grad():
         expected = method.adaptor(method.embed(levels)).mean(0)
@@ -265,25 +265,28 @@ def good() -> float:
     return pixel_auroc(trained(adaptor=False))
 
 
-def test_it_finds_defects(good: float) -> None:
+@pytest.fixture(scope="module")
+def alone() -> float:
+    """The same with global synthesis only."""
+    return pixel_auroc(trained(adaptor=False, defects=False))
+
+
+def test_it_finds_defects_and_drawn_ones_help(good: float, alone: float) -> None:
     assert good > 0.9
-
-
-def test_drawn_defects_help(good: float) -> None:
-    alone = pixel_auroc(trained(adaptor=False, defects=False))
     assert 0.7 < alone < good - 0.05
 
 
-def test_untrained_it_is_worse(good: float) -> None:
+def test_untrained_it_is_worse(alone: float) -> None:
     method = made(adaptor=False)
     method.remember_shapes(SHAPES)
     torch.manual_seed(0)
     method.build(SHAPES)
-    assert pixel_auroc(method) < good - 0.2
+    assert pixel_auroc(method) < alone - 0.1
 
 
-def test_without_its_shell_global_synthesis_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = pixel_auroc(trained(adaptor=False, defects=False))
+def test_without_its_shell_global_synthesis_is_worse(
+    monkeypatch: pytest.MonkeyPatch, alone: float
+) -> None:
     monkeypatch.setattr(glass, "truncate", lambda points, *_: points)
     assert pixel_auroc(trained(adaptor=False, defects=False)) < alone - 0.1
 

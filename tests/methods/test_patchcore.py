@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from adpt.errors import UserError
-from adpt.methods import PatchCore, patchcore
+from adpt.methods import PatchCore, neighbourhood, patchcore
 from adpt.methods.maps import upsample
 from adpt.methods.patchcore import nearest_squared_distances
 
@@ -148,6 +148,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = draw(4), draw(3, seed=1)
     whole = fitted(train, ratio=0.5).score(test).maps
     monkeypatch.setattr(patchcore, "_CHUNK_NUMBERS", 50)
+    monkeypatch.setattr(neighbourhood, "_CHUNK_NUMBERS", 50)
     chunked = fitted(train, ratio=0.5).score(test).maps
     torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)
 

@@ -65,7 +65,9 @@ def _silhouette(picture: Values) -> Mask | None:
     threshold = _otsu(distance)
     quiet = float(np.quantile(distance[ring], 0.75))
     clear = distance > threshold
-    if not np.median(distance[clear]) > _CONTRAST * quiet or clear[ring].mean() > _RING_COVERED:
+    if not clear.any() or clear[ring].mean() > _RING_COVERED:
+        return None
+    if np.median(distance[clear]) <= _CONTRAST * quiet:
         return None
     # Otsu's threshold may run between a product's bright and dark parts.
     product = distance > max(threshold / 2, 2 * quiet)

@@ -189,8 +189,8 @@ class Glass(TrainedMethod):
         for start in range(0, len(features), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(features)))
             levels = [level.to(device) for level in features.read(rows)]
-            total = total + self.embed(levels).double().sum(0)
-        return (total / max(1, len(features))).float()
+            total = total + self.embed(levels).sum(0)
+        return total / max(1, len(features))
 
     def embed(self, levels: list[Tensor]) -> Tensor:
         """Patches (B, patches of the first used level, embedding_dim), before the adaptor."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.feature_cache import FeatureCache
-from adpt.features import Cached, Features
+from adpt.downstream.feature_cache import FeatureCache
+from adpt.downstream.features import Cached, Features
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features

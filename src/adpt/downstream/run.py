@@ -12,11 +12,16 @@ from torch import Tensor
 
 from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule
+from adpt.downstream.feature_cache import FeatureCache
+from adpt.downstream.features import Chained, Features, extract
+from adpt.downstream.matching import (
+    AlignedReferences,
+    FixedReferences,
+    References,
+    convert_features,
+)
 from adpt.errors import DataError, UserError
-from adpt.feature_cache import FeatureCache
-from adpt.features import Chained, Features, extract
 from adpt.files import replacing
-from adpt.matching import AlignedReferences, FixedReferences, References, convert_features
 from adpt.methods.base import Method, Scores
 from adpt.methods.trained import DefectSet, TrainedMethod
 from adpt.metrics import anomaly_metrics

@@ -13,8 +13,8 @@ from torch import Tensor
 from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule, Sample
 from adpt.data.images import read_mask
+from adpt.downstream.feature_cache import FeatureCache, FeatureSpace, MissingFeaturesError
 from adpt.errors import BadImageError
-from adpt.feature_cache import FeatureCache, FeatureSpace, MissingFeaturesError
 from adpt.files import sha256
 from adpt.methods.trained import FeatureSet, InMemory
 from adpt.progress import Progress, no_progress

@@ -11,9 +11,9 @@ from torch import Tensor
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.downstream import ClassData, choose_kinds, encode_class, run_methods
+from adpt.downstream.features import Features, extract
+from adpt.downstream.matching import FixedReferences, convert_features
 from adpt.errors import BadImageError, DataError, UserError
-from adpt.features import Features, extract
-from adpt.matching import FixedReferences, convert_features
 from adpt.methods import FeatureNorm, PaDiM, PatchCore
 from adpt.projector import FeatureProjector
 from adpt.references import choose_references

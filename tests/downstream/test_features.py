@@ -11,10 +11,15 @@ from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
+from adpt.downstream.feature_cache import FeatureCache
+from adpt.downstream.features import Cached, Chained, Features, extract
+from adpt.downstream.matching import (
+    AlignedReferences,
+    FixedReferences,
+    References,
+    convert_features,
+)
 from adpt.errors import BadImageError
-from adpt.feature_cache import FeatureCache
-from adpt.features import Cached, Chained, Features, extract
-from adpt.matching import AlignedReferences, FixedReferences, References, convert_features
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector
 from drawn import draw_folder

@@ -59,8 +59,8 @@ def evaluate(config: DictConfig) -> None:
         instantiate(config.defects.draw, geometry=data.geometry),
         provenance(config) | {"projector_saw_the_images": saw_images(config.projector, data)},
     )
-    cells = evaluation.cells()
-    due = [cell for cell in cells if cell.sha256 not in recorded(config)]
+    cells, done = evaluation.cells(), recorded(config)
+    due = [cell for cell in cells if cell.sha256 not in done]
     if len(due) < len(cells):
         log.info("%d of %d results are recorded already", len(cells) - len(due), len(cells))
     for record in evaluation.run(due):

@@ -138,7 +138,7 @@ class Evaluation:
             return
         lines = [f"{one.where}: {one.error or type(one.error).__name__}" for one in self.failures]
         raise UserError(
-            f"{len(lines)} of the results could not be had; all others are recorded.\n"
+            f"{len(lines)} of the steps failed; all other results are recorded.\n"
             + "\n".join(lines)
         )
 

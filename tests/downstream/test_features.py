@@ -22,6 +22,7 @@ from adpt.downstream.matching import (
 from adpt.errors import BadImageError
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector
+from adpt.residual import residual_features
 from drawn import draw_folder
 from runs import folder_data
 
@@ -220,6 +221,28 @@ def test_converted_features_are_cached_for_their_references_and_projector(
     assert [count(2, None), count(2, None)] == [6, 0]
     assert [count(2, "a"), count(2, "a"), count(2, "b")] == [6, 0, 6]
     assert [count(3, None), count(3, None)] == [6, 0]
+
+
+@pytest.mark.parametrize("on_residuals", [True, False])
+@pytest.mark.parametrize("block", ["attention", "cross_attention"])
+def test_projectors_get_the_features_and_references_that_they_were_made_for(
+    data: Folder, block: str, on_residuals: bool
+) -> None:
+    train, _ = encode(data, None, split="train")
+    references = FixedReferences(train, train.paths[:2], CPU)
+    torch.manual_seed(0)
+    made = FeatureProjector(
+        (64, 96), num_heads=4, num_references=8, block=block, on_residuals=on_residuals
+    ).eval()
+    converted = convert_features(train, references, made).levels
+    for row in range(len(train)):
+        own = train.read([row])
+        others = [other for other in range(2) if other != row]
+        tokens = [level.flatten(2).transpose(1, 2).flatten(0, 1) for level in train.read(others)]
+        given = residual_features(own, tokens) if on_residuals else own
+        expected = made(given, references=tokens if block == "cross_attention" else None)
+        for level, value in zip(converted, expected, strict=True):
+            torch.testing.assert_close(level[row], value[0].detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_reference_and_its_copy_in_the_test_set_are_told_apart(

@@ -72,12 +72,14 @@ class FeatureCache:
         Returns:
             Whether they fit now; nothing is removed where they cannot.
         """
-        files = [entry for entry in self._files() if entry[2] not in keep]
-        everything = sum(size for _, size, _ in self._files())
-        excess = everything + num_bytes - self.max_gb * 1e9
-        if excess > sum(size for _, size, _ in files):
+        if not num_bytes:
+            return True
+        files = self._files()
+        excess = sum(size for _, size, _ in files) + num_bytes - self.max_gb * 1e9
+        removable = sorted(entry for entry in files if entry[2] not in keep)
+        if excess > sum(size for _, size, _ in removable):
             return False
-        for _, size, path in sorted(files):
+        for _, size, path in removable:
             if excess <= 0:
                 break
             path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Run anomaly detection methods on a class: on its own, residual and pretrained features."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -353,9 +354,9 @@ class _Checks:
         return {"trained": self.total}, history
 
     def forget(self) -> None:
-        """Remove the file: the outcome holds all of it."""
-        if self.path:
-            self.path.unlink(missing_ok=True)
+        """Remove the folder: the outcome holds all of it."""
+        if self.watch.folder:
+            shutil.rmtree(self.watch.folder, ignore_errors=True)
 
 
 def _best(

@@ -7,6 +7,12 @@ import pytest
 import drawn
 
 
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features are cached in the test's own folder, in other processes too."""
+    monkeypatch.setenv("ADPT_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def mvtec_root(tmp_path: Path) -> Path:
     """MVTec AD with bottle and cable: 6 training, 3 good and 3 defective images each."""

@@ -22,11 +22,6 @@ from runs import TINY_EVALUATION, command, evaluation, run_task
 QUICK = ["method=[feature_norm,padim]", "heatmaps=0"]
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADPT_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return draw_folder(tmp_path / "own", ("bottle", "key"))

@@ -13,6 +13,10 @@ class BadImageError(DataError):
     """One image file cannot be used; the message names it and its class."""
 
 
+class OutsideError(DataError):
+    """A list of a data set names a file outside the set's folder."""
+
+
 class WeightsError(UserError):
     """A weights file is missing, damaged or made for something else."""
 

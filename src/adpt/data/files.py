@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from adpt.errors import DataError
+from adpt.errors import DataError, OutsideError
 
 EXTENSIONS = frozenset({"png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"})
 
@@ -67,11 +67,11 @@ def inside(root: Path, relative: str, source: Path) -> Path:
     """A file that a list names relative to `root`.
 
     Raises:
-        DataError: The path is absolute or leads out of `root`; the message names `source`.
+        OutsideError: The path is absolute or leads out of `root`; the message names `source`.
     """
     path = PurePosixPath(relative.replace("\\", "/"))
     if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise DataError(
+        raise OutsideError(
             f"{source} lists '{relative}': paths there must be relative and stay inside {root}."
         )
     return root.joinpath(*path.parts)

@@ -81,7 +81,7 @@ class RealIAD(AnomalyDataModule):
             yield from self._scan(class_name, "OK", "train")
             yield from self._scan(class_name, "NG", "test")
         else:
-            yield from self._listed(class_name, self._json_file(class_name, self.split))
+            yield from self._listed(class_name, self.split_file(class_name, self.split))
 
     def _scan(self, class_name: str, kind: Literal["OK", "NG"], split: Split) -> Iterator[Sample]:
         top = self.images / class_name / kind
@@ -101,7 +101,12 @@ class RealIAD(AnomalyDataModule):
             for mask in masks.values():
                 log.warning("%s belongs to no image under NG and is not used", folder / mask)
 
-    def _json_file(self, class_name: str, split: str) -> Path:
+    def split_file(self, class_name: str, split: str) -> Path:
+        """The JSON file of a class in one of the set's own splits.
+
+        Raises:
+            DataError: There is none; the message lists the splits that are there.
+        """
         # The archive holds a folder of its own name; some unpack it without that folder.
         places = [self.root / "realiad_jsons" / split, self.root / split]
         files = [place / f"{class_name}.json" for place in places]
@@ -119,7 +124,7 @@ class RealIAD(AnomalyDataModule):
             meta = content["meta"]
             folder = inside(self.images, meta["prefix"], file)
             samples = [
-                self._entry(entry, folder, meta["normal_class"], class_name, s, file)
+                self.read_entry(entry, folder, meta["normal_class"], class_name, s, file)
                 for s in SPLITS
                 for entry in content[s]
             ]
@@ -132,7 +137,7 @@ class RealIAD(AnomalyDataModule):
         require_files(samples, file)
         return samples
 
-    def _entry(
+    def read_entry(
         self,
         entry: dict[str, Any],
         folder: Path,
@@ -141,6 +146,19 @@ class RealIAD(AnomalyDataModule):
         split: Split,
         file: Path,
     ) -> Sample:
+        """The image that one entry of a split file names.
+
+        Args:
+            entry: The entry.
+            folder: What its paths are relative to.
+            normal_class: What the file calls normal.
+            class_name: The product.
+            split: The part that the entry stands in.
+            file: The split file, for messages.
+
+        Raises:
+            DataError: Label and mask contradict each other, or a path leads out of the set.
+        """
         image = inside(folder, entry["image_path"], file)
         defect, mask = entry["anomaly_class"], entry["mask_path"]
         if (defect == normal_class) != (mask is None):

@@ -70,14 +70,19 @@ class VisA(AnomalyDataModule):
                         f" {', '.join(COLUMNS)}. Take it from the published archive."
                     )
                 for row in rows:
-                    sample = self._sample(row, rows.line_num)
+                    sample = self.read_row(row, rows.line_num)
                     listed[sample.class_name].append(sample)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{self.split_file} cannot be read as CSV: {error}.") from error
         self._listed = {name: listed[name] for name in self.known_classes if name in listed}
         return self._listed
 
-    def _sample(self, row: dict[str, str], line: int) -> Sample:
+    def read_row(self, row: dict[str, str], line: int) -> Sample:
+        """The image that one row of the list names.
+
+        Raises:
+            DataError: Label or split are unknown, or a path leads out of the set.
+        """
         label, split, mask = row["label"], row["split"], row["mask"]
         if label not in ("normal", "anomaly") or split not in ("train", "test"):
             raise DataError(

@@ -25,8 +25,8 @@ LAYERS = [
     },
     # 1: what reads, writes and draws
     {"data", "backbones", "weights", "plots", "page"},
-    # 2: the mathematics of training and of scoring
-    {"references", "methods", "pretraining", "downstream"},
+    # 2: the mathematics of training and of scoring; the examination of data sets
+    {"references", "methods", "pretraining", "downstream", "examination"},
     # 3: pictures of scored images, what happens beside training, and a table's cells
     {"panels", "callbacks", "cells", "evaluation"},
     # 4: objects from config, and the jobs of a sweep

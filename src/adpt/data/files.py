@@ -28,8 +28,8 @@ def subfolders(folder: Path) -> list[Path]:
 def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder under `folder`, itself included, with the sorted names of its image files.
 
-    Linked folders are followed, but each folder is entered once only, so that links in a circle
-    come to an end.
+    Linked folders are followed, but not upwards, and each folder is entered once only, so that
+    links in a circle come to an end.
     """
     waiting, seen = [folder], set()
     while waiting:
@@ -45,10 +45,15 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         for entry in _entries(here):
             if is_image(entry.name):
                 names.append(entry.name)
-            elif _is_folder(entry):
+            elif _is_folder(entry) and not leads_up(here / entry.name):
                 folders.append(here / entry.name)
         yield here, names
         waiting += reversed(folders)
+
+
+def leads_up(folder: Path) -> bool:
+    """Whether a folder is a link to one that the link itself lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def missing_files(paths: Iterable[Path]) -> list[Path]:

@@ -48,14 +48,23 @@ def read_mask(path: Path, class_name: str) -> NDArray[np.bool_]:
     Raises:
         BadImageError: The file cannot be decoded; the message names it and its class.
     """
+    values: NDArray[np.bool_] = mask_values(path, class_name) != 0
+    return np.any(values, axis=-1) if values.ndim == 3 else values
+
+
+def mask_values(path: Path, class_name: str) -> NDArray[np.generic]:
+    """The numbers that a mask file holds, (H, W) or (H, W, 3), upright.
+
+    Raises:
+        BadImageError: The file cannot be decoded; the message names it and its class.
+    """
     with _named(path, class_name):
         image = _decode(path)
         if image.mode in ("LA", "PA"):
             image = image.getchannel(0)
         elif image.mode not in COUNTED_AS_STORED and not image.mode.startswith("I;16"):
             image = image.convert("RGB")
-        values: NDArray[np.bool_] = np.asarray(image) != 0
-        return np.any(values, axis=-1) if values.ndim == 3 else values
+        return np.asarray(image)
 
 
 def upright_size(path: Path, class_name: str) -> tuple[int, int]:

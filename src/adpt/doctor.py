@@ -1,0 +1,138 @@
+"""List every fault of a data set: `python -m adpt.doctor data=realiad`."""
+
+import json
+import logging
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from adpt.errors import UserError
+from adpt.paths import conf_dir
+from adpt.wiring import entry
+
+if TYPE_CHECKING:
+    from adpt.data import AnomalyDataModule
+    from adpt.examination import Examination, Finding
+
+log = logging.getLogger(__name__)
+
+REMARKS_SHOWN = 5
+
+
+@entry
+def doctor(config: DictConfig) -> None:
+    """Examine a set, print what was found, and exit with 1 if any of it is a fault."""
+    from hydra.utils import instantiate
+
+    from adpt.examination import examine
+    from adpt.progress import StepBar
+
+    if config.workers < 1 or config.max_megapixels <= 0:
+        raise UserError(
+            f"workers={config.workers} must be at least 1, and"
+            f" max_megapixels={config.max_megapixels} above 0."
+        )
+    data = instantiate(config.data)
+    try:
+        data.prepare_data()
+        with StepBar("Examining") as progress:
+            examination = examine(
+                data, config.workers, config.max_megapixels, config.published, progress
+            )
+    except KeyboardInterrupt:
+        print("\nadpt: Interrupted. Nothing was written.", file=sys.stderr)
+        sys.exit(130)
+    print_examination(examination)
+    if config.json is not None:
+        write_json(examination, data, Path(config.json))
+        log.info("Written: %s", config.json)
+    if examination.faults:
+        sys.exit(1)
+
+
+def print_examination(examination: "Examination") -> None:
+    """Print faults and remarks by kind, and a summary by kind and class."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    of_kind: dict[str, list[Finding]] = {}
+    for finding in examination.findings:
+        of_kind.setdefault(finding.kind, []).append(finding)
+    for kind, findings in of_kind.items():
+        is_fault = findings[0].fault
+        title = f"\n{kind} ({len(findings)})" if is_fault else f"\nremark: {kind} ({len(findings)})"
+        console.print(Text(title, style="bold red" if is_fault else "bold"))
+        shown = findings if is_fault else findings[:REMARKS_SHOWN]
+        for finding in shown:
+            console.print(Text(f"  {printable(finding.path)} {finding.message}"))
+        if len(shown) < len(findings):
+            console.print(f"  and {len(findings) - len(shown)} more: json=<file> has all")
+    if examination.findings:
+        table = Table("kind", "class", "", title="Summary", title_justify="left")
+        for (kind, name, fault), count in summary(examination).items():
+            table.add_row(Text(kind), Text(name or "-"), f"{count}{'' if fault else ' (remark)'}")
+        console.print()
+        console.print(table)
+    examined = (
+        f"{examination.images} images and {examination.masks} masks"
+        f" (classes: {examination.classes})"
+    )
+    faults = len(examination.faults)
+    verdict = f"Faults: {faults}, in" if faults else "The set is sound: no fault in"
+    console.print(f"{verdict} {examined}.")
+
+
+def summary(examination: "Examination") -> "Counter[tuple[str, str, bool]]":
+    """How often each kind was found in each class, and whether it is a fault."""
+    return Counter((f.kind, f.class_name, f.fault) for f in examination.findings)
+
+
+def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path) -> None:
+    """Write everything found into a JSON file, whole or not at all."""
+    from adpt.files import replacing
+
+    content = {
+        "set": data.set_name,
+        "root": str(data.root),
+        "sound": not examination.faults,
+        "classes": examination.classes,
+        "images": examination.images,
+        "masks": examination.masks,
+        "summary": [
+            {"kind": kind, "class": name, "fault": fault, "count": count}
+            for (kind, name, fault), count in summary(examination).items()
+        ],
+        "findings": [
+            {
+                "kind": finding.kind,
+                "path": str(finding.path),
+                "message": finding.message,
+                "class": finding.class_name,
+                "fault": finding.fault,
+            }
+            for finding in examination.findings
+        ],
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def printable(path: Path) -> str:
+    """A path as text that every terminal takes, whatever bytes its name has."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="doctor")
+def main(config: DictConfig) -> None:
+    """List every fault of a data set."""
+    doctor(config)
+
+
+if __name__ == "__main__":
+    main()

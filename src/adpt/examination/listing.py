@@ -1,0 +1,224 @@
+"""Listing a class as its data module does, but past every fault instead of up to the first."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial, singledispatch
+from pathlib import Path
+from typing import Literal
+
+from adpt.data import AnomalyDataModule, MVTec, RealIAD, Sample, VisA
+from adpt.data.files import images_in, inside, leads_up, missing_files, subfolders, walk_files
+from adpt.data.mvtec import by_image
+from adpt.data.realiad import SPLITS, view_of
+from adpt.data.visa import COLUMNS
+from adpt.errors import DataError, OutsideError
+from adpt.examination.finding import Finding, first_line
+
+
+@dataclass
+class Listing:
+    """A class's images, and what was found while listing them."""
+
+    class_name: str
+    samples: list[Sample] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, kind: str, path: Path, message: str, fault: bool = True) -> None:
+        """Note something that was found."""
+        self.findings.append(Finding(kind, path, message, self.class_name, fault))
+
+    def leave_out_missing(self, source: Path) -> None:
+        """Leave out images and masks that `source` lists and that are not there."""
+        masks = [sample.mask for sample in self.samples if sample.mask is not None]
+        missing = set(missing_files([*(sample.image for sample in self.samples), *masks]))
+        for path in sorted(missing):
+            self.add("missing file", path, f"is listed in {source}, and not there: unpack it anew.")
+        self.samples = [
+            replace(sample, mask=None) if sample.mask in missing else sample
+            for sample in self.samples
+            if sample.image not in missing
+        ]
+
+    def read(self, kind: str, path: Path, step: Callable[[], Sample]) -> None:
+        """Take the sample that `step` gives, or note why there is none."""
+        try:
+            self.samples.append(step())
+        except OutsideError as error:
+            self.add("path outside the set", path, f"was not followed: {error}")
+        except DataError as error:
+            self.add(kind, path, f"holds an entry that cannot be used: {error}")
+        except (KeyError, TypeError, AttributeError) as error:
+            self.add(kind, path, f"holds an entry that is none ({type(error).__name__}: {error}).")
+
+
+@singledispatch
+def list_class(data: AnomalyDataModule, class_name: str) -> Listing:
+    """List the images of a class with every fault in the set's tree and lists.
+
+    A set of an unknown layout is listed by its own `find_samples`, which ends at the first fault.
+    """
+    listing = Listing(class_name)
+    try:
+        listing.samples += data.find_samples(class_name)
+    except DataError as error:
+        listing.add("listing", data.root, f"cannot be listed: {first_line(error)}")
+    return listing
+
+
+def class_folder(data: AnomalyDataModule, class_name: str) -> Path:
+    """The folder that a class lies in."""
+    return (data.images if isinstance(data, RealIAD) else data.root) / class_name
+
+
+@list_class.register
+def _mvtec(data: MVTec, class_name: str) -> Listing:
+    listing, folder = Listing(class_name), data.root / class_name
+    for image in images_in(folder / "train" / data.normal / data.image_folder):
+        listing.samples.append(Sample(image, 0, class_name, "train"))
+    for kind in subfolders(folder / "train"):
+        if kind.name != data.normal:
+            listing.add("unused", kind, f"is not used: only {data.normal} is trained on.", False)
+    kinds = [kind for kind in subfolders(folder / "test") if not leads_up(kind)]
+    for kind in kinds:
+        images = images_in(kind / data.image_folder)
+        if not images:
+            listing.add(*_no_images(kind))
+        if kind.name == data.normal:
+            listing.samples += [Sample(image, 0, class_name, "test") for image in images]
+            continue
+        masks = by_image(data.mask_folder(kind))
+        for image in images:
+            mask = masks.get(image.stem)
+            if mask is None:
+                expected = data.mask_folder(kind) / f"{image.stem}_mask.png"
+                listing.add(
+                    "mask missing", image, f"has no mask: expected is {expected} or the like."
+                )
+            listing.samples.append(Sample(image, 1, class_name, "test", mask, defect=kind.name))
+        used = {masks[image.stem] for image in images if image.stem in masks}
+        for mask in images_in(data.mask_folder(kind)):
+            if mask not in used:
+                listing.add(*_no_image(mask))
+    there = {kind.name for kind in kinds} | {data.normal}
+    for kind in subfolders(folder / "ground_truth"):
+        if kind.name not in there and not leads_up(kind):
+            for mask in images_in(kind):
+                listing.add(*_no_image(mask))
+    return listing
+
+
+@list_class.register
+def _visa(data: VisA, class_name: str) -> Listing:
+    listing, folder = Listing(class_name), data.root / class_name / "Data"
+    for line, row in _rows(data, listing):
+        # A faulty row of any class is in the way of all of them.
+        own = listing if row["object"] == class_name else Listing(row["object"] or "")
+        own.read("list", data.split_file, partial(data.read_row, row, line))
+        if own is not listing:
+            listing.findings += own.findings
+    for sample in listing.samples:
+        if sample.label == 1 and sample.mask is None:
+            message = f"has no mask: {data.split_file} names none for this anomaly."
+            listing.add("mask missing", sample.image, message)
+    listed = {sample.image for sample in listing.samples}
+    listing.leave_out_missing(data.split_file)
+    masked = {image.stem for image in images_in(folder / "Images" / "Anomaly")}
+    for mask in images_in(folder / "Masks" / "Anomaly"):
+        if mask.stem not in masked:
+            listing.add(*_no_image(mask))
+    for kind in subfolders(folder / "Images"):
+        if leads_up(kind):
+            continue
+        images = images_in(kind)
+        if not images:
+            listing.add(*_no_images(kind))
+        for image in images:
+            if image not in listed:
+                listing.add("unused", image, f"is not in {data.split_file}.", False)
+    return listing
+
+
+def _rows(data: VisA, listing: Listing) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        with data.split_file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            missing = sorted(set(COLUMNS) - set(rows.fieldnames or ()))
+            if missing:
+                message = f"lacks the columns {', '.join(missing)}: take it from the archive."
+                listing.add("list", data.split_file, message)
+                return
+            for row in rows:
+                yield rows.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        listing.add("list", data.split_file, f"cannot be read as CSV: {error}.")
+
+
+@list_class.register
+def _realiad(data: RealIAD, class_name: str) -> Listing:
+    listing = Listing(class_name)
+    if data.split is None:
+        _scan(data, "OK", listing)
+        _scan(data, "NG", listing)
+        return listing
+    try:
+        file = data.split_file(class_name, data.split)
+    except DataError as error:
+        listing.add("list", data.root, f"lacks a list: {first_line(error)}")
+        return listing
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        normal = content["meta"]["normal_class"]
+        folder = inside(data.images, content["meta"]["prefix"], file)
+        parts = [(split, list(content[split])) for split in SPLITS]
+    except OutsideError as error:
+        listing.add("path outside the set", file, f"was not followed: {error}")
+        return listing
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"is not a split of Real-IAD ({type(error).__name__}: {error})."
+        listing.add("list", file, message)
+        return listing
+    for split, entries in parts:
+        for entry in entries:
+            read = partial(data.read_entry, entry, folder, normal, class_name, split, file)
+            listing.read("list", file, read)
+    listing.leave_out_missing(file)
+    return listing
+
+
+def _scan(data: RealIAD, kind: Literal["OK", "NG"], listing: Listing) -> None:
+    top = data.images / listing.class_name / kind
+    for folder, names in walk_files(top):
+        if not names and not any(entry.is_dir() for entry in folder.iterdir()):
+            listing.add(*_no_images(folder))
+        masks = {name.removesuffix(".png"): name for name in names if name.endswith(".png")}
+        for name in names:
+            if name.endswith(".png"):
+                continue
+            image = folder / name
+            try:
+                view = view_of(image)
+            except DataError:
+                listing.add(
+                    "name", image, "does not tell its camera view: give it its published name."
+                )
+                view = ""
+            mask = masks.pop(name.rpartition(".")[0], None) if kind == "NG" else None
+            if mask is None:
+                split: Literal["train", "test"] = "train" if kind == "OK" else "test"
+                sample = Sample(image, 0, listing.class_name, split, view=view)
+            else:
+                defect = next(iter(folder.relative_to(top).parts), kind)
+                sample = Sample(image, 1, listing.class_name, "test", folder / mask, view, defect)
+            listing.samples.append(sample)
+        for mask in masks.values():
+            listing.add(*_no_image(folder / mask))
+
+
+def _no_images(folder: Path) -> tuple[str, Path, str]:
+    return "folder without images", folder, "holds no image: unpack it anew, or remove it."
+
+
+def _no_image(mask: Path) -> tuple[str, Path, str]:
+    return "mask without image", mask, "is the mask of no image: restore the image, or remove it."

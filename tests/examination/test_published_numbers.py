@@ -1,0 +1,40 @@
+"""Numbers that differ from the published ones are found."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from adpt.data import BTAD, MPDD, Folder, MVTec, MVTec3D, VisA
+from adpt.examination.published import NUMBERS, REALIAD_ANOMALOUS, REALIAD_NORMAL
+from faults import found
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "test"),
+    [(MVTec, 3629, 1725), (VisA, 8659, 2162), (BTAD, 1799, 741), (MVTec3D, 2656, 1197),
+     (MPDD, 888, 458)],
+)  # fmt: skip
+def test_published_numbers_add_up_to_the_papers_totals(kind, train: int, test: int) -> None:
+    assert tuple(NUMBERS[kind]) == kind.known_classes
+    assert sum(numbers[0] for numbers in NUMBERS[kind].values()) == train
+    assert sum(sum(numbers[1:]) for numbers in NUMBERS[kind].values()) == test
+
+
+def test_realiads_total_is_five_views_a_product() -> None:
+    assert (REALIAD_NORMAL + REALIAD_ANOMALOUS) % 5 == 0
+
+
+def test_other_numbers_than_published_are_found(mvtec_root: Path, monkeypatch) -> None:
+    monkeypatch.setitem(NUMBERS, MVTec, {"bottle": (6, 3, 3), "cable": (6, 3, 3)})
+    monkeypatch.setattr(MVTec, "known_classes", ("bottle", "cable"))
+    assert found(MVTec(mvtec_root), published=True) == set()
+    (mvtec_root / "bottle/test/good/001.png").unlink()
+    shutil.rmtree(mvtec_root / "cable")
+    assert found(MVTec(mvtec_root), published=True) == {("count", "bottle"), ("class missing", ".")}
+    assert found(MVTec(mvtec_root, classes=["bottle"]), published=True) == {("count", "bottle")}
+    assert found(MVTec(mvtec_root)) == set()
+
+
+def test_own_products_have_no_published_numbers(folder_root: Path) -> None:
+    assert found(Folder(folder_root), published=True) == set()

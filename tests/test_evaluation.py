@@ -228,6 +228,21 @@ def test_settings_are_recorded_and_change_the_results(root: Path, tmp_path: Path
     assert {name for record in plain for name in record.setting} == {"image_size"}
 
 
+def test_options_out_of_range_are_refused_before_anything_is_encoded(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    for options, said in (
+        (["shots=0"], "shots=0 must be at least 1"),
+        (["aligned=0", "checks=-1"], r"aligned=0 must be .*; checks=-1 must be at least 0"),
+        (["protocol=best"], "protocol=best must be clean or paper"),
+        (["defects.refresh=3"], "in 0 to 1"),
+        (["tsne=[kay]"], "kay is no class in use; these are bottle, key"),
+    ):
+        with pytest.raises(UserError, match=said):
+            results(root, tmp_path / "out", *options)
+    assert not computed
+
+
 # ---- Trained methods ------------------------------------------------------------------------
 
 UNIAD = [

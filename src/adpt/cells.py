@@ -9,7 +9,9 @@ from typing import Any
 from adpt.backbones import Backbone
 from adpt.data import AnomalyDataModule
 from adpt.downstream import Kind
+from adpt.errors import UserError
 from adpt.methods import Method
+from adpt.results.record import PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Setting:
         refresh: Share of drawn defects that is drawn anew in every epoch.
         heatmaps: Test images a class and method whose score maps are written as PNG.
         tsne: Classes whose patch features are drawn.
+
+    Raises:
+        UserError: Values out of their range; the message names all of them.
     """
 
     shots: int = 8
@@ -56,6 +61,28 @@ class Setting:
     refresh: float = 0.1
     heatmaps: int = 8
     tsne: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name}={value} must be {accepted}"
+            for name, value, accepted, right in (
+                ("shots", self.shots, "at least 1", self.shots >= 1),
+                (
+                    "aligned",
+                    self.aligned,
+                    "null or at least 1",
+                    self.aligned is None or self.aligned >= 1,
+                ),
+                ("protocol", self.protocol, " or ".join(PROTOCOLS), self.protocol in PROTOCOLS),
+                ("checks", self.checks, "at least 0", self.checks >= 0),
+                ("heatmaps", self.heatmaps, "at least 0", self.heatmaps >= 0),
+                ("memory_gb", self.memory_gb, "at least 0", self.memory_gb >= 0),
+                ("defects.refresh", self.refresh, "in 0 to 1", 0 <= self.refresh <= 1),
+            )
+            if not right
+        ]
+        if wrong:
+            raise UserError("; ".join(wrong) + ".")
 
 
 @dataclass(frozen=True)

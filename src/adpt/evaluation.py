@@ -83,6 +83,12 @@ class Evaluation:
     failures: list[Failure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        unknown = sorted(set(self.setting.tsne) - set(self.data.classes))
+        if unknown:
+            raise UserError(
+                f"tsne={list(self.setting.tsne)}: {', '.join(unknown)} is no class in use; these"
+                f" are {', '.join(self.data.classes)}."
+            )
         self.identity = Identity(
             self.data, self.backbone, self.projector_sha256, self.methods, self.setting
         )

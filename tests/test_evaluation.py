@@ -1,5 +1,7 @@
 """Tables: what is recorded is not computed again, and one failure does not stop the rest."""
 
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +144,41 @@ def test_heatmaps_of_an_interrupted_run_show_all_kinds(root: Path, tmp_path: Pat
     assert sum(second.values()) / len(second) > sum(first.values()) / len(first)
 
 
+def test_a_corrected_mask_and_a_new_projectors_patches_are_noticed(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    made = projector(tmp_path / "one.safetensors")
+    options = [f"projector={made}", "tsne=[key]", "method=[feature_norm]"]
+    results(root, tmp_path / "out", *options)
+    picture = tmp_path / "out" / "tsne" / "folder" / "key.npz"
+    first = picture.read_bytes()
+    projector(made, seed=1)
+    results(root, tmp_path / "out", *options)
+    assert picture.read_bytes() != first
+    computed.clear()
+    mask = next((root / "key" / "ground_truth").rglob("*.png"))
+    mask.write_bytes(mask.read_bytes())
+    os.utime(mask, (1, 1))
+    results(root, tmp_path / "out", *options)
+    assert {name for name, *_ in computed} == {"key"}
+
+
+def test_results_of_another_commit_are_kept_with_a_warning(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results(root, tmp_path / "out")
+    path = tmp_path / "out" / "results.jsonl"
+    path.write_text(re.sub(r'"commit": ("[^"]*"|null)', '"commit": "0123456789"', path.read_text()))
+    with caplog.at_level("WARNING"):
+        results(root, tmp_path / "out")
+    assert "other commits (01234567)" in caplog.text
+
+
+def test_a_folder_of_records_that_is_not_there_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere is not there"):
+        results(root, tmp_path / "out", f"recorded={tmp_path / 'nowhere'}")
+
+
 # ---- Failures -------------------------------------------------------------------------------
 
 
@@ -236,6 +273,9 @@ def test_options_out_of_range_are_refused_before_anything_is_encoded(
         (["aligned=0", "checks=-1"], r"aligned=0 must be .*; checks=-1 must be at least 0"),
         (["protocol=best"], "protocol=best must be clean or paper"),
         (["defects.refresh=3"], "in 0 to 1"),
+        (["few_shot=maybe"], "few_shot=maybe must be true or false"),
+        (["seed=-1"], "seed=-1 must be a whole number"),
+        (["seed=abc"], "seed=abc must be a whole number"),
         (["tsne=[kay]"], "kay is no class in use; these are bottle, key"),
     ):
         with pytest.raises(UserError, match=said):

@@ -4,8 +4,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import adpt
 from adpt.backbones import Backbone
 from adpt.data import AnomalyDataModule
 from adpt.downstream import Kind
@@ -67,6 +69,7 @@ class Setting:
             f"{name}={value} must be {accepted}"
             for name, value, accepted, right in (
                 ("shots", self.shots, "at least 1", self.shots >= 1),
+                ("few_shot", self.few_shot, "true or false", isinstance(self.few_shot, bool)),
                 (
                     "aligned",
                     self.aligned,
@@ -98,8 +101,8 @@ class Cell:
 class Identity:
     """Tells the cells of one set and one backbone apart, by all that decides over their results.
 
-    Names, sizes, labels and splits of images decide, not the options of reading them. The content
-    of an image whose size in bytes did not change is left to the feature cache.
+    Names, sizes and times of change of images and masks decide, with labels and splits, and not
+    the options of reading them.
 
     Args:
         data: The set, set up.
@@ -140,6 +143,7 @@ class Identity:
         seen = None if spec.unified else class_name
         with_references = kind != "own" or setting.few_shot
         parts = {
+            "adpt": adpt.__version__,
             "set": self.data.set_name,
             "class": class_name,
             "images": self._images_sha256(seen),
@@ -156,14 +160,22 @@ class Identity:
         return Cell(class_name, method, kind, hashlib.sha256(text.encode()).hexdigest())
 
     def _images_sha256(self, class_name: str | None) -> str:
-        """Hash of names, sizes, labels and splits of a class's images, or of all classes'."""
+        """Hash of a class's files, labels and splits, or of all classes'."""
         if class_name not in self._images:
             digest = hashlib.sha256()
             for sample in self.data.samples:
                 if class_name in (None, sample.class_name):
-                    place = str(sample.image).removeprefix(str(self.data.root))
-                    size = sample.image.stat().st_size if sample.image.exists() else None
-                    what = (place, size, sample.label, sample.split)
+                    files = [self._file(path) for path in (sample.image, sample.mask) if path]
+                    what = (files, sample.label, sample.split)
                     digest.update(f"{what}".encode())
             self._images[class_name] = digest.hexdigest()
         return self._images[class_name]
+
+    def _file(self, path: Path) -> tuple[str, int, int]:
+        """Place below the root, size, and time of the last change; a missing file has neither."""
+        place = str(path).removeprefix(str(self.data.root))
+        try:
+            status = path.stat()
+        except OSError:
+            return place, 0, 0
+        return place, status.st_size, status.st_mtime_ns

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
 
+from adpt.errors import UserError
 from adpt.paths import conf_dir
 from adpt.wiring import (
     choose_device,
@@ -20,6 +22,7 @@ from adpt.wiring import (
 if TYPE_CHECKING:
     from adpt.cells import Setting
     from adpt.data import AnomalyDataModule
+    from adpt.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ def evaluate(config: DictConfig) -> None:
     data.setup("test")
     backbone = instantiate(config.backbone).to(device)
     projector = load_matching_projector(config.projector, backbone, device)
+    origin = provenance(config) | {"projector_saw_the_images": saw_images(config.projector, data)}
     evaluation = Evaluation(
         data,
         backbone,
@@ -57,12 +61,13 @@ def evaluate(config: DictConfig) -> None:
         device,
         instantiate(config.cache) if config.cache else None,
         instantiate(config.defects.draw, geometry=data.geometry),
-        provenance(config) | {"projector_saw_the_images": saw_images(config.projector, data)},
+        origin,
     )
     cells, done = evaluation.cells(), recorded(config)
     due = [cell for cell in cells if cell.sha256 not in done]
     if len(due) < len(cells):
         log.info("%d of %d results are recorded already", len(cells) - len(due), len(cells))
+        warn_of_other_commits([done[c.sha256] for c in cells if c.sha256 in done], origin)
     for record in evaluation.run(due):
         append_records(folder / "results.jsonl", [record])
 
@@ -95,13 +100,34 @@ def setting(config: DictConfig) -> "Setting":
     )
 
 
-def recorded(config: DictConfig) -> set[str | None]:
-    """The cells that lie recorded in the folder `config.recorded`; none where that is null."""
+def recorded(config: DictConfig) -> "dict[str | None, Record]":
+    """The cells recorded in the folder `config.recorded`, by hash; none where that is null.
+
+    Raises:
+        UserError: Another folder than the run's own is named, and is not there.
+    """
     from adpt.results import read_records
 
-    if config.recorded is None or not Path(config.recorded).exists():
-        return set()
-    return {record.cell for record in read_records(config.recorded)}
+    if config.recorded is None:
+        return {}
+    folder = Path(config.recorded)
+    if not folder.exists():
+        if folder != Path(config.output_dir):
+            raise UserError(f"recorded={folder} is not there; recorded=null computes all results.")
+        return {}
+    return {record.cell: record for record in read_records(folder)}
+
+
+def warn_of_other_commits(records: "Sequence[Record]", origin: dict[str, Any]) -> None:
+    """Say so where results that stay were computed by other code than is here now."""
+    commits = {str(record.provenance.get("commit")) for record in records}
+    others = sorted(commits - {str(origin["commit"])})
+    if others:
+        log.warning(
+            "Some of them were recorded by other commits (%s) than this one; recorded=null computes"
+            " all anew",
+            ", ".join(commit[:8] for commit in others),
+        )
 
 
 def saw_images(projector: str | None, data: "AnomalyDataModule") -> bool:

@@ -118,6 +118,8 @@ class Evaluation:
         for name in self.data.classes:
             own = [cell for cell in cells if cell.class_name == name and cell not in unified]
             drawn = self._embedding_path(name) if name in self.setting.tsne else None
+            if drawn and own:
+                drawn.unlink(missing_ok=True)  # Of other features than the results to come.
             wanted = own or (drawn and not drawn.exists())
             if not wanted and not unified:
                 continue

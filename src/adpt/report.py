@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
@@ -32,17 +32,26 @@ def report(config: DictConfig) -> None:
             f"There are no results in {folder}: no .jsonl file there holds a record. "
             "Run `python -m adpt.evaluate` first, or give another folder as results=…"
         )
-    chosen = select(records, config.protocol, config.datasets, config.methods, config.backbones)
-    metrics = list(config.metrics)
+    wanted = (names(config[option]) for option in ("datasets", "methods", "backbones"))
+    chosen = select(records, config.protocol, *wanted)
+    metrics = names(config.metrics) or []
     check_metrics(metrics, chosen)
     writers = _writers(config, chosen, metrics)
-    unknown = [name for name in config.formats if name not in writers]
+    formats = names(config.formats) or []
+    unknown = [name for name in formats if name not in writers]
     if unknown:
-        raise UserError(f"formats={list(config.formats)}: choose some of {', '.join(writers)}.")
-    written = [writers[name](Path(config.output)) for name in config.formats]
+        raise UserError(f"formats={formats}: choose some of {', '.join(writers)}.")
+    written = [writers[name](Path(config.output)) for name in formats]
     print_table(chosen, metrics=metrics)
     for path in written:
         log.info("Written: %s", path)
+
+
+def names(option: Any) -> list[str] | None:
+    """An option that takes one name or several, as a list."""
+    if option is None:
+        return None
+    return [option] if isinstance(option, str) else [str(name) for name in option]
 
 
 def _writers(

@@ -49,7 +49,7 @@ class FeatureCache:
 
     def __init__(self, folder: str | Path, max_gb: float = 30.0) -> None:
         if not max_gb > 0:
-            raise UserError(f"cache.max_gb={max_gb} must be above 0; cache=off uses no cache.")
+            raise UserError(f"cache.max_gb={max_gb} must be above 0; cache=null uses no cache.")
         self.folder = Path(folder).expanduser()
         self.max_gb = max_gb
 

@@ -295,7 +295,7 @@ def _stacked(masks: Sequence[Tensor], data: AnomalyDataModule) -> Tensor:
 
 def _say_too_small(cache: FeatureCache, num_bytes: int) -> None:
     log.warning(
-        "cache.max_gb=%g is too small for %.1f GB of features: they are held in memory instead",
+        "cache.max_gb=%g is too small for %.3g GB of features: they are held in memory instead",
         cache.max_gb,
         num_bytes / 1e9,
     )

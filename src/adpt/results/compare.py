@@ -125,7 +125,12 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
     notes += _incomplete(named, metrics)
     notes += cautions(record for summary in summaries for record in summary.records)
     return Table(
-        f"{summaries[0].backbone}: methods by data sets",
+        ", ".join(
+            [
+                f"{summaries[0].backbone}: methods by data sets",
+                *setting_in_words(summaries[0].varied),
+            ]
+        ),
         _caption(summaries, metrics),
         (Column("method"), *columns),
         tuple(blocks),

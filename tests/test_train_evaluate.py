@@ -66,8 +66,8 @@ def assert_evaluated(folder: Path, set_name: str, classes: list[str]) -> None:
         for method in METHODS:
             there = folder / "heatmaps" / set_name / name.replace("/", "_") / method
             pictures = sorted(there.glob("*.png"))
-            # Two evenly spread over the images, and one each of the worst and of the best cases.
-            assert 2 <= len(pictures) <= 4
+            # Two evenly spread over the images, a missed one, a false alarm and a well found one.
+            assert 2 <= len(pictures) <= 5
             drawn_pictures += len(pictures)
             for picture in pictures:
                 with Image.open(picture) as image:

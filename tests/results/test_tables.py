@@ -110,7 +110,7 @@ def test_overview_has_a_table_for_each_backbone_protocol_and_setting() -> None:
         "clip_b: methods by data sets",
         "clip_l: methods by data sets",
         "clip_b: methods by data sets",
-        "clip_b: methods by data sets",
+        "clip_b: methods by data sets, 10 % anomalous images mixed into training",
     ]
     assert "paper protocol (the authors' choices on test data)" in tables[2].caption
     assert "10 % anomalous images mixed into training" in tables[3].caption

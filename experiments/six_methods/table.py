@@ -1,6 +1,6 @@
 """Put a report's overview table into README.md, and results.csv beside it, without paths.
 
-python experiments/six_methods/table.py <folder of report.md and results.csv> <the OUT folder of run.sh>
+python experiments/six_methods/table.py <folder of report.md and results.csv> <OUT of run.sh>
 """
 
 import sys

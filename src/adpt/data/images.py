@@ -25,19 +25,27 @@ def read_image(path: Path, class_name: str) -> Image.Image:
             (floating point, or 32 bits and beyond 65535); the message names it and its class.
     """
     with _named(path, class_name):
-        image = _decode(path)
-        if image.mode == "F":
-            raise ValueError("it holds floating-point numbers of unknown range; save 8 or 16 bits")
-        if image.mode == "I" or image.mode.startswith("I;16"):
-            values = np.asarray(image).astype(np.int64)
-            if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-                raise ValueError("it holds numbers beyond 16 bits; save 8 or 16 bits")
-            image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-            image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
-            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-            image = Image.alpha_composite(black, image)
-        return image.convert("RGB")
+        return as_rgb(_decode(path))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An upright picture as 8-bit RGB, converted as `read_image` says.
+
+    Raises:
+        ValueError: It holds numbers whose range nobody knows.
+    """
+    if image.mode == "F":
+        raise ValueError("it holds floating-point numbers of unknown range; save 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise ValueError("it holds numbers beyond 16 bits; save 8 or 16 bits")
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_mask(path: Path, class_name: str) -> NDArray[np.bool_]:
@@ -84,7 +92,8 @@ def upright_size(path: Path, class_name: str) -> tuple[int, int]:
 def _decode(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.load()
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
 
 
 @contextmanager

@@ -1,0 +1,340 @@
+"""Fit on a folder of good images, save one file, and inspect new images with it."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from adpt.backbones import build_backbone
+from adpt.data.transforms import Geometry
+from adpt.downstream import Kind
+from adpt.errors import BadImageError, DataError, UserError
+from adpt.inspection import threshold as thresholds
+from adpt.inspection.fitting import Fitter, encode, score_files
+from adpt.inspection.model_file import Model, read_model, write_model
+from adpt.inspection.pictures import ImageInput, Read, UnreadImage, find_images, read_batches
+from adpt.inspection.scorer import Scorer, references_from
+from adpt.inspection.settings import Settings, make_method
+from adpt.inspection.threshold import Threshold
+from adpt.methods import Scores
+from adpt.progress import Progress, no_progress
+from adpt.projector import FeatureProjector
+from adpt.wiring import choose_device, load_matching_projector
+
+log = logging.getLogger(__name__)
+
+Images = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""A folder of images (the folders in it included), a pattern such as `photos/*.png`, or paths."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was found in one image.
+
+    Attributes:
+        path: The image's file; None for a picture in memory.
+        score: How anomalous the image is; the range is the method's own.
+        anomalous: Whether the score is above the threshold.
+        threshold: The threshold.
+        map: (H, W) float32 scores of the pixels of the picture as it was given; nan where a centre
+            crop (`resize`) left it unseen.
+    """
+
+    path: str | None
+    score: float
+    anomalous: bool
+    threshold: float
+    map: npt.NDArray[np.float32]
+
+
+class Inspector:
+    """Tells anomalous images of one product from normal ones, after seeing a few good images.
+
+    Made by `fit` or `load`. The scores of an image depend on that image alone, not on those that it
+    is scored with (but for rounding, in the last digits).
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._geometry = Geometry(model.settings.image_size, model.settings.resize)
+
+    # ---- Making one --------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls,
+        images: Images,
+        *,
+        method: str = "patchcore",
+        method_options: Mapping[str, Any] | None = None,
+        backbone: str | Mapping[str, Any] = "embedded",
+        projector: str | os.PathLike[str] | None = None,
+        features: Kind | None = None,
+        shots: int = 8,
+        image_size: int = 224,
+        resize: int | Sequence[int] | None = None,
+        defects: Images | None = None,
+        good_test: Images | None = None,
+        quantile: float = 0.99,
+        false_positive_rate: float | None = None,
+        folds: int | None = None,
+        seed: int = 0,
+        batch_size: int = 8,
+        device: str = "auto",
+        progress: Progress = no_progress,
+    ) -> Self:
+        """Fit on good images and find a threshold.
+
+        The threshold comes from the scores of the good images, each by a method fitted without it;
+        from `good_test` instead where that is given. With `defects` it is the one of the largest F1
+        score. Files that cannot be read are named and left out.
+
+        Args:
+            images: Good images of the product, two at least.
+            method: "patchcore", "padim" or "feature_norm".
+            method_options: Its arguments, such as `{"coreset_ratio": 0.25}`.
+            backbone: A name, such as "dinov2_b", or arguments of `adpt.backbones.build_backbone`.
+            projector: A projector file, made for this backbone.
+            features: What the method sees: "own", "residual" or "pretrained". None for pretrained
+                with a projector, and else own, or residual for feature_norm.
+            shots: Good images that residual and pretrained features are taken against.
+            image_size: Side of the images that the backbone sees, in pixels.
+            resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
+            defects: Anomalous images, for a threshold.
+            good_test: Further good images, for a threshold.
+            quantile: Share of the left-out good images that the threshold lets pass.
+            false_positive_rate: Estimated share of good images that are to exceed the threshold,
+                instead of `quantile`.
+            folds: Parts that the good images are left out in; None for 10, and 5 beyond 50 images.
+            seed: Chooses the references.
+            batch_size: Images at a time; changes no score.
+            device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
+            progress: Told of every batch and fold.
+
+        Raises:
+            UserError: There are no such images, or too few; an option is not one; weights cannot be
+                had.
+        """
+        thresholds.check_options(quantile, false_positive_rate, folds)
+        geometry = Geometry(image_size, resize)
+        where = choose_device(device)
+        options = dict(method_options or {})
+        make = partial(make_method, method, options, image_size)
+        make()  # So that a wrong option is told before weights are loaded.
+        spec = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+        spec |= {"image_size": image_size}
+        paths = _listed(images, "fit")
+        further = {
+            option: _listed(files, option)
+            for option, files in (("good_test", good_test), ("defects", defects))
+            if files is not None
+        }
+        built = build_backbone(**spec).to(where)
+        matching = load_matching_projector(
+            os.fspath(projector) if projector else None, built, where
+        )
+        kind = _kind(features, matching, method)
+
+        fitter = Fitter(built, matching, kind, make, shots, seed, batch_size)
+        own, unread = encode(built, geometry, paths, batch_size, progress)
+        _say_unread(unread)
+        if not len(own):
+            raise DataError(f"None of the {len(paths)} good images can be read.")
+        references = fitter.references(own)
+        seen = fitter.convert(own, references)
+        through = matching if kind == "pretrained" else None
+        if references is not None:
+            # As they come out of a file: strides too, which decide over the last bits.
+            references = references_from([t.contiguous() for t in references.levels], where)
+        scorer = Scorer(built, fitter.fit(seen), kind, references, through)
+
+        def scored(option: str) -> Scores:
+            found, unread = score_files(scorer, geometry, further[option], batch_size)
+            _say_unread(unread)
+            if not len(found.image):
+                raise DataError(f"None of the images of {option} can be read.")
+            return found
+
+        if "good_test" in further:
+            normal, source = scored("good_test"), "further images than those fitted on"
+        elif len(own) < 2:
+            raise DataError(
+                "One good image is too few to find a threshold: give at least two, or further ones"
+                " as good_test."
+            )
+        else:
+            parts = thresholds.folds_of(len(seen), folds)
+            normal = fitter.held_out(seen, parts, progress)
+            each = len(parts) == len(own)
+            source = "each left out in turn" if each else f"left out in {len(parts)} parts in turn"
+        if "defects" in further:
+            chosen = thresholds.from_labels(normal.image, scored("defects").image, source)
+        elif false_positive_rate is not None:
+            chosen = thresholds.from_rate(normal.image, false_positive_rate, source)
+        else:
+            chosen = thresholds.from_quantile(normal.image, quantile, source)
+        settings = Settings(
+            backbone=spec,
+            method=method,
+            method_options=options,
+            image_size=image_size,
+            resize=geometry.resize,
+            images=len(own),
+            normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
+        )
+        return cls(Model(scorer, settings, chosen))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        device: str = "auto",
+        backbone_weights: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Read an inspector from its file; no code is run from it.
+
+        Args:
+            path: The file.
+            device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
+            backbone_weights: A weights file, for an inspector that was saved without them; None for
+                the place that they came from.
+
+        Raises:
+            WeightsError: The file is missing, damaged, of something else or of a newer adpt.
+        """
+        weights = None if backbone_weights is None else Path(backbone_weights).expanduser()
+        return cls(read_model(Path(path).expanduser(), choose_device(device), weights))
+
+    def save(self, path: str | os.PathLike[str], backbone_weights: bool = True) -> None:
+        """Write the inspector as one file, whole or not at all.
+
+        Args:
+            path: The file, replaced if it exists; by custom `<product>.adpt.safetensors`.
+            backbone_weights: False leaves the backbone's weights out: a smaller file, that needs
+                them from elsewhere when it is loaded.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        write_model(self._model, Path(path).expanduser(), backbone_weights)
+
+    def with_threshold(self, value: float) -> Self:
+        """The same inspector with another threshold."""
+        chosen = Threshold(float(value), "given by the user")
+        return type(self)(replace(self._model, threshold=chosen))
+
+    # ---- What it is --------------------------------------------------------------------------
+
+    @property
+    def threshold(self) -> float:
+        """An image whose score is above it is anomalous."""
+        return self._model.threshold.value
+
+    @property
+    def threshold_origin(self) -> str:
+        """How the threshold was found."""
+        return self._model.threshold.origin
+
+    @property
+    def settings(self) -> Settings:
+        """What it was made with."""
+        return self._model.settings
+
+    @property
+    def scorer(self) -> Scorer:
+        """The module that makes scores: (B, 3, H, W) uint8 of the model's size in, `Scores` out."""
+        return self._model.scorer
+
+    @property
+    def geometry(self) -> Geometry:
+        """Brings pictures to the model's size, and maps back to the pictures'."""
+        return self._geometry
+
+    # ---- Using it ----------------------------------------------------------------------------
+
+    def predict(self, image: ImageInput) -> Inspection:
+        """Inspect one image.
+
+        Args:
+            image: A file; a picture of Pillow; an array (H, W, 3) or (H, W) of uint8; or a tensor
+                (3, H, W), uint8 or floating-point in [0, 1].
+
+        Raises:
+            BadImageError: The file cannot be read.
+            ValueError: An array or a tensor is of another shape or type.
+        """
+        (result,) = self.predict_many([image])
+        if isinstance(result, UnreadImage):
+            raise BadImageError(f"{result.path}: {result.error}")
+        return result
+
+    def predict_many(
+        self, images: Iterable[ImageInput] | str | os.PathLike[str], batch_size: int = 8
+    ) -> Iterator[Inspection | UnreadImage]:
+        """Inspect images, a batch at a time, in the order given.
+
+        Args:
+            images: Taken as they are needed; two batches are in memory at a time. A folder or a
+                pattern stands for the image files in it.
+            batch_size: Images at a time; changes no score.
+
+        Yields:
+            An `Inspection` for each image, or an `UnreadImage` that names a file that cannot be
+            read, and why.
+
+        Raises:
+            DataError: A folder or a pattern has no images.
+            ValueError: An array or a tensor is of another shape or type, or `batch_size` below 1.
+        """
+        if isinstance(images, str | os.PathLike):
+            images = find_images(images, "images")
+        for batch in read_batches(images, self._geometry, batch_size):
+            good = [one for one in batch if isinstance(one, Read)]
+            found = iter(self._inspect(good))
+            for one in batch:
+                yield one if isinstance(one, UnreadImage) else next(found)
+
+    def _inspect(self, images: Sequence[Read]) -> Iterator[Inspection]:
+        if not images:
+            return
+        scores = self.scorer(torch.stack([image.pixels for image in images]))
+        maps, values = scores.maps.cpu(), scores.image.tolist()
+        for image, score_map, score in zip(images, maps, values, strict=True):
+            laid = self._geometry.lay_back(score_map, image.original)
+            yield Inspection(
+                image.path, score, score > self.threshold, self.threshold, laid.numpy()
+            )
+
+
+def _kind(features: Kind | None, projector: FeatureProjector | None, method: str) -> Kind:
+    if features is None:
+        if projector is not None:
+            return "pretrained"
+        # The length of a backbone's own features says nothing.
+        return "residual" if method == "feature_norm" else "own"
+    if features not in ("own", "residual", "pretrained"):
+        raise UserError(f"features={features}: choose own, residual or pretrained.")
+    if features == "pretrained" and projector is None:
+        raise UserError("features=pretrained needs a projector: projector=<path>.")
+    return features
+
+
+def _listed(images: Images, option: str) -> list[Path]:
+    if isinstance(images, str | os.PathLike):
+        return find_images(images, option)
+    paths = list(dict.fromkeys(Path(path).expanduser() for path in images))
+    if not paths:
+        raise DataError(f"{option}: the list of images is empty.")
+    return paths
+
+
+def _say_unread(unread: Sequence[UnreadImage]) -> None:
+    for one in unread:
+        log.warning("Left out: %s: %s", one.path, one.error)

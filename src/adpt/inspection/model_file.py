@@ -1,0 +1,200 @@
+"""One file that holds a fitted inspector: safetensors, with its settings as JSON in the header."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adpt import __version__
+from adpt.backbones import Backbone, build_backbone
+from adpt.downstream import Kind
+from adpt.errors import WeightsError
+from adpt.files import replacing
+from adpt.inspection.scorer import Scorer, references_from
+from adpt.inspection.settings import Settings, make_method
+from adpt.inspection.threshold import Threshold
+from adpt.projector import FeatureProjector
+
+FORMAT = "adpt-inspector"
+VERSION = 1
+"""Raised when a file of the new kind could not be read by code of before."""
+
+_PROJECTOR_OPTIONS = (
+    "channels",
+    "num_heads",
+    "num_references",
+    "scale_by_references",
+    "block",
+    "on_residuals",
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a file holds.
+
+    Attributes:
+        scorer: All that makes scores.
+        settings: What it was made with.
+        threshold: From which score on an image is anomalous.
+    """
+
+    scorer: Scorer
+    settings: Settings
+    threshold: Threshold
+
+
+def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None:
+    """Write a model file, whole or not at all.
+
+    Args:
+        model: The model.
+        path: The file, replaced if it exists.
+        backbone_weights: Whether the file holds the backbone's weights.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    scorer = model.scorer
+    backbone, projector = scorer.backbone, scorer.projector
+    tensors = _named("method", scorer.method.state_dict())
+    if scorer.references is not None:
+        levels = {str(number): level for number, level in enumerate(scorer.references.levels)}
+        tensors |= _named("references", levels)
+    if projector is not None:
+        tensors |= _named("projector", projector.state_dict())
+    if backbone_weights:
+        tensors |= _named("backbone", backbone.state_dict())
+    settings = asdict(model.settings)
+    if backbone_weights:
+        # Where they came from on this machine is of no use on another.
+        settings["backbone"].pop("weights", None)
+    content = {
+        "adpt": __version__,
+        "settings": settings,
+        "threshold": asdict(model.threshold),
+        "features": scorer.kind,
+        "projector": None
+        if projector is None
+        else {name: getattr(projector, name) for name in _PROJECTOR_OPTIONS},
+        "backbone": {
+            "weights_inside": backbone_weights,
+            "sha256": backbone.fingerprint,
+            "mean": backbone.mean.tolist(),
+            "std": backbone.std.tolist(),
+        },
+    }
+    header = {"format": FORMAT, "version": str(VERSION), "content": json.dumps(content)}
+    whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    try:
+        with replacing(path) as temporary:
+            save_file(whole, temporary, metadata=header)
+    # safetensors reports a full disk by an error of its own, which is no OSError.
+    except SafetensorError as error:
+        raise WeightsError(f"Cannot write {path}: {error}.") from error
+
+
+def read_model(path: Path, device: torch.device, backbone_weights: Path | None = None) -> Model:
+    """Read a model file; no code is run from it.
+
+    Args:
+        path: The file.
+        device: Where to compute.
+        backbone_weights: The backbone's weights, for a file without them; None for where they came
+            from when it was fitted.
+
+    Raises:
+        WeightsError: The file is missing, damaged, of something else or of a newer adpt, or the
+            backbone's weights are not those that it was fitted with.
+    """
+    content, tensors = _read(path)
+    try:
+        kind: Kind = content["features"]
+        settings = Settings.from_json(content["settings"])
+        threshold = Threshold(**content["threshold"])
+        backbone = _backbone(content["backbone"], settings, tensors, path, backbone_weights)
+        method = make_method(settings.method, settings.method_options, settings.image_size)
+        method.load_state_dict(_below("method", tensors))
+        projector = None
+        if content["projector"] is not None:
+            projector = FeatureProjector(**content["projector"])
+            projector.load_state_dict(_below("projector", tensors))
+            projector.requires_grad_(False).eval().to(device)
+        saved = _below("references", tensors)
+        # Not as they lie in the file, which another program may cut short.
+        levels = [saved[str(number)].clone() for number in range(len(saved))]
+        references = references_from(levels, device) if levels else None
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} does not hold a whole model (written by adpt {content.get('adpt')}):"
+            f" {error!r}. Fit it again."
+        ) from error
+    scorer = Scorer(backbone.to(device), method.to(device), kind, references, projector)
+    return Model(scorer, settings, threshold)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no inspector file {path.absolute()}. Make one with"
+            f" `python -m adpt.predict fit=<folder of good images> inspector={path}`."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise WeightsError(
+                    f"{path} is no model of adpt.predict: its format is"
+                    f" {header.get('format')!r}, not {FORMAT!r}."
+                )
+            if int(header["version"]) > VERSION:
+                raise WeightsError(
+                    f"{path} has format {header['version']} of a newer adpt; this one, adpt"
+                    f" {__version__}, reads up to {VERSION}. Update adpt."
+                )
+            content = json.loads(header["content"])
+            return content, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged or no model file: {error}") from error
+
+
+def _backbone(
+    described: Mapping[str, Any],
+    settings: Settings,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    weights: Path | None,
+) -> Backbone:
+    arguments = dict(settings.backbone)
+    if described["weights_inside"]:
+        backbone = build_backbone(**arguments | {"pretrained": False})
+        backbone.load_state_dict(_below("backbone", tensors))
+        # Not among the weights, and a newer timm may record others for the same network.
+        for name in ("mean", "std"):
+            getattr(backbone, name).copy_(torch.tensor(described[name]))
+    else:
+        if weights is not None:
+            arguments["weights"] = weights
+        backbone = build_backbone(**arguments)
+    if backbone.fingerprint != described["sha256"]:
+        raise WeightsError(
+            f"{path} was fitted with other weights of backbone '{backbone.name}' than these: its"
+            " thresholds and scores would mean nothing. Give the weights that it was fitted with,"
+            " or fit it again."
+        )
+    return backbone
+
+
+def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _below(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {k.removeprefix(start): value for k, value in tensors.items() if k.startswith(start)}

@@ -1,0 +1,179 @@
+"""What an inspection leaves on disk: tables, heatmaps over the pictures, a page."""
+
+import csv
+import heapq
+import io
+import json
+import logging
+import re
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from adpt.errors import BadImageError, UserError
+from adpt.files import replacing
+from adpt.inspection.inspector import Inspection, Inspector
+from adpt.inspection.page import MOST, Card, build_page
+from adpt.inspection.pictures import UnreadImage, picture_of
+from adpt.inspection.rows import Row
+from adpt.plots import Picture, heatmap, outline
+
+log = logging.getLogger(__name__)
+
+_THUMBNAIL = 220
+_QUALITY = 88
+
+
+class Outputs:
+    """Writes each result as soon as it is there; to be used in a `with` statement.
+
+    Files: `scores.csv` and `scores.jsonl`, a line an image, in the order of the results;
+    `heatmaps/<number>_<name>`; and `index.html` once `write_page` is called.
+
+    Args:
+        folder: Where the files go.
+        inspector: Where the results come from.
+        heatmaps: Which images get a heatmap.
+        image_format: Of the heatmaps.
+        longest_side: Of the heatmaps, in pixels; None for the pictures' own size.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        inspector: Inspector,
+        heatmaps: Literal["all", "anomalous", "none"] = "all",
+        image_format: Literal["jpg", "png"] = "jpg",
+        longest_side: int | None = None,
+    ) -> None:
+        self.folder, self.inspector = folder, inspector
+        self.heatmaps, self.image_format, self.longest_side = heatmaps, image_format, longest_side
+        self.rows: list[Row] = []
+        self._cards: list[tuple[float, int, bytes]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._csv = (self.folder / "scores.csv").open("w", newline="", encoding="utf-8")
+            self._jsonl = (self.folder / "scores.jsonl").open("w", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"Cannot write to {self.folder}: {error}.") from error
+        self._table = csv.DictWriter(self._csv, [field.name for field in fields(Row)])
+        self._table.writeheader()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._csv.close()
+        self._jsonl.close()
+
+    def add(self, result: Inspection | UnreadImage) -> Row:
+        """Write one result.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
+        row = self._row(result)
+        self.rows.append(row)
+        try:
+            self._table.writerow(row.as_dict())
+            self._jsonl.write(json.dumps(row.as_dict()) + "\n")
+            self._csv.flush()
+            self._jsonl.flush()
+        except OSError as error:
+            raise UserError(f"Cannot write to {self.folder}: {error}.") from error
+        return row
+
+    def write_page(self, title: str) -> None:
+        """Write `index.html`, of all results so far.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        thumbnails = {number: data for _, number, data in self._cards}
+        cards = [Card(row, n, thumbnails.get(n)) for n, row in enumerate(self.rows)]
+        page = build_page(title, cards, self.inspector)
+        with replacing(self.folder / "index.html") as temporary:
+            temporary.write_text(page, encoding="utf-8")
+
+    def _row(self, result: Inspection | UnreadImage) -> Row:
+        if isinstance(result, UnreadImage):
+            log.warning("%s: %s", result.path, result.error)
+            return Row(result.path, None, False, self.inspector.threshold, result.error)
+        name = self._draw(result)
+        path = result.path or ""
+        return Row(path, result.score, result.anomalous, result.threshold, heatmap=name)
+
+    def _draw(self, result: Inspection) -> str:
+        """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""
+        if result.path is None or self.heatmaps == "none":
+            return ""
+        number = len(self.rows)
+        wanted = self.heatmaps == "all" or result.anomalous
+        shown = len(self._cards) < MOST or result.score > self._cards[0][0]
+        if not wanted and not shown:
+            return ""
+        try:
+            picture = picture_of(Path(result.path).expanduser())
+        except BadImageError:  # Gone since it was scored.
+            return ""
+        if self.longest_side is not None:
+            picture.thumbnail((self.longest_side, self.longest_side))
+        drawn = draw(picture, result, self.inspector.settings.normal_map)
+        if shown:
+            keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
+            keep(self._cards, (result.score, number, _thumbnail(picture, drawn)))
+        if not wanted:
+            return ""
+        # Names of files in different folders may be the same; odd characters trouble a link.
+        stem = re.sub(r"[^\w.-]", "_", Path(result.path).stem)[:80]
+        name = f"heatmaps/{number:06d}_{stem}.{self.image_format}"
+        with replacing(self.folder / name) as temporary:
+            kind = "JPEG" if self.image_format == "jpg" else "PNG"
+            Image.fromarray(drawn).save(temporary, format=kind, quality=_QUALITY)
+        return name
+
+
+def draw(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> Picture:
+    """The score map over the picture, (H, W, 3) uint8, of the picture's size.
+
+    The colours are one scale for all images of a model: dark up to the median of left-out normal
+    images, half way at the highest score that a pixel has in them. What exceeds that in an
+    anomalous image is outlined.
+
+    Args:
+        picture: As it was scored, or smaller.
+        result: What was found in it.
+        normal_map: Median and highest score of a pixel in normal images.
+    """
+    median, highest = normal_map
+    scores = np.nan_to_num(result.map, nan=median)
+    if scores.shape != (picture.height, picture.width):
+        resized = Image.fromarray(scores).resize(picture.size, Image.Resampling.BILINEAR)
+        scores = np.asarray(resized)
+    drawn = heatmap(np.asarray(picture), scores, median, 2 * highest - median)
+    if not result.anomalous:
+        return drawn
+    return outline(drawn, scores > highest, width=max(1, round(max(scores.shape) / 500)))
+
+
+def _thumbnail(picture: Image.Image, drawn: npt.NDArray[np.uint8]) -> bytes:
+    """Picture and heatmap side by side, as a small JPEG."""
+    sides = [picture.copy(), Image.fromarray(drawn)]
+    for side in sides:
+        side.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    sheet = Image.new("RGB", (sides[0].width * 2, sides[0].height))
+    sheet.paste(sides[0], (0, 0))
+    sheet.paste(sides[1], (sides[0].width, 0))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="JPEG", quality=_QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,176 @@
+"""The images that an inspector takes: files, pictures in memory, arrays and tensors."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from adpt.data.files import is_image, walk_files
+from adpt.data.images import as_rgb, read_image
+from adpt.data.transforms import Geometry
+from adpt.errors import BadImageError, DataError
+
+_THREADS = 4
+
+ImageInput = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
+"""A file; a picture of Pillow; (H, W, 3) or (H, W) uint8; or a tensor (3, H, W), uint8 in [0, 255]
+or floating-point in [0, 1]."""
+
+
+class Read(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+        path: Its file; None for a picture in memory.
+        pixels: (3, H, W) uint8, of the model's size.
+        original: Height and width of the picture itself, in pixels.
+    """
+
+    path: str | None
+    pixels: Tensor
+    original: tuple[int, int]
+
+
+class UnreadImage(NamedTuple):
+    """An image that could not be read.
+
+    Attributes:
+        path: Its file, or what else it was.
+        error: Why.
+    """
+
+    path: str
+    error: str
+
+
+def read(image: ImageInput, geometry: Geometry) -> Read | UnreadImage:
+    """Read one image; a broken file is a result, not an error.
+
+    Raises:
+        ValueError: A picture in memory of a shape or type that `ImageInput` does not name.
+    """
+    if not isinstance(image, str | os.PathLike):
+        picture = _in_memory(image)
+        return Read(None, geometry.image(picture), (picture.height, picture.width))
+    path = Path(image).expanduser()
+    try:
+        picture = picture_of(path)
+    except BadImageError as error:
+        return UnreadImage(os.fspath(image), reason(error))
+    return Read(os.fspath(image), geometry.image(picture), (picture.height, picture.width))
+
+
+def read_batches(
+    images: Iterable[ImageInput], geometry: Geometry, batch_size: int
+) -> Iterator[list[Read | UnreadImage]]:
+    """Read images in batches, in the order given; a batch is read while its predecessor is in use.
+
+    Args:
+        images: Taken as they are needed, never all at once.
+        geometry: Brings them to the model's size.
+        batch_size: Images at a time.
+
+    Raises:
+        ValueError: `batch_size` is below 1; else as of `read`.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
+    rest = iter(images)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        ahead: list[Future[Read | UnreadImage]] = []
+        while True:
+            current = ahead
+            ahead = [threads.submit(read, one, geometry) for one in islice(rest, batch_size)]
+            if current:
+                yield [one.result() for one in current]
+            if not ahead:
+                return
+
+
+def picture_of(path: Path) -> Image.Image:
+    """The picture of a file, 8-bit RGB and upright.
+
+    Raises:
+        BadImageError: The file cannot be read.
+    """
+    return read_image(path, path.parent.name)
+
+
+def reason(error: BadImageError) -> str:
+    """Why an image could not be read, without what only a data set's user can do about it."""
+    cause = error.__cause__ or error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return f"cannot be read as an image: {str(cause) or type(cause).__name__}"
+
+
+def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
+    """Image files: one file, all in a folder and the folders in it, or all that a pattern names.
+
+    Args:
+        where: A file, a folder, or a pattern such as `photos/*.png` or `photos/**/*.png`.
+        option: What the user gave it as, for messages.
+
+    Returns:
+        The files, in the order of their names.
+
+    Raises:
+        DataError: There is no such file or folder, or no image in it.
+    """
+    path = Path(where).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [folder / name for folder, names in walk_files(path) for name in names]
+        if not found:
+            raise DataError(f"{option}={where}: there is no image in that folder.")
+        return sorted(found)
+    if glob.has_magic(str(path)):
+        # glob takes patterns in any part of a path, absolute ones too; Path.glob does not.
+        matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
+        found = sorted(match for match in matches if is_image(match.name) and match.is_file())
+        if not found:
+            raise DataError(f"{option}={where}: no image file fits that pattern.")
+        return found
+    raise DataError(
+        f"{option}={where}: there is no such file or folder. Give a folder of images, one image,"
+        " or a pattern such as 'photos/*.png'."
+    )
+
+
+def _in_memory(image: Image.Image | npt.NDArray[Any] | Tensor) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return as_rgb(ImageOps.exif_transpose(image))
+    if isinstance(image, Tensor):
+        return Image.fromarray(_from_tensor(image))
+    array = np.asarray(image)
+    if array.dtype == np.uint8 and (array.ndim == 2 or array.shape[2:] == (3,)) and array.size:
+        return as_rgb(Image.fromarray(array))
+    raise ValueError(
+        f"An array is (H, W, 3) or (H, W) of uint8, not {array.shape} of {array.dtype}."
+    )
+
+
+def _from_tensor(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    shape: Sequence[int] = tuple(tensor.shape)
+    fits = len(shape) == 3 and shape[0] == 3 and 0 not in shape
+    if fits and tensor.dtype == torch.uint8:
+        return tensor.permute(1, 2, 0).cpu().numpy()
+    if fits and tensor.is_floating_point():
+        low, high = (float(end) for end in tensor.aminmax())
+        if 0 <= low <= high <= 1:
+            pixels = (tensor.float() * 255).round().to(torch.uint8)
+            return pixels.permute(1, 2, 0).cpu().numpy()
+        raise ValueError(f"A floating-point tensor lies in [0, 1], not in [{low:g}, {high:g}].")
+    raise ValueError(
+        f"A tensor is (3, H, W), uint8 or floating-point, not {shape} of {tensor.dtype}."
+    )

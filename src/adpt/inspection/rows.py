@@ -1,0 +1,29 @@
+"""A line of the tables that an inspection writes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the tables say of an image.
+
+    Attributes:
+        path: The image.
+        score: None for one that could not be read.
+        anomalous: Whether the score is above the threshold.
+        threshold: The threshold.
+        error: Why the image could not be read; "" for one that was.
+        heatmap: Its heatmap, from the table's folder; "" where there is none.
+    """
+
+    path: str
+    score: float | None
+    anomalous: bool
+    threshold: float
+    error: str = ""
+    heatmap: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns by name."""
+        return asdict(self)

@@ -1,0 +1,235 @@
+"""Fit on good images, find anomalous ones: `python -m adpt.predict fit=good images=new`.
+
+Exit code: 0 all images are normal, 1 a mistake in the command or its files, 2 at least one image is
+anomalous, 3 none is, but some could not be read; with `exit_code=false` 0 instead of 2 and 3.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from adpt.errors import UserError
+from adpt.paths import conf_dir
+from adpt.sweeps import failure_file
+from adpt.wiring import entry
+
+if TYPE_CHECKING:
+    from adpt.inspection import Inspection, Inspector, UnreadImage
+    from adpt.inspection.rows import Row
+
+log = logging.getLogger(__name__)
+
+STREAM = "-"
+ANOMALOUS, UNREAD = 2, 3
+"""Exit codes."""
+
+OF_FITTING = (
+    "backbone",
+    "method",
+    "projector",
+    "features",
+    "shots",
+    "seed",
+    "backbone_weights",
+    "data",
+    "quantile",
+    "false_positive_rate",
+    "folds",
+    "good_test",
+    "defects",
+)
+"""What is settled once an inspector is fitted."""
+
+
+@entry
+def predict(config: DictConfig) -> None:
+    """Fit, or load, an inspector, and score images; exit as the module says."""
+    check(config)
+    paths = listed(config.images)
+    inspector = fit(config) if config.fit is not None else load(config)
+    if config.threshold is not None:
+        inspector = inspector.with_threshold(config.threshold)
+    log.info("Anomalous above %.6g: %s", inspector.threshold, inspector.threshold_origin)
+    if config.fit is not None and config.inspector is not None:
+        inspector.save(config.inspector, config.backbone_weights)
+        log.info("Inspector written: %s", config.inspector)
+    if config.images is None:
+        return
+    code = score(inspector, paths, config)
+    # A sweep's other jobs go on.
+    if code and config.exit_code and failure_file() is None:
+        sys.exit(code)
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what cannot be meant, before anything is loaded.
+
+    Raises:
+        UserError: Nothing to fit, to save or to score, an unknown choice, or options of fitting for
+            an inspector that was fitted before.
+    """
+    if config.fit is None and config.inspector is None:
+        raise UserError(
+            "Give fit=<folder of good images>, or inspector=<file> of one that was fitted before;"
+            " see `python -m adpt.predict --help`."
+        )
+    if config.images is None and (config.fit is None or config.inspector is None):
+        raise UserError(
+            "There is nothing to do: give images=<folder> to score"
+            + (", or inspector=<file> to save it." if config.inspector is None else ".")
+        )
+    for key, accepted in (
+        ("heatmaps", ("all", "anomalous", "none")),
+        ("heatmap_format", ("jpg", "png")),
+    ):
+        if config[key] not in accepted:
+            raise UserError(f"{key}={config[key]}: choose one of {', '.join(accepted)}.")
+    for key in ("batch_size", "heatmap_size"):
+        if config[key] is not None and (not isinstance(config[key], int) or config[key] < 1):
+            raise UserError(f"{key}={config[key]} must be a whole number, at least 1.")
+    if config.batch_size is None:
+        raise UserError("batch_size must be a whole number, at least 1.")
+    if config.fit is None and (wrong := [key for key in overridden() if key in OF_FITTING]):
+        raise UserError(
+            f"{', '.join(wrong)}: settled when {config.inspector} was fitted. Fit again with"
+            " fit=<folder of good images>, or leave it out."
+        )
+
+
+def overridden() -> list[str]:
+    """First words of the keys that the command line sets; none outside of a Hydra run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return []
+    keys = (word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task)
+    return list(dict.fromkeys(key.partition(".")[0] for key in keys))
+
+
+def fit(config: DictConfig) -> "Inspector":
+    """Fit as the config says."""
+    from adpt.inspection import Inspector
+    from adpt.progress import StepBar
+
+    backbone = cast(dict[str, Any], OmegaConf.to_container(config.backbone, resolve=True))
+    del backbone["_target_"]
+    if backbone["name"] == "embedded":
+        log.info(
+            "backbone=embedded works everywhere, and is weak. backbone=dinov2_b is far stronger:"
+            " its weights are downloaded once, and lie in the file after that."
+        )
+    method, options = chosen_method(config)
+    data = cast(dict[str, Any], OmegaConf.to_container(config.data, resolve=True))
+    with StepBar("Fitting") as progress:
+        return Inspector.fit(
+            config.fit,
+            method=method,
+            method_options=options,
+            backbone=backbone,
+            projector=config.projector,
+            features=config.features,
+            shots=config.shots,
+            **data,
+            defects=config.defects,
+            good_test=config.good_test,
+            quantile=config.quantile,
+            false_positive_rate=config.false_positive_rate,
+            folds=config.folds,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            device=config.device,
+            progress=progress,
+        )
+
+
+def chosen_method(config: DictConfig) -> tuple[str, dict[str, Any]]:
+    """Name and options of the only method that is chosen.
+
+    Raises:
+        UserError: There are several, or none.
+    """
+    chosen = {str(name): options for name, options in config.method.items() if options is not None}
+    if len(chosen) != 1:
+        raise UserError(
+            f"An inspector has one method, not {len(chosen)}: method=patchcore, for instance."
+        )
+    ((name, node),) = chosen.items()
+    options = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    left_out = ("_target_", "_partial_", "image_size", "pretrained")
+    return name, {key: value for key, value in options.items() if key not in left_out}
+
+
+def load(config: DictConfig) -> "Inspector":
+    """The inspector that was fitted before."""
+    from adpt.inspection import Inspector
+
+    return Inspector.load(config.inspector, config.device)
+
+
+def listed(images: str | None) -> list[Path]:
+    """The files to score, found before time is spent on fitting; none for a stream."""
+    from adpt.inspection import find_images
+
+    return [] if images in (None, STREAM) else find_images(images, "images")
+
+
+def score(inspector: "Inspector", paths: list[Path], config: DictConfig) -> int:
+    """Score images, write what was found, and give the exit code."""
+    from adpt.inspection.outputs import Outputs
+    from adpt.progress import StepBar
+
+    stream = config.images == STREAM
+    found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)
+    folder = Path(config.output_dir)
+    outputs = Outputs(
+        folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
+    )
+    interrupted = False
+    with outputs, StepBar("Scoring", shown=not stream) as progress:
+        try:
+            for number, result in enumerate(found, start=1):
+                row = outputs.add(result)
+                if stream:
+                    print(json.dumps(row.as_dict()), flush=True)
+                progress("images", number, len(paths))
+        except KeyboardInterrupt:
+            interrupted = True
+    outputs.write_page(config.title)
+    log.info(summary(outputs.rows))
+    log.info("Scores, heatmaps and the page index.html lie in %s", folder.absolute())
+    if interrupted:
+        log.warning("Interrupted: the images after these were not scored")
+        return 130
+    if any(row.anomalous for row in outputs.rows):
+        return ANOMALOUS
+    return UNREAD if any(row.error for row in outputs.rows) else 0
+
+
+def from_stdin(inspector: "Inspector") -> "Iterator[Inspection | UnreadImage]":
+    """Score the image of each line of standard input, before the next line is read."""
+    for line in sys.stdin:
+        if path := line.rstrip("\r\n"):
+            yield from inspector.predict_many([path])
+
+
+def summary(rows: "list[Row]") -> str:
+    """How many images were what."""
+    anomalous, unread = sum(row.anomalous for row in rows), sum(bool(row.error) for row in rows)
+    text = f"{anomalous} of {len(rows)} images are anomalous"
+    return text + (f", and {unread} could not be read" if unread else "")
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="predict")
+def main(config: DictConfig) -> None:
+    """Fit on good images, find anomalous ones."""
+    predict(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Fit, save, load and inspect, on drawn pictures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import adpt
+import drawn
+from adpt.data.transforms import Geometry
+from adpt.errors import BadImageError, DataError, UserError, WeightsError
+from adpt.inspection import UnreadImage
+from adpt.projector import FeatureProjector
+from adpt.weights import save_projector
+
+OPTIONS = {"image_size": 48, "backbone": {"name": "embedded", "levels": [1, 2]}, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
+
+
+@pytest.fixture(scope="module")
+def projector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("projector") / "p.safetensors"
+    made = FeatureProjector([64, 96], num_heads=4, num_references=8, scale_by_references=True)
+    save_projector(made, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def inspector(photos: Path) -> adpt.Inspector:
+    return adpt.Inspector.fit(photos / "train" / "good", **OPTIONS)
+
+
+def scores(inspector: adpt.Inspector, images: object, batch_size: int = 8) -> list[float]:
+    return [one.score for one in inspector.predict_many(images, batch_size)]
+
+
+CASES = [
+    ("patchcore", "own"),
+    ("padim", "own"),
+    ("feature_norm", "residual"),
+    ("padim", "residual"),
+    ("patchcore", "pretrained"),
+]
+
+
+@pytest.mark.parametrize("weights_inside", [True, False])
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_a_loaded_inspector_gives_the_same_bits(
+    method, kind, weights_inside, photos: Path, projector: Path, tmp_path: Path
+) -> None:
+    made = adpt.Inspector.fit(
+        photos / "train" / "good",
+        method=method,
+        features=None if kind != "residual" else kind,
+        projector=projector if kind == "pretrained" else None,
+        shots=2,
+        **OPTIONS,
+    )
+    assert made.scorer.kind == kind
+    made.save(tmp_path / "m.safetensors", backbone_weights=weights_inside)
+    loaded = adpt.Inspector.load(tmp_path / "m.safetensors", device="cpu")
+    for before, after in zip(
+        made.predict_many(photos / "test"), loaded.predict_many(photos / "test"), strict=True
+    ):
+        assert before.score == after.score
+        assert np.array_equal(before.map, after.map)
+    assert (loaded.threshold, loaded.threshold_origin) == (made.threshold, made.threshold_origin)
+    assert loaded.settings == made.settings
+    with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
+        inside = any(name.startswith("backbone.") for name in file.keys())  # noqa: SIM118
+    assert inside == weights_inside
+
+
+def test_scores_depend_neither_on_batch_nor_on_order(inspector, photos: Path) -> None:
+    paths = sorted((photos / "test").rglob("*.png"))
+    together = scores(inspector, paths)
+    assert scores(inspector, paths, 1) == pytest.approx(together, rel=1e-5)
+    assert scores(inspector, paths[::-1], 4)[::-1] == pytest.approx(together, rel=1e-5)
+    assert len(set(together)) == len(paths)
+
+
+def test_a_reference_of_the_same_name_is_not_taken_for_the_image(
+    photos: Path, tmp_path: Path
+) -> None:
+    """A new picture may have the path of one that was fitted on."""
+    good = photos / "train" / "good"
+    made = adpt.Inspector.fit(good, method="padim", features="residual", shots=6, **OPTIONS)
+    path = next(iter(sorted(good.iterdir())))
+    assert made.predict(path).score == made.predict(Image.open(path)).score
+
+
+def test_an_image_left_out_is_scored_by_what_was_fitted_without_it(photos: Path) -> None:
+    paths = sorted((photos / "train" / "good").iterdir())
+    made = adpt.Inspector.fit(paths, method="padim", quantile=1.0, **OPTIONS)
+    left_out = []
+    for number, path in enumerate(paths):
+        rest = adpt.Inspector.fit(paths[:number] + paths[number + 1 :], method="padim", **OPTIONS)
+        left_out.append(rest.predict(path))
+    assert made.threshold == pytest.approx(max(one.score for one in left_out), rel=1e-5)
+    highest = max(float(one.map.max()) for one in left_out)
+    assert made.settings.normal_map[1] == pytest.approx(highest, rel=1e-5)
+    assert "6 normal images (each left out in turn)" in made.threshold_origin
+
+
+def test_defects_give_the_threshold_that_parts_them(photos: Path) -> None:
+    good, bad = photos / "test" / "good", photos / "test" / "scratch"
+    made = adpt.Inspector.fit(photos / "train" / "good", good_test=good, defects=bad, **OPTIONS)
+    assert made.threshold_origin.startswith("largest F1 score, 1.000, on 3 normal and 3 anomalous")
+    assert [one.anomalous for one in made.predict_many(good)] == [False] * 3
+    assert [one.anomalous for one in made.predict_many(bad)] == [True] * 3
+    assert not made.with_threshold(1e9).predict(next(bad.iterdir())).anomalous
+
+
+def test_every_form_of_a_picture_gives_one_score(inspector, tmp_path: Path) -> None:
+    pixels, _ = drawn.picture("bottle", 5, size=61)
+    pixels = pixels[:43]
+    drawn.save(pixels, tmp_path / "a.png")
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    forms = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), pixels]
+    forms += [tensor, tensor.double() / 255]
+    found = [inspector.predict(form) for form in forms]
+    assert len({one.score for one in found}) == 1
+    assert {one.map.shape for one in found} == {(43, 61)}
+    assert {one.map.dtype for one in found} == {np.dtype("float32")}
+
+
+def test_grey_and_16_bit_pictures_are_read_alike(inspector, tmp_path: Path) -> None:
+    grey = drawn.picture("bottle", 5)[0][..., 0]
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    found = scores(inspector, [tmp_path / "8.png", tmp_path / "16.png", grey])
+    assert len(set(found)) == 1
+
+
+def test_the_map_lies_on_the_picture_itself(inspector, photos: Path) -> None:
+    """A model's map laid back by hand; a crop leaves the rest unseen."""
+    path = next((photos / "test" / "scratch").iterdir())
+    picture = Image.open(path).resize((90, 60))
+    pixels = Geometry(48).image(picture)
+    expected = Geometry(48).lay_back(inspector.scorer(pixels[None]).maps[0], (60, 90))
+    assert np.array_equal(inspector.predict(picture).map, expected.numpy())
+    cropping = adpt.Inspector.fit(photos / "train" / "good", resize=48, **OPTIONS)
+    unseen = np.isnan(cropping.predict(picture).map)
+    assert unseen[:, 0].all()
+    assert not unseen[:, 45].any()
+
+
+def test_a_broken_image_is_named_and_nothing_else_is_lost(inspector, photos, tmp_path) -> None:
+    good = sorted((photos / "test" / "good").iterdir())
+    (tmp_path / "broken.png").write_bytes(good[0].read_bytes()[:200])
+    paths = [good[0], tmp_path / "broken.png", good[1], tmp_path / "none.png"]
+    found = list(inspector.predict_many(paths, batch_size=2))
+    assert [one.path for one in found] == [str(path) for path in paths]
+    assert [isinstance(one, UnreadImage) for one in found] == [False, True, False, True]
+    assert "cannot be read as an image" in found[1].error
+    assert found[3].error == "No such file or directory"
+    with pytest.raises(BadImageError, match=r"broken\.png: cannot be read"):
+        inspector.predict(tmp_path / "broken.png")
+    some = adpt.Inspector.fit([*good, tmp_path / "broken.png"], **OPTIONS)
+    assert some.settings.images == 3
+
+
+def test_images_are_taken_only_as_they_are_needed(inspector, photos: Path) -> None:
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield next((photos / "test" / "good").iterdir())
+
+    found = inspector.predict_many(endless(), batch_size=3)
+    next(found)
+    assert len(taken) == 6
+
+
+# ---- The file -------------------------------------------------------------------------------
+
+
+def test_a_failed_save_leaves_what_was_there(inspector, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "m.safetensors"
+    inspector.save(path)
+    before = path.read_bytes()
+
+    def fail(tensors, file, metadata):
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("adpt.inspection.model_file.save_file", fail)
+    with pytest.raises(UserError, match="No space left"):
+        inspector.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_foreign_and_newer_files_are_told(inspector, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    inspector.save(path)
+    whole = path.read_bytes()
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+
+    def refused(match: str) -> None:
+        with pytest.raises(WeightsError, match=match):
+            adpt.Inspector.load(path, device="cpu")
+
+    path.write_bytes(whole[: len(whole) // 2])
+    refused("damaged or no model file")
+    save_file(tensors, path)
+    refused("is no model of adpt.predict")
+    save_file(tensors, path, header | {"version": "2"})
+    refused("of a newer adpt")
+    for changed in (header | {"content": "{"}, {k: v for k, v in header.items() if k != "version"}):
+        save_file(tensors, path, changed)
+        refused("damaged or no model file")
+    less = json.loads(header["content"])
+    del less["threshold"]
+    save_file(tensors, path, header | {"content": json.dumps(less)})
+    refused("does not hold a whole model")
+    save_file({k: v for k, v in tensors.items() if "backbone" not in k}, path, header)
+    refused("does not hold a whole model")
+    name = next(name for name in tensors if name.startswith("backbone."))
+    save_file(tensors | {name: tensors[name] + 1}, path, header)
+    refused("other weights of backbone 'embedded'")
+    with pytest.raises(WeightsError, match="There is no inspector file"):
+        adpt.Inspector.load(tmp_path / "none", device="cpu")
+
+
+# ---- Mistakes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "cflow"}, "choose one of feature_norm, padim, patchcore"),
+        ({"method_options": {"ratio": 1}}, "has no option ratio; it has coreset_ratio"),
+        ({"method_options": {"coreset_ratio": 2}}, "coreset_ratio is 2"),
+        ({"features": "pretrained"}, "needs a projector"),
+        ({"features": "best"}, "choose own, residual or pretrained"),
+        ({"quantile": 0}, "quantile=0 must be"),
+        ({"defects": "nowhere"}, "defects=nowhere: there is no such"),
+    ],
+)
+def test_wrong_options_are_refused(options, said, photos: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        adpt.Inspector.fit(photos / "train" / "good", **OPTIONS | options)
+
+
+def test_too_few_images_are_refused(photos: Path, tmp_path: Path) -> None:
+    one = sorted((photos / "train" / "good").iterdir())[:1]
+    with pytest.raises(DataError, match="too few to find a threshold"):
+        adpt.Inspector.fit(one, **OPTIONS)
+    made = adpt.Inspector.fit(one, good_test=photos / "test" / "good", **OPTIONS)
+    assert "3 normal images (further images than those fitted on)" in made.threshold_origin
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="there is no image in that folder"):
+        adpt.Inspector.fit(tmp_path / "empty", **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        torch.zeros(4, 4, 3),
+        torch.ones(3, 4, 4) * 2,
+    ],
+)
+def test_arrays_of_another_form_are_refused(inspector, wrong) -> None:
+    with pytest.raises(ValueError, match=r"An array is|tensor"):
+        inspector.predict(wrong)
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    script = "import sys, adpt; assert 'torch' not in sys.modules; adpt.Inspector; adpt.Inspection"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    with pytest.raises(AttributeError, match="inspektor"):
+        adpt.inspektor  # noqa: B018

@@ -1,0 +1,90 @@
+"""Thresholds against literal versions: count, don't sort."""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+
+from adpt.errors import UserError
+from adpt.inspection.threshold import (
+    check_options,
+    folds_of,
+    from_labels,
+    from_quantile,
+    from_rate,
+)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 19, 99, 100, 101, 250])
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99, 1.0])
+def test_a_quantile_is_the_lowest_score_that_enough_do_not_exceed(rng, count, quantile) -> None:
+    scores = rng.normal(size=count).round(1)
+    enough = [s for s in scores if sum(scores <= s) >= quantile * count - 1e-9]
+    assert from_quantile(scores, quantile, "x").value == min(enough)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.5])
+@pytest.mark.parametrize("count", [3, 9, 10, 98, 99, 100, 400])
+def test_a_rate_is_kept_by_every_score_of_one_more_than_there_are(rng, rate, count) -> None:
+    """Of n + 1 scores each in turn is the new one: at most a share `rate` exceeds its threshold."""
+    scores = rng.normal(size=count + 1)
+    exceeded = sum(
+        scores[i] > from_rate(np.delete(scores, i), rate, "x").value for i in range(count + 1)
+    )
+    supported = count + 1 >= 1 / rate - 1e-9
+    assert exceeded == (math.floor(rate * (count + 1) + 1e-9) if supported else 1)
+
+
+def test_too_few_images_are_told_with_how_many_it_takes(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        few = from_rate(np.arange(20), 0.01, "each left out in turn")
+    assert few.value == 19
+    assert "about 1 normal image in 21 exceeds it" in few.origin
+    assert "it takes 99" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert from_rate(np.arange(99), 0.01, "x").value == 98
+    assert not caplog.records
+
+
+def test_no_threshold_has_a_larger_f1_score_than_the_chosen(rng) -> None:
+    for _ in range(50):
+        normal, anomalous = rng.normal(size=12).round(1), rng.normal(1, 1, size=7).round(1)
+
+        def f1(threshold: float, normal=normal, anomalous=anomalous) -> float:
+            found, false = sum(anomalous > threshold), sum(normal > threshold)
+            return 2 * found / (found + false + len(anomalous))
+
+        value = from_labels(normal, anomalous, "x").value
+        scores = np.concatenate([normal, anomalous])
+        assert value not in scores
+        assert f1(value) == max(f1(t) for t in [scores.min() - 1, *scores])
+
+
+def test_parted_scores_are_parted_in_the_middle() -> None:
+    found = from_labels([1, 2, 3], [5, 6], "x")
+    assert found.value == 4
+    assert found.origin.startswith("largest F1 score, 1.000, on 3 normal and 2 anomalous images")
+
+
+@pytest.mark.parametrize(
+    ("count", "folds", "parts"), [(2, None, 2), (10, None, 10), (51, None, 5), (7, 3, 3), (3, 9, 3)]
+)
+def test_each_image_is_left_out_once_and_neighbours_together(count, folds, parts) -> None:
+    found = folds_of(count, folds)
+    assert len(found) == parts
+    assert [row for part in found for row in part] == list(range(count))
+
+
+@pytest.mark.parametrize(
+    "options", [(0, None, None), (1.1, None, None), (0.9, 1, None), (0.9, 0, None), (0.9, None, 1)]
+)
+def test_values_out_of_range_are_refused(options) -> None:
+    with pytest.raises(UserError, match="must be"):
+        check_options(*options)

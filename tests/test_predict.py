@@ -1,0 +1,224 @@
+"""The command as a user types it, and what it leaves on disk."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import adpt
+import drawn
+from adpt.errors import UserError
+from adpt.predict import predict
+from runs import command, composed, rows, run_task
+
+TINY = ["backbone.levels=[1,2]", "data.image_size=48"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
+
+
+@pytest.fixture(scope="module")
+def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fitted, with a threshold between the good and the bad test images."""
+    path = tmp_path_factory.mktemp("model") / "bottle.adpt.safetensors"
+    test = {"good_test": photos / "test" / "good", "defects": photos / "test" / "scratch"}
+    backbone = {"name": "embedded", "levels": [1, 2]}
+    good = photos / "train" / "good"
+    adpt.Inspector.fit(good, backbone=backbone, image_size=48, device="cpu", **test).save(path)
+    return path
+
+
+def run(folder: Path, *overrides: str) -> int:
+    """Run the entry in this process; its exit code."""
+    config = composed("predict", f"output_dir={folder}", "device=cpu", *overrides)
+    try:
+        run_task(predict, config)
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+def test_one_command_fits_saves_and_scores(photos: Path, tmp_path: Path) -> None:
+    done = command(
+        "predict",
+        f"fit={photos}/train/good",
+        "inspector=own.safetensors",
+        f"images={photos}/test",
+        "output_dir=out",
+        *TINY,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "backbone=dinov2_b is far stronger" in done.stderr
+    table = rows(tmp_path / "out" / "scores.csv")
+    assert [row["path"] for row in table] == sorted(map(str, (photos / "test").rglob("*.png")))
+    lines = (tmp_path / "out" / "scores.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [line["score"] for line in found] == [float(row["score"]) for row in table]
+    loaded = adpt.Inspector.load(tmp_path / "own.safetensors", device="cpu")
+    again = [one.score for one in loaded.predict_many(photos / "test")]
+    assert again == [line["score"] for line in found]
+
+
+def test_exit_code_says_what_was_found(model: Path, photos: Path, tmp_path: Path) -> None:
+    good, bad = photos / "test" / "good", photos / "test" / "scratch"
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "a.png").write_bytes(next(good.iterdir()).read_bytes())
+    (mixed / "b.png").write_bytes(b"no image")
+    out, of = tmp_path / "out", f"inspector={model}"
+    assert run(out, of, f"images={good}") == 0
+    assert run(out, of, f"images={bad}") == 2
+    assert run(out, of, f"images={bad}", "exit_code=false") == 0
+    assert run(out, of, f"images={mixed}") == 3
+    table = rows(out / "scores.csv")
+    assert [(row["anomalous"], row["score"] == "") for row in table] == [
+        ("False", False),
+        ("False", True),
+    ]
+    assert "cannot be read as an image" in table[1]["error"]
+    (mixed / "c.png").write_bytes(next(bad.iterdir()).read_bytes())
+    assert run(out, of, f"images={mixed}") == 2
+    assert run(out, of, f"images={mixed}", "threshold=1e9") == 3
+    assert run(out, of, f"images={mixed}/a*.png") == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "image_format", "size"), [(None, "png", (90, 60)), (45, "jpg", (45, 30))]
+)
+def test_heatmaps_have_the_size_that_was_asked_for(
+    side, image_format, size, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "new" / folder).mkdir(parents=True)
+        picture = Image.open(next((photos / "test" / "scratch").iterdir())).resize((90, 60))
+        picture.save(tmp_path / "new" / folder / "same name.png")
+    given = f"heatmap_size={'null' if side is None else side}"
+    out = tmp_path / "out"
+    run(
+        out, f"inspector={model}", f"images={tmp_path}/new", given, f"heatmap_format={image_format}"
+    )
+    maps = [out / row["heatmap"] for row in rows(out / "scores.csv")]
+    assert len(set(maps)) == 2
+    for path in maps:
+        assert Image.open(path).size == size
+        assert Image.open(path).format == {"png": "PNG", "jpg": "JPEG"}[image_format]
+
+
+def test_only_anomalous_images_get_a_heatmap_where_asked(model, photos, tmp_path) -> None:
+    run(tmp_path, f"inspector={model}", f"images={photos}/test", "heatmaps=anomalous")
+    table = rows(tmp_path / "scores.csv")
+    assert [row["heatmap"] != "" for row in table] == [row["anomalous"] == "True" for row in table]
+    run(tmp_path / "none", f"inspector={model}", f"images={photos}/test", "heatmaps=none")
+    assert not (tmp_path / "none" / "heatmaps").exists()
+
+
+def test_the_heatmap_is_brightest_on_the_defect(model, tmp_path: Path) -> None:
+    pixels, mask = drawn.picture("bottle", 2, size=96, defect=True)
+    drawn.save(pixels, tmp_path / "new" / "x.png")
+    run(tmp_path, f"inspector={model}", f"images={tmp_path}/new/x.png", "heatmap_format=png")
+    (row,) = rows(tmp_path / "scores.csv")
+    drawn_map = np.asarray(Image.open(tmp_path / row["heatmap"]).convert("RGB")).astype(int)
+    red = drawn_map[..., 0] - drawn_map[..., 2]
+    assert red[mask > 0].mean() > red[mask == 0].mean() + 50
+
+
+def test_the_page_shows_every_image_and_asks_for_no_other_file(model, photos, tmp_path) -> None:
+    new = tmp_path / "new"
+    drawn.save(drawn.picture("bottle", 1)[0], new / "<b>&.png")
+    (new / "broken.png").write_bytes(b"")
+    drawn.save(drawn.picture("bottle", 3, defect=True)[0], new / "bad.png")
+    run(tmp_path / "out", f"inspector={model}", f"images={new}", "title='My <bottles>'")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "My &lt;bottles&gt;" in page
+    assert "<b>&." not in page
+    assert page.count("<figure") == 3
+    assert page.index("broken.png") < page.index('alt="' + str(new / "bad.png"))
+    assert len(re.findall(r'src="data:image/jpeg', page)) == 2
+    assert not re.findall(r'src="(?!data:)', page)
+    for link in re.findall(r'href="([^"]+)"', page):
+        assert (tmp_path / "out" / link).is_file()
+    assert "1 of 3 images are anomalous, 1 could not be read." in page
+
+
+def test_a_stream_is_answered_line_by_line(model: Path, photos: Path, tmp_path: Path) -> None:
+    words = [f"inspector={model}", "images=-", "output_dir=out", "device=cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adpt.predict", *words],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    bad = next((photos / "test" / "scratch").iterdir())
+    for path in (bad, tmp_path / "none.png", next((photos / "test" / "good").iterdir())):
+        process.stdin.write(f"{path}\n")
+        process.stdin.flush()
+        # Answered while the stream is still open.
+        answer = json.loads(process.stdout.readline())
+        assert answer["path"] == str(path)
+        lines = (tmp_path / "out" / "scores.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1]) == answer
+    process.stdin.close()
+    assert process.stdout.read() == ""
+    assert process.wait(timeout=60) == 2
+    assert len(rows(tmp_path / "out" / "scores.csv")) == 3
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Give fit=<folder of good images>"),
+        (["inspector={model}"], "There is nothing to do: give images="),
+        (["fit={photos}"], "or inspector=<file> to save it"),
+        (["inspector={model}", "images=nowhere"], "images=nowhere: there is no such file"),
+        (["inspector={model}", "images=*.none"], "no image file fits that pattern"),
+        (["inspector=none", "images={photos}"], "There is no inspector file"),
+        (["inspector={model}", "images={photos}", "heatmaps=few"], "heatmaps=few: choose one of"),
+        (["inspector={model}", "images={photos}", "batch_size=0"], "batch_size=0 must be"),
+        (["fit={photos}", "images={photos}", "method=[padim,patchcore]"], "one method, not 2"),
+    ],
+)
+def test_a_mistake_is_told(words, said, model: Path, photos: Path, tmp_path: Path) -> None:
+    given = [word.format(model=model, photos=photos) for word in words]
+    with pytest.raises(UserError, match=re.escape(said)):
+        run(tmp_path, *given)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("shots=2", r"adpt: shots: settled when"), ("colour=blue", r"Could not override 'colour'")],
+)
+def test_a_mistake_ends_the_command_with_one_message(word, said, photos, tmp_path) -> None:
+    done = command("predict", "inspector=x", f"images={photos}", word, cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(re.findall(said, done.stderr)) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]])
+def test_help_and_config_come_without_torch(words: list[str], tmp_path: Path) -> None:
+    script = (
+        f"import sys; sys.argv = ['predict', *{words!r}]\n"
+        "import atexit; atexit.register(lambda: print('TORCH', 'torch' in sys.modules))\n"
+        "from adpt.predict import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("TORCH False\n")
+    assert ("Exit code: 0 all images are normal" in done.stdout) == (words == ["--help"])

@@ -64,7 +64,7 @@ def test_a_mistake_ends_with_one_clear_message(
 # ---- Help -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["train", "evaluate", "report", "doctor"])
+@pytest.mark.parametrize("module", ["train", "evaluate", "report", "doctor", "publish"])
 @pytest.mark.parametrize("option", ["--help", "--cfg=job"])
 def test_help_and_config_come_without_importing_torch(module: str, option: str, tmp_path) -> None:
     script = (
@@ -76,7 +76,7 @@ def test_help_and_config_come_without_importing_torch(module: str, option: str, 
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("TORCH False\n")
     said = {"--help": "Configuration groups", "--cfg=job": "hydra:runtime"}[option]
-    assert said in done.stdout or module in ("report", "doctor")
+    assert said in done.stdout or module in ("report", "doctor", "publish")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -133,8 +133,11 @@ def test_every_file_is_one_of_the_choices() -> None:
 @pytest.mark.parametrize(("file", "primary"), CHOICES)
 def test_file_composes_and_every_reference_in_it_resolves(file: str, primary: str) -> None:
     config = compose_choice(file, primary)
+    given = ("output_dir", "run_name", "title", "output")
     overrides = [
-        f"{key}=somewhere" for key in ("output_dir", "run_name", "title", "output") if key in config
+        f"{key}=somewhere"
+        for key in config
+        if key in given or OmegaConf.is_missing(config, str(key))
     ]
     config = compose_choice(file, primary, *overrides)
     OmegaConf.set_struct(config, False)

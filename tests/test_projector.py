@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adpt.projector import FeatureProjector
 from adpt.weights import load_projector
-from oracles.published import PublishedProjector
+from literal.projector import PublishedProjector
 
 CHANNELS = (16, 32, 48, 16)
 

@@ -20,7 +20,7 @@ from adpt import weights
 from adpt.errors import UserError, WeightsError
 from adpt.projector import FeatureProjector
 from adpt.weights import FORMAT, PUBLISHED_NAMES, load_projector, projector_metadata, save_projector
-from oracles.published import PublishedProjector
+from literal.projector import PublishedProjector
 
 CHANNELS = (16, 24)
 

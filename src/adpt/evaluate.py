@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from adpt.cells import Setting
     from adpt.data import AnomalyDataModule
     from adpt.results import Record
+    from adpt.weights import ProjectorFile
 
 log = logging.getLogger(__name__)
 
@@ -34,29 +35,32 @@ def evaluate(config: DictConfig) -> None:
 
     from adpt.downstream import choose_kinds
     from adpt.evaluation import Evaluation
-    from adpt.files import sha256
     from adpt.page import build_page
     from adpt.results import append_records, print_table, provenance, read_records, to_csv
+    from adpt.weights import find_projector
 
     seed_everything(config.seed)
     device = choose_device(config.device)
     folder = Path(config.output_dir)
+    found = find_projector(config.projector) if config.projector else None
 
     data = instantiate(config.data)
     data.prepare_data()
     data.setup("test")
     backbone = instantiate(config.backbone).to(device)
-    projector = load_matching_projector(config.projector, backbone, device)
-    origin = provenance(config) | {"projector_saw_the_images": saw_images(config.projector, data)}
+    projector = load_matching_projector(found, backbone, device)
+    origin = provenance(config) | {"projector_saw_the_images": saw_images(found, data)}
+    if found and found.source:
+        origin["projector_source"] = dict(found.source)
     evaluation = Evaluation(
         data,
         backbone,
         projector,
-        config.projector,
-        sha256(Path(config.projector)) if config.projector else None,
+        found.name if found else None,
+        found.sha256 if found else None,
         method_specs(config.method),
         choose_kinds(config.features, projector),
-        setting(config),
+        setting(config, found),
         folder,
         device,
         instantiate(config.cache) if config.cache else None,
@@ -80,18 +84,17 @@ def evaluate(config: DictConfig) -> None:
     evaluation.raise_failures()
 
 
-def setting(config: DictConfig) -> "Setting":
+def setting(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
     """What the config fixes beside set, backbone and methods."""
     from adpt.cells import Setting
 
-    # The published weights are of the epoch that was best on MVTec AD's test set.
-    foreign = config.projector is not None and not is_own(config.projector)
+    chosen_on_test_data = projector is not None and projector.protocol == "paper"
     return Setting(
         shots=config.shots,
         seed=config.seed,
         few_shot=config.few_shot,
         aligned=config.aligned,
-        protocol="paper" if foreign else config.protocol,
+        protocol="paper" if chosen_on_test_data else config.protocol,
         checks=config.checks,
         memory_gb=config.memory_gb,
         refresh=config.defects.refresh,
@@ -130,26 +133,20 @@ def warn_of_other_commits(records: "Sequence[Record]", origin: dict[str, Any]) -
         )
 
 
-def saw_images(projector: str | None, data: "AnomalyDataModule") -> bool:
+def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> bool:
     """Whether the projector was trained on images that are evaluated now; warns if so."""
     from adpt.data.sample import image_folders
-    from adpt.weights import projector_metadata
 
-    seen = json.loads(projector_metadata(projector).get("images", "[]")) if projector else []
+    seen = json.loads(projector.metadata.get("images", "[]")) if projector else []
     common = sorted(set(seen) & set(image_folders([s for s in data.samples if s.split == "test"])))
-    if common:
+    if projector and common:
         log.warning(
             "%s was trained on images that are evaluated here (%s): the pretrained figures say"
             " nothing of products it has not seen",
-            projector,
+            projector.name,
             common[0],
         )
     return bool(common)
-
-
-def is_own(projector: str) -> bool:
-    """Whether a projector file is one of adpt's, not a published one."""
-    return Path(projector).suffix == ".safetensors"
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="evaluate")

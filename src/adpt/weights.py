@@ -3,17 +3,20 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import cached_assets_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from adpt.errors import UserError, WeightsError
-from adpt.files import replacing
+from adpt.files import replacing, sha256
+from adpt.hub import HubFile, download, is_hub_name, parse
 from adpt.projector import FeatureProjector
 
 FORMAT = "adpt-projector-1"
@@ -101,16 +104,67 @@ def _write(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) 
         raise UserError(f"Cannot write {path}: {error}.") from error
 
 
+@dataclass(frozen=True)
+class ProjectorFile:
+    """A projector's file, here, and where it comes from.
+
+    Attributes:
+        name: As it was asked for: a path or a name on the hub.
+        path: The file to read.
+        sha256: Of the file as it was given or published, also where it was converted since.
+        metadata: What the file says of itself; empty for a published .pth file.
+        source: Of a file from the hub: `repo`, `file`, `commit` and `sha256`.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    metadata: Mapping[str, str]
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def protocol(self) -> str:
+        """`paper` for the authors' weights, whose epoch was chosen on test data, or `clean`."""
+        published = self.path.suffix != ".safetensors"
+        return "paper" if published else self.metadata.get("protocol", "clean")
+
+
+def find_projector(name: str | Path) -> ProjectorFile:
+    """Find a projector by path, or by its name on the hub, whence it is downloaded once.
+
+    Args:
+        name: A path, or a name such as `hub:adpretrain/clip_l`; see `adpt.hub.parse`. A published
+            .pth file from the hub is kept converted, beside the hub's cache.
+
+    Raises:
+        WeightsError: It is not there, damaged, or cannot be had.
+    """
+    if not is_hub_name(name):
+        metadata = projector_metadata(name)
+        return ProjectorFile(str(name), Path(name), sha256(Path(name)), metadata)
+    found = download(parse(str(name)))
+    path = found.path if found.path.suffix == ".safetensors" else _converted(found)
+    source = {
+        "repo": found.name.repo,
+        "file": found.name.file,
+        "commit": found.commit,
+        "sha256": found.sha256,
+    }
+    return ProjectorFile(str(name), path, found.sha256, projector_metadata(path), source)
+
+
 def load_projector(path: str | Path) -> FeatureProjector:
     """Read a projector, ours (.safetensors) or a published one (.pth), in float32, on the CPU.
 
     No code is run from the file: anything but tensors and numbers is refused.
 
+    Args:
+        path: The file, or a name on the hub as `find_projector` takes it.
+
     Raises:
         WeightsError: The file is missing, damaged, or holds something else.
     """
-    path = Path(path)
-    _require(path)
+    path = _here(path)
     read = _read_own if path.suffix == ".safetensors" else _read_published
     options, tensors = read(path)
     try:
@@ -124,11 +178,13 @@ def load_projector(path: str | Path) -> FeatureProjector:
 def projector_metadata(path: str | Path) -> dict[str, str]:
     """What a projector file says of itself; empty for a published .pth file.
 
+    Args:
+        path: The file, or a name on the hub as `find_projector` takes it.
+
     Raises:
         WeightsError: The file is missing or damaged.
     """
-    path = Path(path)
-    _require(path)
+    path = _here(path)
     if path.suffix != ".safetensors":
         return {}
     try:
@@ -138,12 +194,39 @@ def projector_metadata(path: str | Path) -> dict[str, str]:
         raise WeightsError(f"{path} is damaged or no safetensors file: {error}") from error
 
 
-def _require(path: Path) -> None:
+def _converted(found: HubFile) -> Path:
+    """The published weights of a .pth file as one of our files, made once."""
+    try:
+        folder = cached_assets_path("adpt", "projectors", FORMAT)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"The converted weights cannot be kept: {error}") from error
+    name, backbone = found.name, found.name.backbone
+    path = folder / f"{backbone or 'projector'}-{found.sha256}.safetensors"
+    if not path.exists():
+        metadata = {
+            "origin": f"hub:{name.repo}/{name.file}@{found.commit}",
+            "origin_sha256": found.sha256,
+            "protocol": "paper",
+            "selection": "the authors' choice of epoch, by results on the test set of MVTec AD",
+        }
+        save_projector(
+            load_projector(found.path),
+            path,
+            metadata | ({"backbone": backbone} if backbone else {}),
+        )
+    return path
+
+
+def _here(path: str | Path) -> Path:
+    """The file of this path or of this name on the hub."""
+    path = find_projector(path).path if is_hub_name(path) else Path(path)
     if not path.is_file():
         raise WeightsError(
             f"There is no projector file {path.absolute()}. Train one with `python -m adpt.train`,"
-            " which prints where it lies, or give the path of published weights."
+            " which prints where it lies, or give the path of published weights or their name on"
+            " the hub, such as hub:adpretrain/clip_l."
         )
+    return path
 
 
 def _read_own(path: Path) -> tuple[Options, dict[str, Tensor]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adpt.backbones import Backbone
     from adpt.cells import MethodSpec
     from adpt.projector import FeatureProjector
+    from adpt.weights import ProjectorFile
 
 
 def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
@@ -216,28 +217,35 @@ def choose_device(name: str) -> "torch.device":
 
 
 def load_matching_projector(
-    path: str | None, backbone: "Backbone", device: "torch.device"
+    wanted: "ProjectorFile | str | None", backbone: "Backbone", device: "torch.device"
 ) -> "FeatureProjector | None":
-    """A projector that was trained on this backbone, or None where no path is given.
+    """A projector that was trained on this backbone, or None where none is wanted.
+
+    Args:
+        wanted: Its file as `find_projector` gives it, or what that takes: a path or a name.
+        backbone: The backbone.
+        device: Where the projector goes.
 
     Raises:
         WeightsError: The file is not usable, or was made for another backbone or other levels.
     """
-    from adpt.weights import load_projector, projector_metadata
+    from adpt.weights import ProjectorFile, find_projector, load_projector
 
-    if path is None:
+    if wanted is None:
         return None
-    projector, metadata = load_projector(path), projector_metadata(path)
+    file = wanted if isinstance(wanted, ProjectorFile) else find_projector(wanted)
+    projector, metadata = load_projector(file.path), file.metadata
     trained_on = metadata.get("backbone", backbone.name)
     if projector.channels != backbone.channels or trained_on != backbone.name:
         raise WeightsError(
-            f"{path} was trained on levels of widths {projector.channels} of backbone"
+            f"{file.name} was trained on levels of widths {projector.channels} of backbone"
             f" '{trained_on}', but backbone '{backbone.name}' gives {backbone.channels}. Choose the"
             " backbone and levels that the projector was trained with."
         )
     if metadata.get("backbone_sha256", backbone.fingerprint) != backbone.fingerprint:
         raise WeightsError(
-            f"{path} was trained on other levels or other weights of backbone '{backbone.name}'"
-            " than these. Give the backbone.levels and backbone.weights that it was trained with."
+            f"{file.name} was trained on other levels or other weights of backbone"
+            f" '{backbone.name}' than these. Give the backbone.levels and backbone.weights that it"
+            " was trained with."
         )
     return projector.to(device)

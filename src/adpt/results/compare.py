@@ -198,7 +198,9 @@ def _name(key: _Key, keys: Iterable[_Key]) -> str:
 
 
 def variant_in_words(variant: str) -> str:
-    """What tells projectors apart, in short: the end of a path or the beginning of a hash."""
+    """What tells projectors apart: a name on the hub, the end of a path, the start of a hash."""
+    if variant.startswith("hub:"):
+        return f"projector {variant}"
     path = PurePath(variant)
     return f"projectors {'/'.join(path.parts[-3:])}" if path.suffix else f"projector {variant[:8]}"
 

@@ -34,6 +34,17 @@ def markdown_report(records: Iterable[Record], title: str, metrics: Sequence[str
     return "\n".join([*parts, "## How these results were made\n", *_origin(records)])
 
 
+def markdown_tables(records: Iterable[Record], metrics: Sequence[str] = SHOWN) -> str:
+    """The tables alone, means first, under headings of the third level.
+
+    Args:
+        records: Records of any data sets and methods; of one taken twice the later one counts.
+        metrics: Names of `METRICS` that its tables show.
+    """
+    means, classes = _tables(latest(records), metrics)
+    return "\n".join(map(to_markdown, [*means, *classes]))
+
+
 def latex_tables(records: Iterable[Record], metrics: Sequence[str] = SHOWN) -> str:
     """The same tables as a LaTeX file, to be read into a document.
 

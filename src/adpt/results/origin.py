@@ -61,7 +61,14 @@ def _backbone(record: Record) -> str:
 def _projector(record: Record) -> str:
     if not record.projector:
         return ""
-    return _with_hash("/".join(Path(record.projector).parts[-3:]), record.projector_sha256)
+    # Of a name on the hub, which may be a branch's, the commit tells what it stood for.
+    commit = record.provenance.get("projector_source", {}).get("commit")
+    name = f"{record.projector}, commit {commit}," if commit else _end(record.projector)
+    return _with_hash(name, record.projector_sha256)
+
+
+def _end(path: str) -> str:
+    return "/".join(Path(path).parts[-3:])
 
 
 def _with_hash(name: str, sha256: str | None) -> str:

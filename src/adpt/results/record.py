@@ -24,7 +24,7 @@ class Record:
         seed: Seed of the references and of the method.
         shots: Normal reference images per class; None for own features.
         references: Their paths, relative to the data set's root where possible.
-        projector: Path of the projector's weights.
+        projector: Path of the projector's weights, or their name on the hub.
         projector_sha256: Hash of that file.
         backbone_sha256: Fingerprint of the backbone's weights.
         counts: Images: `train`, `test`, `anomalous`, `skipped`.

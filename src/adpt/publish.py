@@ -1,0 +1,83 @@
+"""Publish a projector with its model card: `python -m adpt.publish projector=... repo=me/mine`."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from adpt.errors import UserError
+from adpt.paths import conf_dir
+from adpt.wiring import entry
+
+if TYPE_CHECKING:
+    from adpt.weights import ProjectorFile
+
+log = logging.getLogger(__name__)
+
+
+@entry
+def publish(config: DictConfig) -> None:
+    """Write the projector and a card made from recorded results, and upload both."""
+    from adpt.card import model_card, records_of
+    from adpt.files import replacing
+    from adpt.hub import OWN_FILE, upload
+    from adpt.results import check_metrics, read_records
+    from adpt.weights import find_projector
+
+    repo, folder = repository(config.repo), Path(config.folder)
+    projector = find_projector(config.projector)
+    check_own(projector)
+    records = records_of(read_records(Path(config.results)), projector.sha256)
+    check_metrics(config.metrics, records)
+    card = model_card(
+        repo, config.license, projector.metadata, projector.sha256, records, config.metrics
+    )
+
+    with replacing(folder / "README.md") as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    with replacing(folder / OWN_FILE) as temporary:
+        shutil.copyfile(projector.path, temporary)
+    log.info("The model card and the projector lie in %s", folder.absolute())
+    if config.dry_run:
+        return
+    files = [folder / "README.md", folder / OWN_FILE]
+    commit = upload(files, repo, config.private, f"Projector {projector.sha256[:8]}")
+    log.info("Published: projector=hub:%s@%s", repo, commit)
+
+
+def check_own(projector: "ProjectorFile") -> None:
+    """Refuse weights of the authors, as they published them or converted.
+
+    Raises:
+        UserError: They are.
+    """
+    if projector.path.suffix != ".safetensors" or "origin" in projector.metadata:
+        raise UserError(
+            f"{projector.name} is of the authors' publication, which has its place on the hub."
+            " Publish a projector.safetensors that adpt.train wrote."
+        )
+
+
+def repository(name: str) -> str:
+    """The name of a repository, `<owner>/<name>`.
+
+    Raises:
+        UserError: It is none.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(f"repo={name} names no repository: give repo=<owner>/<name>.")
+    return name
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="publish")
+def main(config: DictConfig) -> None:
+    """Publish a projector."""
+    publish(config)
+
+
+if __name__ == "__main__":
+    main()

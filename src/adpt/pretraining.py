@@ -218,12 +218,14 @@ class Pretraining(LightningModule):
         references: list[Tensor] = []
         if self.uses_references:
             references = self.references.draw(batch.path, self.references.draw_shots(step))
-        views = [self._levels(batch.image[:, view]) for view in (0, 1)]
+        levels = self._levels(batch.image.transpose(0, 1).flatten(0, 1))
         if self.projector.on_residuals:
-            views = [residual_features(levels, references) for levels in views]
+            views = zip(*(level.chunk(2) for level in levels), strict=True)
+            matched = [residual_features(view, references) for view in views]
+            levels = [torch.cat(pair) for pair in zip(*matched, strict=True)]
         scale = self._reference_scale(batch)
         projected: list[Tensor] = self.projector(
-            [torch.cat(pair) for pair in zip(*views, strict=True)],
+            levels,
             scale if scale is None else scale.repeat(2, 1),
             [level.repeat(2, 1, 1) for level in references]
             if self.projector.needs_references

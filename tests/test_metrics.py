@@ -1,6 +1,5 @@
 """Metrics against scikit-learn, literal AUPRO loops, hand-made examples and invariances."""
 
-import itertools
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -9,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from literal.metrics import exact_metrics, literal_aupro_paper
+from sklearn.metrics import roc_auc_score
 
 from adpt.metrics import (
     AnomalyMetrics,
@@ -56,85 +56,12 @@ def example(seed: int = 0, images: int = 6, size: int = 12) -> tuple[np.ndarray,
     return maps, masks
 
 
-def regions_by_flood_fill(masks: np.ndarray) -> list[list[tuple[int, int, int]]]:
-    todo = {tuple(int(i) for i in pixel) for pixel in np.argwhere(masks)}
-    regions = []
-    while todo:
-        region, front = [], [todo.pop()]
-        while front:
-            n, y, x = front.pop()
-            region.append((n, y, x))
-            for dy in (-1, 0, 1):
-                for dx in (-1, 0, 1):
-                    if (n, y + dy, x + dx) in todo:
-                        todo.remove((n, y + dy, x + dx))
-                        front.append((n, y + dy, x + dx))
-        regions.append(region)
-    return regions
-
-
-def fpr_and_pro(
-    maps: np.ndarray,
-    masks: np.ndarray,
-    regions: list[list[tuple[int, int, int]]],
-    above: np.ndarray,
-) -> tuple[float, float]:
-    overlaps = [sum(above[pixel] for pixel in region) / len(region) for region in regions]
-    return float(above[~masks].mean()), float(np.mean(overlaps))
-
-
-def literal_aupro(maps: np.ndarray, masks: np.ndarray) -> float:
-    regions = regions_by_flood_fill(masks)
-    points = [(0.0, 0.0)]
-    for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
-        points.append(fpr_and_pro(maps, masks, regions, maps >= threshold))
-    area = 0.0
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if x1 <= 0.3:
-            area += (x1 - x0) * (y0 + y1) / 2
-        else:
-            y_limit = y0 + (y1 - y0) * (0.3 - x0) / (x1 - x0)
-            area += (0.3 - x0) * (y0 + y_limit) / 2
-            break
-    return area / 0.3
-
-
-def literal_aupro_paper(maps: np.ndarray, masks: np.ndarray) -> float:
-    regions = regions_by_flood_fill(masks)
-    low, high = float(maps.min()), float(maps.max())
-    points = []
-    for k in range(200):
-        threshold = maps.dtype.type(low + k * (high - low) / 200)
-        points.append(fpr_and_pro(maps, masks, regions, maps > threshold))
-    kept = [(fpr, pro) for fpr, pro in points if fpr < 0.3]
-    least, most = min(fpr for fpr, _ in kept), max(fpr for fpr, _ in kept)
-    area = 0.0
-    for (x1, y1), (x0, y0) in itertools.pairwise(kept):
-        area += (x1 - x0) / (most - least) * (y0 + y1) / 2
-    return area
-
-
-def sklearn_f1_max(labels: np.ndarray, scores: np.ndarray) -> float:
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-300)))
-
-
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_agrees_with_sklearn_and_literal_aupro_on_any_range(scale: str, seed: int) -> None:
     maps, masks = example(seed)
     maps = SCALES[scale](maps)
-    image_scores, labels = maps.max(axis=(1, 2)), masks.any(axis=(1, 2))
-    pixel_scores, pixels = maps.ravel().astype(np.float64), masks.ravel()
-    expected = {
-        "image_auroc": roc_auc_score(labels, image_scores),
-        "image_ap": average_precision_score(labels, image_scores),
-        "image_f1max": sklearn_f1_max(labels, image_scores),
-        "pixel_auroc": roc_auc_score(pixels, pixel_scores),
-        "pixel_ap": average_precision_score(pixels, pixel_scores),
-        "pixel_f1max": sklearn_f1_max(pixels, pixel_scores),
-        "pixel_aupro": literal_aupro(maps, masks),
-    }
+    expected = exact_metrics(maps, masks)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = anomaly_metrics(maps, masks)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adpt.chunking import slices
+
 CHUNK_ELEMENTS = 2**26
 """Similarities held at once, 256 MB in float32."""
 
@@ -78,10 +80,10 @@ def _residual(level: Tensor, references: Tensor) -> Tensor:
     precise = torch.promote_types(torch.promote_types(level.dtype, references.dtype), torch.float32)
     # Only the reference's length matters for which is nearest: the patch's own scales all alike.
     directions = F.normalize(references.to(precise), dim=-1)
-    per_chunk = max(1, CHUNK_ELEMENTS // (tokens.shape[1] * references.shape[-2]))
-    chunks = tokens.split(per_chunk)
-    candidates = [directions] * len(chunks) if shared else directions.split(per_chunk)
-    index = torch.cat([_nearest(*pair) for pair in zip(chunks, candidates, strict=True)])
+    chunks = slices(tokens.shape[0], CHUNK_ELEMENTS // (tokens.shape[1] * references.shape[-2]))
+    index = torch.cat(
+        [_nearest(tokens[some], directions if shared else directions[some]) for some in chunks]
+    )
     if shared:
         matched = references[index]
     else:

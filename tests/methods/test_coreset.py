@@ -1,27 +1,16 @@
 """The greedy coreset against a literal one and random picks."""
 
-import numpy as np
 import pytest
 import torch
+from literal.coreset import literal_greedy
 from torch import Tensor
 
-from adpt.methods.coreset import greedy_coreset
+from adpt.methods import coreset
+from adpt.methods.coreset import greedy_coreset, project
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def literal_greedy(points: np.ndarray, count: int, start: int) -> list[int]:
-    picked = [start]
-    while len(picked) < count:
-        best, farthest = -1, -1.0
-        for index in range(len(points)):
-            near = min(float(np.sum((points[index] - points[other]) ** 2)) for other in picked)
-            if index not in picked and near > farthest:
-                best, farthest = index, near
-        picked.append(best)
-    return picked
 
 
 def radius(points: Tensor, picked: Tensor) -> float:
@@ -40,7 +29,20 @@ def test_picks_the_same_far_from_the_origin() -> None:
     assert torch.equal(near, greedy_coreset(points + 1000, 20, seeded()))
 
 
-def test_covers_better_than_random_picks_also_through_the_projection() -> None:
+def test_picks_the_same_however_many_are_looked_at_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points = torch.randn(300, 6, generator=seeded()) * torch.rand(300, 1, generator=seeded(1))
+    start = greedy_coreset(points, 1, seeded()).item()
+    expected = literal_greedy(points.double().numpy(), 60, int(start))
+    for candidates in (1, 2, 7, 50, 300, 1000):
+        for chunk in (10, 2**20):
+            monkeypatch.setattr(coreset, "_CANDIDATES", candidates)
+            monkeypatch.setattr(coreset, "_CHUNK_NUMBERS", chunk)
+            assert greedy_coreset(points, 60, seeded()).tolist() == expected
+
+
+def test_covers_better_than_random_picks() -> None:
     centres = torch.randn(15, 200, generator=seeded()) * 10
     # Most points share one centre, so random picks miss the rare ones.
     which = torch.cat([torch.arange(15), torch.zeros(285, dtype=torch.long)])
@@ -49,14 +51,6 @@ def test_covers_better_than_random_picks_also_through_the_projection() -> None:
         greedy = greedy_coreset(points, 15, seeded(seed))
         drawn = torch.randperm(300, generator=seeded(seed))[:15]
         assert radius(points, greedy) < radius(points, drawn) / 5
-
-
-def test_wide_points_are_projected_and_narrow_ones_are_not() -> None:
-    points = torch.randn(80, 40, generator=seeded())
-    exact = greedy_coreset(points, 40, seeded(), projection_dim=40)
-    literal = literal_greedy(points.double().numpy(), 40, int(exact[0]))
-    assert exact.tolist() == literal
-    assert not torch.equal(exact, greedy_coreset(points, 40, seeded(), projection_dim=2))
 
 
 def test_picks_differ_even_when_points_repeat() -> None:
@@ -87,3 +81,15 @@ def test_order_of_the_points_matters_only_through_the_start() -> None:
 def test_impossible_count_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match="between 1 and all 5"):
         greedy_coreset(torch.zeros(5, 2), count, seeded())
+
+
+def test_projection_keeps_distances_roughly_and_narrow_points_as_they_are() -> None:
+    points = torch.randn(200, 600, generator=seeded(1))
+    mapped = project(points, 128, seeded(2))
+    assert mapped.shape == (200, 128)
+    ratio = torch.pdist(mapped) / torch.pdist(points)
+    assert 0.97 < ratio.mean() < 1.03
+    assert ratio.min() > 0.7
+    assert ratio.max() < 1.3
+    assert torch.equal(mapped, project(points, 128, seeded(2)))
+    assert project(points, 600, seeded(2)) is points

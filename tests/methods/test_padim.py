@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from literal import padim as literal
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from adpt.errors import UserError
 from adpt.methods import PaDiM, padim
-from adpt.methods.maps import upsample
 
 SIZE = (18, 22)
 # With 7 training images the first level is narrower, the others wider than there are images.
@@ -29,31 +28,7 @@ def fitted(train: list[Tensor], epsilon: float = 0.01) -> PaDiM:
 
 
 def literal_distances(train: Tensor, test: Tensor, epsilon: float) -> np.ndarray:
-    """Position by position, image by image, in float64 with the whole inverse."""
-    known, asked = train.double().numpy(), test.double().numpy()
-    images, channels, height, width = asked.shape
-    result = np.empty((images, height, width))
-    for y in range(height):
-        for x in range(width):
-            sample = known[:, :, y, x]
-            mean = sample.mean(0)
-            covariance = np.zeros((channels, channels))
-            for one in sample:
-                covariance += np.outer(one - mean, one - mean)
-            covariance = covariance / max(len(sample) - 1, 1) + epsilon * np.eye(channels)
-            inverse = np.linalg.inv(covariance)
-            for image in range(images):
-                difference = asked[image, :, y, x] - mean
-                result[image, y, x] = np.sqrt(difference @ inverse @ difference)
-    return result
-
-
-def literal_maps(train: list[Tensor], test: list[Tensor], epsilon: float) -> np.ndarray:
-    maps = [
-        upsample(torch.from_numpy(literal_distances(a, b, epsilon)), SIZE, align_corners=True)
-        for a, b in zip(train, test, strict=True)
-    ]
-    return np.stack([gaussian_filter(one.numpy(), 4) for one in torch.stack(maps).mean(0)])
+    return literal.distances(test, literal.fit(train, epsilon))
 
 
 @pytest.mark.parametrize("images", [2, 7, 20])
@@ -62,7 +37,7 @@ def test_score_equals_the_literal_float64_version(images: int, on: str) -> None:
     train = draw(images, scale=10, offset=30)
     test = train if on == "training images" else draw(4, seed=1, scale=10, offset=30)
     scores = fitted(train).score(test)
-    expected = literal_maps(train, test, 0.01)
+    expected = literal.literal_maps(train, test, SIZE)
     np.testing.assert_allclose(scores.maps, expected, rtol=1e-5)
     np.testing.assert_allclose(scores.image, expected.max((1, 2)), rtol=1e-5)
 
@@ -128,7 +103,7 @@ def test_one_training_image_gives_the_euclidean_distance_over_sqrt_epsilon() -> 
 def test_repeated_training_images_are_no_obstacle() -> None:
     train = [level[:1].repeat(5, 1, 1, 1) for level in draw(1)]
     test = draw(2, seed=1)
-    expected = literal_maps(train, test, 0.01)
+    expected = literal.literal_maps(train, test, SIZE)
     np.testing.assert_allclose(fitted(train).score(test).maps, expected, rtol=1e-4)
 
 
@@ -183,8 +158,10 @@ def test_epsilon_must_be_positive() -> None:
         PaDiM(SIZE, epsilon=0)
 
 
-def test_features_that_are_not_numbers_are_refused() -> None:
-    train = draw(2)
-    train[1][0, 0, 0, 0] = torch.nan
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_features_that_are_not_numbers_are_refused(value: float, dtype: torch.dtype) -> None:
+    train = [level.to(dtype) for level in draw(2)]
+    train[1][1, 3, 1, 1] = value
     with pytest.raises(UserError, match="NaN"):
         fitted(train)

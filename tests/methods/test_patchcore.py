@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from literal import patchcore as literal
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from adpt.errors import UserError
 from adpt.methods import PatchCore, neighbourhood, patchcore
-from adpt.methods.maps import upsample
 from adpt.methods.patchcore import nearest_squared_distances
 
 SIZE = (18, 22)
@@ -28,64 +27,28 @@ def fitted(train: list[Tensor], ratio: float = 1.0, seed: int = 0, **kwargs: int
     return method
 
 
-def pool(vector: np.ndarray, width: int) -> np.ndarray:
-    """Adaptive average pooling: output i averages from floor(i·n/w) up to ceil((i+1)·n/w)."""
-    n = len(vector)
-    return np.array(
-        [vector[i * n // width : -(-(i + 1) * n // width)].mean() for i in range(width)]
-    )
-
-
-def literal_embedding(levels: list[Tensor], width: int) -> np.ndarray:
-    """In the authors' order: unfold, resize each neighbour plane, average, stack, average."""
-    images, _, height, grid_width = levels[0].shape
-    planes = []
-    for level in levels:
-        values = level.double().numpy()
-        _, channels, h, w = values.shape
-        unfolded = np.zeros((images, channels, 9, h, w))
-        for y in range(h):
-            for x in range(w):
-                for k in range(9):
-                    yy, xx = y + k // 3 - 1, x + k % 3 - 1
-                    if 0 <= yy < h and 0 <= xx < w:
-                        unfolded[:, :, k, y, x] = values[:, :, yy, xx]
-        flat = torch.from_numpy(unfolded.reshape(-1, h, w))
-        resized = upsample(flat, (height, grid_width), align_corners=False)
-        planes.append(resized.numpy().reshape(images, channels * 9, height, grid_width))
-    result = np.empty((images, height * grid_width, width))
-    for image in range(images):
-        for y in range(height):
-            for x in range(grid_width):
-                pooled = [pool(plane[image, :, y, x], width) for plane in planes]
-                result[image, y * grid_width + x] = pool(np.concatenate(pooled), width)
-    return result
-
-
 @pytest.mark.parametrize("width", [7, 16, 40])
 def test_embedding_equals_the_literal_version(width: int) -> None:
     levels = draw(2)
     found = PatchCore(SIZE, embedding_dim=width).embed(levels)
-    np.testing.assert_allclose(found, literal_embedding(levels[1:], width), atol=1e-6)
+    np.testing.assert_allclose(found, literal.embedding(levels[1:], width), atol=1e-6)
 
 
 @pytest.mark.parametrize(("num_levels", "grid"), [(1, (2, 6)), (3, (5, 4)), (9, (7, 6))])
 def test_uses_the_last_levels_or_all(num_levels: int, grid: tuple[int, int]) -> None:
     levels = draw(1)
     found = PatchCore(SIZE, embedding_dim=16, num_levels=num_levels).embed(levels)
-    np.testing.assert_allclose(found, literal_embedding(levels[-num_levels:], 16), atol=1e-6)
+    np.testing.assert_allclose(found, literal.embedding(levels[-num_levels:], 16), atol=1e-6)
     assert found.shape[1] == grid[0] * grid[1]
 
 
 def test_score_equals_the_literal_version() -> None:
     train, test = draw(4), draw(3, seed=1)
     scores = fitted(train).score(test)
-    bank = literal_embedding(train[1:], 16).reshape(-1, 16)
-    for image, patches in enumerate(literal_embedding(test[1:], 16)):
-        grid = np.array([min(np.sum((patch - bank) ** 2, axis=1)) for patch in patches])
-        raised = upsample(torch.from_numpy(grid.reshape(1, 5, 4)), SIZE, align_corners=False)[0]
-        np.testing.assert_allclose(scores.maps[image], gaussian_filter(raised, 4), rtol=1e-5)
-        assert scores.image[image].item() == pytest.approx(grid.max(), rel=1e-5)
+    bank = literal.embedding(train[1:], 16).reshape(-1, 16)
+    maps, image = literal.maps(literal.embedding(test[1:], 16), bank, (5, 4), SIZE)
+    np.testing.assert_allclose(scores.maps, maps, rtol=1e-5)
+    np.testing.assert_allclose(scores.image, image, rtol=1e-5)
 
 
 @pytest.mark.parametrize("offset", [0.0, 300.0])
@@ -185,6 +148,7 @@ def test_coreset_keeps_rare_normal_patches_that_a_random_bank_loses() -> None:
     [
         ({"coreset_ratio": 0.0}, "coreset_ratio is 0.0"),
         ({"coreset_ratio": 10}, "coreset_ratio is 10"),
+        ({"projection_dim": 0}, "projection_dim 0"),
         ({"embedding_dim": 0}, "embedding_dim is 0"),
         ({"num_levels": 0}, "num_levels 0"),
     ],
@@ -192,6 +156,16 @@ def test_coreset_keeps_rare_normal_patches_that_a_random_bank_loses() -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         PatchCore(SIZE, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_projection_changes_which_patches_are_kept_and_not_the_patches() -> None:
+    train = draw(8)
+    everything = fitted(train).get_buffer("bank")
+    whole = fitted(train, 0.2).get_buffer("bank")
+    mapped = fitted(train, 0.2, projection_dim=2).get_buffer("bank")
+    assert mapped.shape == whole.shape
+    assert not torch.equal(mapped.sort(0).values, whole.sort(0).values)
+    assert torch.cdist(mapped, everything).amin(1).max() < 1e-3
 
 
 def test_a_loaded_bank_of_another_width_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""Ours against the literal versions of the benchmarks, small."""

@@ -1,25 +1,29 @@
 """Greedy k-center selection: few points that leave no point far away."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+_CANDIDATES = 512
+_CHUNK_NUMBERS = 2**20
 
-def greedy_coreset(
-    points: Tensor, count: int, generator: torch.Generator, projection_dim: int = 128
-) -> Tensor:
+
+def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Pick points one after the other, each the farthest from those picked before.
 
-    The first is drawn by the generator. Wider points are first mapped to `projection_dim`
-    dimensions by a random Gaussian matrix, which keeps distances roughly (Johnson–Lindenstrauss).
-    Each pick costs one pass over the mapped points; memory is the mapped points and three numbers a
-    point. Another order of the points changes the result only through the first pick and ties.
-    (PatchCore, arXiv 2106.08265, algorithm 1.)
+    The first is drawn by the generator. Distances only shrink as picks are made, so as long as the
+    next pick lies among the points that were the farthest, no other has to be looked at: a pass
+    over all points is due when these are used up, not at every pick. In the worst case, such as
+    copies of few points, each pick costs a pass; memory is a copy of the points. Another order of
+    the points changes the result only through the first pick and ties.
+
+    (PatchCore, arXiv 2106.08265, algorithm 1. Its authors `project` the points to 128 dimensions
+    first, to save time; the points picked then lie less evenly.)
 
     Args:
         points: (N, D), float32.
         count: How many to pick, 1 to N.
         generator: A CPU generator: the same one picks the same on every device, up to rounding.
-        projection_dim: Width above which points are mapped.
 
     Returns:
         (count,) different indices, in the order they were picked.
@@ -27,31 +31,67 @@ def greedy_coreset(
     Raises:
         ValueError: If count is not between 1 and N.
     """
-    total, width = points.shape
+    total = len(points)
     if not 1 <= count <= total:
         raise ValueError(f"count is {count}: pick between 1 and all {total} points.")
-    start = torch.randint(total, (1,), generator=generator)
     # Distances do not change when all points move; small coordinates keep more of their digits.
-    origin = points.mean(0)
-    if width > projection_dim:
-        mapping = torch.randn(width, projection_dim, generator=generator) / projection_dim**0.5
-        mapping = mapping.to(points)
-        points = points @ mapping - origin @ mapping
-    else:
-        points = points - origin
+    points = points - points.mean(0)
     lengths = points.square().sum(1)
     nearest = torch.full_like(lengths, torch.inf)
-    distances = torch.empty_like(lengths)
-    picked = torch.empty(count, dtype=torch.long, device=points.device)
-    pick = start.to(points.device)
-    for step in range(count):
-        # The pick stays a tensor of one index: as a number it would stall the device at every step.
-        picked[step : step + 1] = pick
-        centre = points.index_select(0, pick).squeeze(0)
-        # |x|² − 2 x·c + |c|²
-        torch.addmv(lengths, points, centre, alpha=-2, out=distances)
-        distances += lengths[pick]
-        torch.minimum(nearest, distances, out=nearest)
-        nearest.index_fill_(0, pick, -torch.inf)
-        pick = nearest.argmax(keepdim=True)
-    return picked
+    picks = torch.randint(total, (1,), generator=generator).to(points.device)
+    picked = [picks]
+    left = count - 1
+    while left > 0:
+        _shorten(nearest, points, lengths, picks)
+        picks = _farthest(nearest, points, lengths, left)
+        picked.append(picks)
+        left -= len(picks)
+    return torch.cat(picked)
+
+
+def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
+    """Map points to random dimensions, which keeps distances roughly (Johnson–Lindenstrauss).
+
+    Args:
+        points: (N, D), float32.
+        width: Dimensions to map to; points that have no more stay as they are.
+        generator: A CPU generator.
+
+    Returns:
+        (N, width), or the points.
+    """
+    if points.shape[1] <= width:
+        return points
+    mapping = torch.randn(points.shape[1], width, generator=generator) / width**0.5
+    return points @ mapping.to(points)
+
+
+def _shorten(nearest: Tensor, points: Tensor, lengths: Tensor, picks: Tensor) -> None:
+    """Bring each point's squared distance to its nearest pick up to date."""
+    step = max(1, _CHUNK_NUMBERS // len(picks))
+    for start in range(0, len(points), step):
+        chunk = slice(start, start + step)
+        # |x|² − 2 x·c + |c|², the first of which is the same for all picks
+        to_picks = torch.addmm(lengths[picks], points[chunk], points[picks].T, alpha=-2)
+        torch.minimum(nearest[chunk], to_picks.amin(1) + lengths[chunk], out=nearest[chunk])
+    nearest[picks] = -torch.inf
+
+
+def _farthest(nearest: Tensor, points: Tensor, lengths: Tensor, limit: int) -> Tensor:
+    """The next picks, at least one and at most `limit`, that a look at few points is enough for."""
+    found = nearest.topk(min(_CANDIDATES, len(nearest)))
+    candidates = points[found.indices]
+    squares = lengths[found.indices]
+    between = (squares[:, None] - 2 * candidates @ candidates.T + squares).cpu().numpy()
+    near = found.values.cpu().numpy()
+    # None of the other points lies farther from the earlier picks.
+    others = near[-1]
+    chosen: list[int] = []
+    while len(chosen) < limit:
+        pick = int(near.argmax())
+        if chosen and near[pick] < others:
+            break
+        chosen.append(pick)
+        near = np.minimum(near, between[pick])
+        near[pick] = -np.inf
+    return found.indices[chosen]

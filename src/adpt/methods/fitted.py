@@ -46,13 +46,15 @@ class FittedMethod(Method):
             found = [tuple(level.shape[1:]) for level in levels]
             shapes = shapes or found
             _check_shapes(found, shapes, "earlier training batches")
-            if not all(bool(level.isfinite().all()) for level in levels):
+            if not len(levels[0]):
+                continue
+            # NaN and infinity reach the extremes; looking at each value would take a copy.
+            if not all(bool(torch.stack(level.aminmax()).isfinite().all()) for level in levels):
                 raise UserError(
                     f"{type(self).__name__} was given training features with NaN or infinite "
                     "values; all must be finite. Check the backbone's precision and weights."
                 )
-            if len(levels[0]):
-                yield [level.detach().float() for level in levels]
+            yield [level.detach().float() for level in levels]
 
     def remember(self, shapes: list[tuple[int, ...]], tensors: Mapping[str, Tensor]) -> None:
         """Replace what was learned before.

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adpt.chunking import slices
+
 _CHUNK_NUMBERS = 2**26
 _NEIGHBOURHOOD = 3
 
@@ -26,9 +28,8 @@ def embed_neighbourhoods(levels: Sequence[Tensor], width: int) -> Tensor:
     """
     largest = max(level[0].numel() for level in levels) * _NEIGHBOURHOOD**2
     largest = max(largest, width * len(levels) * levels[0][0, 0].numel())
-    step = max(1, _CHUNK_NUMBERS // largest)
-    chunks = zip(*(torch.split(level, step) for level in levels), strict=True)
-    return torch.cat([_embed_chunk(chunk, width) for chunk in chunks])
+    chunks = slices(levels[0].shape[0], _CHUNK_NUMBERS // largest)
+    return torch.cat([_embed_chunk([level[some] for level in levels], width) for some in chunks])
 
 
 def _embed_chunk(levels: Sequence[Tensor], width: int) -> Tensor:

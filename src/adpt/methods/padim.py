@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from adpt.chunking import slices
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
 
-_CHUNK_BYTES = 2**28
+_CHUNK_BYTES = 2**27
 
 
 class PaDiM(FittedMethod):
@@ -19,14 +20,21 @@ class PaDiM(FittedMethod):
     and all levels (PaDiM, arXiv 2011.08785, without its channel selection). A single training
     image has covariance 0.
 
-    Where there are fewer images n than channels C, an orthonormal basis of the training features'
-    span (C × n) and the covariance within it hold all there is: outside of it every direction has
-    variance epsilon. Otherwise the whole covariance is factored (C × C). Either is per position
-    and level, float32.
+    Where there are fewer images n than channels C, the covariance is of low rank plus epsilon·I,
+    and never formed. With the centred training features as the rows of X (n × C), the squared
+    distance of a feature x is the smallest value, over all weights a of the training images, of
+
+        ‖x − Xᵀa‖² / epsilon + (n − 1)‖a‖²
+
+    (x is some combination of them, plus a rest of variance epsilon in every direction). Both terms
+    are squares, so nothing cancels, and as this is a minimum an error of the weights counts only
+    squared. L Lᵀ = X Xᵀ + (n − 1)·epsilon·I is factored; L⁻¹X (the basis, C × n) and the weights'
+    price √(n − 1)·L⁻ᵀ (the whitening, n × n) are kept. Otherwise the whole covariance is factored
+    (C × C). Either is per position and level, factored in float64 and kept in float32.
 
     Memory: fitting holds the training features (n·C·h·w floats a level, on their device), lets go
     of each level as it becomes state of about the same size, and works in chunks of positions of
-    at most 256 MB (or one position). Scoring adds chunks of the same bound.
+    at most 128 MB (or one position). Scoring adds chunks of the same bound.
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
@@ -65,11 +73,10 @@ class PaDiM(FittedMethod):
         del gathered
         tensors: dict[str, Tensor] = {}
         with full_precision(by_level[0][0].device):
-            for number in range(len(by_level)):
-                features = torch.cat(by_level[number]).flatten(2)
-                by_level[number].clear()
-                for name, tensor in self._gaussians(features).items():
+            for number, parts in enumerate(by_level):
+                for name, tensor in self._gaussians([part.flatten(2) for part in parts]).items():
                     tensors[f"{name}_{number}"] = tensor
+                parts.clear()
             self.remember(shapes, tensors)
 
     def score(self, levels: list[Tensor]) -> Scores:
@@ -93,27 +100,34 @@ class PaDiM(FittedMethod):
             smoothed = smooth(torch.stack(maps).mean(0))
             return Scores(smoothed, smoothed.amax((1, 2)))
 
-    def _gaussians(self, features: Tensor) -> dict[str, Tensor]:
-        """Factor the covariances of (n, C, positions) features, position by position."""
-        images, channels, positions = features.shape
+    def _gaussians(self, parts: list[Tensor]) -> dict[str, Tensor]:
+        """Factor the covariances of features, (images, C, positions) a part, at each position."""
+        images = sum(len(part) for part in parts)
+        channels, positions = parts[0].shape[1:]
         rank = min(images, channels)
         low_rank = images < channels
-        numbers = 28 * images * channels + 24 * rank * rank
-        mean = features.new_empty((positions, channels), dtype=torch.float64)
-        basis = features.new_empty((positions, channels, rank if low_rank else 0))
-        whitening = features.new_empty((positions, rank, rank))
-        identity = torch.eye(rank, dtype=torch.float64, device=features.device)
-        for chunk in _chunks(positions, numbers):
-            centred = features[:, :, chunk].permute(2, 0, 1).double()
+        # Even one image has a spread: none.
+        freedom = max(images - 1, 1)
+        mean = parts[0].new_empty((positions, channels))
+        basis = parts[0].new_empty((positions, rank if low_rank else 0, channels))
+        whitening = parts[0].new_empty((positions, rank, rank))
+        identity = torch.eye(rank, dtype=torch.float64, device=mean.device)
+        bytes_each = 28 * images * channels + 24 * rank * rank
+        for chunk in slices(positions, _CHUNK_BYTES // bytes_each):
+            centred = _by_position(torch.cat([part[:, :, chunk] for part in parts])).double()
+            # As scoring will subtract it: in float32.
             mean[chunk] = centred.mean(1)
             centred -= mean[chunk, None]
             if low_rank:
-                basis[chunk] = torch.linalg.qr(centred.float().mT).Q
-                centred = centred @ basis[chunk].double()
-            # Even one image has a spread: none.
-            covariance = centred.mT @ centred / max(images - 1, 1)
-            factor = torch.linalg.cholesky(covariance + self.epsilon * identity)
-            whitening[chunk] = torch.linalg.solve_triangular(factor, identity, upper=False).float()
+                spread = centred @ centred.mT
+                factor = torch.linalg.cholesky(spread + freedom * self.epsilon * identity)
+                basis[chunk] = torch.linalg.solve_triangular(factor, centred, upper=False)
+                inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+                whitening[chunk] = inverse.mT * freedom**0.5
+            else:
+                covariance = centred.mT @ centred / freedom
+                factor = torch.linalg.cholesky(covariance + self.epsilon * identity)
+                whitening[chunk] = torch.linalg.solve_triangular(factor, identity, upper=False)
         found = {"mean": mean, "whitening": whitening}
         return found | {"basis": basis} if low_rank else found
 
@@ -125,22 +139,21 @@ class PaDiM(FittedMethod):
         low_rank = f"basis_{number}" in self._buffers
         features = level.flatten(2)
         distances = level.new_empty((images, height * width), dtype=torch.float32)
-        for chunk in _chunks(height * width, 24 * images * channels):
-            inside = features[:, :, chunk].permute(2, 0, 1).double()
-            inside = (inside - mean[chunk, None]).float()
+        for chunk in slices(height * width, _CHUNK_BYTES // max(1, 16 * images * channels)):
+            inside = _by_position(features[:, :, chunk]).float() - mean[chunk, None]
             outside = torch.zeros((), device=level.device)
             if low_rank:
                 basis = self.get_buffer(f"basis_{number}")[chunk]
-                centred, inside = inside, inside @ basis
-                # The rest is formed before it is squared: the difference of the two squared
-                # lengths would be all rounding error for features near the training images.
-                rest = centred - inside @ basis.mT
-                outside = rest.square().sum(-1) / self.epsilon
+                centred, inside = inside, inside @ basis.mT
+                outside = (centred - inside @ basis).square().sum(-1) / self.epsilon
             within = (inside @ whitening[chunk].mT).square().sum(-1)
             distances[:, chunk] = (within + outside).sqrt().T
         return distances.reshape(images, height, width)
 
 
-def _chunks(positions: int, bytes_each: int) -> list[slice]:
-    step = max(1, _CHUNK_BYTES // max(bytes_each, 1))
-    return [slice(start, start + step) for start in range(0, positions, step)]
+def _by_position(features: Tensor) -> Tensor:
+    """Bring (n, C, positions) features to (positions, n, C), one after the other in memory."""
+    images, channels, positions = features.shape
+    # As one transposed matrix, which torch copies in blocks; three permuted axes take longer.
+    rows = features.reshape(images * channels, positions).T.contiguous()
+    return rows.view(positions, images, channels)

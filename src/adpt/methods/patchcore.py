@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from adpt.chunking import slices
 from adpt.errors import UserError
 from adpt.methods.base import Scores, full_precision
-from adpt.methods.coreset import greedy_coreset
+from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
 
-_CHUNK_NUMBERS = 2**26
+_CHUNK_NUMBERS = 2**22
 
 
 class PatchCore(FittedMethod):
@@ -23,12 +24,13 @@ class PatchCore(FittedMethod):
     neighbour and no reweighting of image scores, as in its authors' code).
 
     How the training images are batched does not change the bank; their order does, through the
-    coreset's first point, a random row, and ties. The authors' start differs: they draw ten points
-    and take the farthest from them.
+    coreset's first point, a random row, and ties. The authors' coreset differs in two ways: they
+    draw ten points and start at the farthest from them, and they choose in 128 random dimensions
+    (`projection_dim=128`), which spreads the bank less evenly.
 
-    Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats, twice
-    for a moment) and the coreset's 128 numbers a patch; embedding and scoring work in chunks of at
-    most 256 MB a tensor (or one image).
+    Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats) twice;
+    embedding works in chunks of at most 256 MB a tensor (or one image), scoring in chunks of 16 MB
+    beside a copy of the bank.
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
@@ -36,7 +38,8 @@ class PatchCore(FittedMethod):
             at least one patch.
         embedding_dim: Numbers that describe a patch.
         num_levels: How many levels to use, counted from the last; all if there are fewer.
-        seed: Seed of the coreset's random projection and first point.
+        seed: Seed of the coreset's first point, and of the projection.
+        projection_dim: Random dimensions in which the coreset is chosen; None for the patches' own.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -51,21 +54,23 @@ class PatchCore(FittedMethod):
         embedding_dim: int = 1024,
         num_levels: int = 3,
         seed: int = 0,
+        projection_dim: int | None = None,
     ) -> None:
         super().__init__(image_size)
         if not 0 < coreset_ratio <= 1:
             raise ValueError(
                 f"coreset_ratio is {coreset_ratio}: give a share above 0 and at most 1 (all)."
             )
-        if embedding_dim < 1 or num_levels < 1:
+        if min(embedding_dim, num_levels, 1 if projection_dim is None else projection_dim) < 1:
             raise ValueError(
-                f"embedding_dim is {embedding_dim} and num_levels {num_levels}: "
-                "both must be at least 1."
+                f"embedding_dim is {embedding_dim}, num_levels {num_levels} and projection_dim "
+                f"{projection_dim}: all must be at least 1."
             )
         self.coreset_ratio = coreset_ratio
         self.embedding_dim = embedding_dim
         self.num_levels = num_levels
         self.seed = seed
+        self.projection_dim = projection_dim
 
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
         """Fill the memory bank.
@@ -92,7 +97,10 @@ class PatchCore(FittedMethod):
             count = max(1, int(len(patches) * self.coreset_ratio + 1e-6))
             if count < len(patches):
                 generator = torch.Generator().manual_seed(self.seed)
-                patches = patches[greedy_coreset(patches, count, generator)]
+                points = patches
+                if self.projection_dim is not None:
+                    points = project(patches, self.projection_dim, generator)
+                patches = patches[greedy_coreset(points, count, generator)]
             self.remember(shapes, {"bank": patches})
 
     def score(self, levels: list[Tensor]) -> Scores:
@@ -120,7 +128,7 @@ class PatchCore(FittedMethod):
             patches = self.embed([level.float() for level in levels])
             distances = nearest_squared_distances(patches.flatten(0, 1), bank)
             grid = levels[-self.num_levels :][0].shape[-2:]
-            scores = distances.reshape(len(patches), *grid)
+            scores = distances.reshape(patches.shape[0], *grid)
             maps = smooth(upsample(scores, self.image_size, align_corners=False))
             return Scores(maps, scores.amax((1, 2)))
 
@@ -141,7 +149,7 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
 
     The matrix product that finds the neighbour cancels badly for close points, so the distance
     itself is taken from the difference: a query that lies in the bank scores 0 up to the bank's
-    own near-duplicates. Chunks of queries hold at most 256 MB.
+    own near-duplicates. Chunks of queries hold at most 16 MB (or one query).
 
     Args:
         queries: (N, D), float32.
@@ -153,11 +161,12 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
     origin = bank.mean(0)
     centred = bank - origin
     half_lengths = centred.square().sum(1) / -2
-    step = max(1, _CHUNK_NUMBERS // max(bank.shape))
-    distances = queries.new_empty(len(queries))
-    for start in range(0, len(queries), step):
-        chunk = queries[start : start + step]
+    distances = queries.new_empty(queries.shape[0])
+    for some in slices(queries.shape[0], _CHUNK_NUMBERS // max(bank.shape)):
+        chunk = queries[some]
         # The nearest has the largest x·c − |c|²/2.
-        nearest = torch.addmm(half_lengths, chunk - origin, centred.T).argmax(1)
-        distances[start : start + step] = (chunk - bank[nearest]).square().sum(1)
+        products = torch.addmm(half_lengths, chunk - origin, centred.T)
+        # Not argmax, which takes longer.
+        nearest = products.max(1).indices
+        distances[some] = (chunk - bank[nearest]).square().sum(1)
     return distances

@@ -237,7 +237,7 @@ def _average_precision(ranking: _Ranking) -> float:
     if not ranking.defined:
         return float("nan")
     precision = ranking.true_positives / (ranking.true_positives + ranking.false_positives)
-    return float(np.dot(precision, ranking.group_sizes) / len(ranking.anomalous))
+    return float(np.sum(precision * ranking.group_sizes) / len(ranking.anomalous))
 
 
 def _f1_max(ranking: _Ranking) -> float:
@@ -292,7 +292,7 @@ def _aupro_paper(ranking: _Ranking) -> float:
 
 
 def _trapezoid(x: _Float64s, y: _Float64s) -> float:
-    return float(np.dot(np.diff(x), y[1:] + y[:-1]) / 2)
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1])) / 2)
 
 
 def _maps_and_masks(maps: Array, masks: Array) -> tuple[_Floats, _Bools]:

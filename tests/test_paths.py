@@ -38,3 +38,10 @@ def test_missing_conf_names_both_places_and_what_to_do(
         paths.conf_dir()
     assert str(package / "conf") in str(caught.value)
     assert str(tmp_path / "conf") in str(caught.value)
+
+
+def test_indices_lie_beside_the_cached_features(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ADPT_CACHE", str(tmp_path / "features"))
+    assert paths.index_dir() == tmp_path / "index"
+    monkeypatch.delenv("ADPT_CACHE")
+    assert paths.index_dir() == Path.home() / ".cache" / "adpt" / "index"

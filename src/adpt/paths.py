@@ -1,5 +1,6 @@
-"""Where the configuration lies: in a checkout or in the installed package."""
+"""Where things lie: the configuration, and what is kept between runs."""
 
+import os
 from pathlib import Path
 
 from adpt.errors import UserError
@@ -22,3 +23,9 @@ def conf_dir() -> Path:
         f"The configuration of adpt is missing: looked for {looked}. "
         "Install adpt from its wheel, or from a whole checkout with `make setup`."
     )
+
+
+def index_dir() -> Path:
+    """Give the folder of the indices of large sets: beside that of cached features."""
+    features = os.environ.get("ADPT_CACHE", "~/.cache/adpt/features")
+    return Path(features).expanduser().absolute().parent / "index"

@@ -8,7 +8,17 @@ import torch
 from PIL import Image
 
 import drawn
-from adpt.data import BTAD, MPDD, AnomalyDataModule, Folder, MVTec, MVTec3D, RealIAD, VisA
+from adpt.data import (
+    BTAD,
+    MPDD,
+    AnomalyDataModule,
+    Folder,
+    MVTec,
+    MVTec3D,
+    RealIAD,
+    VisA,
+    checks,
+)
 from adpt.errors import DataError
 
 PIXELS = {"image_size": 32, "num_workers": 0}
@@ -170,6 +180,14 @@ def test_no_normal_training_image(mvtec_root: Path) -> None:
         image.unlink()
     with pytest.raises(DataError, match="Class 'cable' has no normal training image"):
         MVTec(mvtec_root).setup()
+
+
+def test_sizes_of_square_images_come_from_their_headers(mvtec_root: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(checks, "read_image", refuse)
+    MVTec(mvtec_root).setup()
 
 
 def test_mask_of_another_size(mvtec_root: Path) -> None:

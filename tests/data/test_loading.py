@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from PIL import Image
 
 from adpt.data import Folder
 from adpt.data.sampling import EpochSampler, draw_seed
-from adpt.data.transforms import PhotometricViews
+from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, UserError
-from drawn import draw_mvtec
+from drawn import draw_folder, draw_mvtec
 
 
 def folder(root: Path, **options) -> Folder:
@@ -215,3 +216,17 @@ def test_seeds_of_different_draws_differ() -> None:
              for image in range(50)}  # fmt: skip
     assert len(drawn) == 800
     assert all(0 <= seed < 2**63 for seed in drawn)
+
+
+def test_batches_go_to_the_device_without_waiting(tmp_path: Path) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Recorded:
+        def to(self, device: torch.device, non_blocking: bool = False) -> "Recorded":
+            asked.append((device.type, non_blocking))
+            return self
+
+    data = Folder(draw_folder(tmp_path / "own", ("key",)))
+    batch: Any = Recorded()
+    assert data.transfer_batch_to_device(batch, torch.device("meta"), 0) is batch
+    assert asked == [("meta", True)]

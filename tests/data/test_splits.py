@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ def test_anomalous_training_images_are_not_counted_and_stay() -> None:
 
 
 def test_each_view_keeps_its_share() -> None:
-    samples = [replace(s, view=f"C{i % 5}") for i, s in enumerate(listed(train=100))]
+    samples = [s._replace(view=f"C{i % 5}") for i, s in enumerate(listed(train=100))]
     found = training(keep_fraction(samples, 0.2, 0))
     assert Counter(sample.view for sample in found) == {f"C{view}": 4 for view in range(5)}
     least = training(keep_fraction(samples, 0.001, 0))

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,48 @@ def test_parts_and_chains_read_the_rows_they_stand_for(data: Folder, cache: Feat
     chain = Chained([features, part])
     assert len(chain) == 8
     assert torch.equal(chain.read([7, 0, 6, 5])[1], whole[[1, 0, 4, 5]])
+
+
+class Recorded(InMemory):
+    """Keeps the rows that were read; rows from 4 on cannot be."""
+
+    def __init__(self) -> None:
+        super().__init__([torch.arange(8.0, requires_grad=True).view(8, 1, 1, 1)])
+        self.rows: list[list[int]] = []
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        self.rows.append(list(rows))
+        if max(rows) >= 4:
+            raise OSError("the disk is gone")
+        return [2 * level for level in super().read(rows)]
+
+
+def of_source(source: InMemory, number: int) -> Features:
+    nothing = torch.zeros(number)
+    return Features(source, nothing.view(-1, 1, 1) > 0, nothing.long(), ["x"] * number, [])
+
+
+def test_one_batch_is_read_ahead_and_no_more() -> None:
+    source = Recorded()
+    batches = of_source(source, 4).batches(1, CPU)
+    (level,) = next(batches)
+    assert level.flatten().tolist() == [0]
+    assert not level.requires_grad
+    batches.close()  # Waits for what is being read.
+    assert source.rows == [[0], [1]]
+
+
+def test_fault_in_reading_ahead_comes_with_its_batch() -> None:
+    batches = of_source(Recorded(), 8).batches(3, CPU)
+    assert next(batches)[0].flatten().tolist() == [0, 2, 4]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
+
+
+def test_no_images_give_no_batches() -> None:
+    source = Recorded()
+    assert list(of_source(source, 0).batches(3, CPU)) == []
+    assert source.rows == []
 
 
 def test_features_are_held_in_memory_up_to_a_limit(data: Folder, cache: FeatureCache) -> None:

@@ -1,4 +1,4 @@
-"""The plain input pipeline: Pillow's picture, torchvision's transforms, one view after the other."""
+"""The plain input pipeline: Pillow's picture, torchvision's transforms, view after view."""
 
 from pathlib import Path
 

@@ -4,7 +4,6 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -15,11 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from adpt.data.checks import check_mask_sizes, size_message
 from adpt.data.images import read_image, read_mask
+from adpt.data.index import indexed, no_collection
 from adpt.data.sample import Batch, ReadSample, Sample, Split, UnreadSample, collate
 from adpt.data.sampling import EpochSampler, draw_seed
-from adpt.data.splits import keep_fraction, mix_in_anomalies
+from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
-from adpt.data.transforms import Geometry, PhotometricViews
+from adpt.data.transforms import Geometry
+from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class PretrainingImages(Dataset[Item]):
         sample, image, mask = item
         if sample.label == 0:
             image, mask = self.defects(image, draw_seed(self.seed, epoch, index, 1))
-            sample = replace(sample, label=int(mask.any()))
+            sample = sample._replace(label=int(mask.any()))
         image = self.views(image, draw_seed(self.seed, epoch, index))
         return ReadSample(sample, image, mask)
 
@@ -103,9 +104,20 @@ class BatchLoader(DataLoader[Item]):
         super().__init__(dataset, generator=torch.Generator(), **options)
         self.on_bad_image = on_bad_image
         self.named: set[str] = set()
+        self.used = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch of the sampler and batches used of it; Lightning keeps them in checkpoints."""
+        return {"epoch": self.sampler.epoch, "batches": self.used}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the batches that were used."""
+        self.sampler.resume(**state)  # type: ignore[attr-defined]
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch knows no batch type
+        self.used = getattr(self.sampler, "used", 0)
         for batch in super().__iter__():
+            self.used += 1
             for fault in batch.faults:
                 if self.on_bad_image == "raise":
                     raise BadImageError(fault)
@@ -132,6 +144,7 @@ class AnomalyDataModule(LightningDataModule):
         on_bad_image: What a file that cannot be decoded does: "raise" stops, "skip" leaves it
             out and counts it. None skips in pretraining and stops in evaluation.
         pretrain_splits: Parts of the published split that pretraining uses.
+        held_out: Classes that pretraining leaves out, for a projector to be chosen by.
         synthetic_defects: Share of normal images that get a drawn defect in pretraining.
         train_fraction: Share of each class's normal training images that are there at all, at
             least one, of each camera view alike; in pretraining too.
@@ -160,6 +173,7 @@ class AnomalyDataModule(LightningDataModule):
         num_workers: int = 2,
         on_bad_image: OnBadImage | None = None,
         pretrain_splits: Sequence[Split] = ("train", "test"),
+        held_out: Sequence[str] = (),
         synthetic_defects: float = 0.0,
         train_fraction: float = 1.0,
         noise_ratio: float = 0.0,
@@ -173,7 +187,7 @@ class AnomalyDataModule(LightningDataModule):
         self.defects = SyntheticDefects(synthetic_defects)
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.on_bad_image = on_bad_image
-        self.pretrain_splits = tuple(pretrain_splits)
+        self.pretrain_splits, self.held_out = tuple(pretrain_splits), tuple(held_out)
         self.train_fraction, self.noise_ratio = train_fraction, noise_ratio
         if batch_size < 1 or num_workers < 0:
             raise DataError(
@@ -216,6 +230,13 @@ class AnomalyDataModule(LightningDataModule):
             DataError: Something the layout promises is missing, such as a defect's mask.
         """
 
+    def listing_options(self) -> dict[str, Any] | None:
+        """What decides over `find_samples` beside root and class; None keeps no index of the set.
+
+        A set with an index looks at its folder through `adpt.data.files` and `adpt.data.watch`.
+        """
+        return None
+
     # ---- Reading the set ---------------------------------------------------------------------
 
     def setup(self, stage: str | None = None) -> None:
@@ -235,14 +256,9 @@ class AnomalyDataModule(LightningDataModule):
         if not self.root.is_dir():
             raise DataError(self._explain(f"There is no folder {self.root}."))
         samples: list[Sample] = []
-        for class_name in self.choose_classes():
-            found = list(self.find_samples(class_name))
-            if not any(sample.label == 0 and sample.split == "train" for sample in found):
-                raise DataError(
-                    self._explain(f"Class '{class_name}' has no normal training image.")
-                )
-            samples += found
-        self._check_mask_sizes(samples)
+        with no_collection():
+            for class_name in self.choose_classes():
+                samples += self._samples_of(class_name)
         samples = keep_fraction(samples, self.train_fraction, self.seed)
         self.samples = mix_in_anomalies(samples, self.noise_ratio, self.seed)
 
@@ -294,7 +310,8 @@ class AnomalyDataModule(LightningDataModule):
 
     def pretraining_samples(self) -> list[Sample]:
         """All images that pretraining uses, normal and defective."""
-        return [sample for sample in self.samples if sample.split in self.pretrain_splits]
+        samples = leave_out(self.samples, self.held_out)
+        return [sample for sample in samples if sample.split in self.pretrain_splits]
 
     # ---- Loaders -----------------------------------------------------------------------------
 
@@ -315,6 +332,10 @@ class AnomalyDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             on_bad_image=self.on_bad_image or "skip",
         )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
+        """Start the copy to a GPU and let the step go on; Lightning would wait for its end."""
+        return batch.to(device, non_blocking=True)
 
     def loader(self, samples: Sequence[Sample], on_bad_image: OnBadImage = "raise") -> BatchLoader:
         """Batches of plain images in the order given; `on_bad_image` where the config has none."""
@@ -338,7 +359,21 @@ class AnomalyDataModule(LightningDataModule):
             raise BadImageError(batch.faults[0])
         return batch
 
-    # ---- Checks ------------------------------------------------------------------------------
+    # ---- Listing and checks -------------------------------------------------------------------
+
+    def _samples_of(self, class_name: str) -> list[Sample]:
+        options = self.listing_options()
+        if options is None:
+            return self._checked_samples(class_name)
+        decides = {"set": type(self).__name__, "class": class_name, **options}
+        return indexed(self.root, decides, partial(self._checked_samples, class_name))
+
+    def _checked_samples(self, class_name: str) -> list[Sample]:
+        found = list(self.find_samples(class_name))
+        if not any(sample.label == 0 and sample.split == "train" for sample in found):
+            raise DataError(self._explain(f"Class '{class_name}' has no normal training image."))
+        self._check_mask_sizes(found)
+        return found
 
     def _check_mask_sizes(self, samples: Sequence[Sample]) -> None:
         check_mask_sizes(samples)

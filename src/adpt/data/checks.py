@@ -63,7 +63,7 @@ def _size_fault(sample: Sample) -> str | None:
     try:
         image_size = upright_size(sample.image, sample.class_name)
         mask_size = upright_size(sample.mask or sample.image, sample.class_name)
-        if image_size == mask_size[::-1]:
+        if image_size == mask_size[::-1] != mask_size:
             # A header may keep the rotation behind the pixels: read these to be sure.
             image_size = read_image(sample.image, sample.class_name).size
     except BadImageError:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from adpt.data.watch import look_at
 from adpt.errors import DataError, OutsideError
 
 EXTENSIONS = frozenset({"png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"})
@@ -34,6 +35,7 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     waiting, seen = [folder], set()
     while waiting:
         here = waiting.pop()
+        look_at(here)
         try:
             status = here.stat()
         except OSError:  # No such folder, or a link that leads nowhere.
@@ -83,6 +85,7 @@ def inside(root: Path, relative: str, source: Path) -> Path:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    look_at(folder)
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -93,6 +96,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
+    if entry.is_symlink():
+        look_at(Path(entry.path))  # Where it leads may come and go without it.
     try:
         return entry.is_dir()
     except OSError:  # A link to itself.

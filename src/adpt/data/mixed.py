@@ -1,7 +1,6 @@
 """Several sets as one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from adpt.data.base import AnomalyDataModule
@@ -63,7 +62,7 @@ class Mixed(AnomalyDataModule):
         name, product = class_name.split("/", 1)
         for sample in self.sets[name].samples:
             if sample.class_name == product:
-                yield replace(sample, class_name=class_name)
+                yield sample._replace(class_name=class_name)
 
     def pretraining_samples(self) -> list[Sample]:
         """All images that both this module's and their own set's `pretrain_splits` allow."""

@@ -1,7 +1,6 @@
 """Real-IAD."""
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,8 @@ from adpt.data.base import AnomalyDataModule
 from adpt.data.checks import require_files
 from adpt.data.files import inside, subfolders, walk_files
 from adpt.data.sample import Sample, Split
+from adpt.data.watch import look_at, remark
 from adpt.errors import DataError
-
-log = logging.getLogger(__name__)
 
 RESOLUTIONS = ("256", "512", "1024", "raw")
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -75,6 +73,10 @@ class RealIAD(AnomalyDataModule):
         found = [folder.name for folder in subfolders(self.images)]
         return [name for name in found if not self.known_classes or name in self.known_classes]
 
+    def listing_options(self) -> dict[str, Any]:
+        """What the index is of; the set has 150,000 files in 30,000 folders."""
+        return {"images": self.images.name, "split": self.split}
+
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """The class's images: by folder, or as its JSON lists them."""
         if self.split is None:
@@ -99,7 +101,7 @@ class RealIAD(AnomalyDataModule):
                     defect = next(iter(folder.relative_to(top).parts), kind)
                     yield Sample(image, 1, class_name, split, folder / mask, view, defect)
             for mask in masks.values():
-                log.warning("%s belongs to no image under NG and is not used", folder / mask)
+                remark(f"{folder / mask} belongs to no image under NG and is not used")
 
     def split_file(self, class_name: str, split: str) -> Path:
         """The JSON file of a class in one of the set's own splits.
@@ -111,6 +113,7 @@ class RealIAD(AnomalyDataModule):
         places = [self.root / "realiad_jsons" / split, self.root / split]
         files = [place / f"{class_name}.json" for place in places]
         for file in files:
+            look_at(file)
             if file.is_file():
                 return file
         there = ", ".join(f.name for f in subfolders(self.root / "realiad_jsons")) or "none"

@@ -11,8 +11,7 @@ from torch import Tensor
 Split = Literal["train", "test"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One image of a data set, as a file.
 
     Attributes:

@@ -44,6 +44,17 @@ class EpochSampler(Sampler[Key]):
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self._begun = (0, 0)
+
+    def resume(self, epoch: int, batches: int) -> None:
+        """Leave out the batches that were used already in an epoch that was interrupted."""
+        self._begun = (epoch, batches)
+
+    @property
+    def used(self) -> int:
+        """Batches of the epoch that an interrupted run has used."""
+        epoch, batches = self._begun
+        return batches if epoch == self.epoch else 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch to draw next; Lightning calls this."""
@@ -51,7 +62,7 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng(draw_seed(self.seed, self.epoch)).permutation(self.length)
-        for start in range(0, self.length, self.batch_size):
+        for start in range(self.used * self.batch_size, self.length, self.batch_size):
             batch = order[start : start + self.batch_size]
             if len(batch) >= self.world_size:
                 share = np.array_split(batch, self.world_size)[self.rank]

@@ -8,13 +8,13 @@ import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from adpt.data.sample import Sample
 from adpt.data.sampling import draw_seed
+from adpt.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,27 @@ def keep_fraction(samples: Sequence[Sample], fraction: float, seed: int) -> list
         count = max(1, round(fraction * len(members)))
         kept.update(_drawn(members, count, seed, _FRACTION, class_name, view))
     return [s for s in samples if not _is_normal_training(s) or s.image in kept]
+
+
+def leave_out(samples: Sequence[Sample], classes: Sequence[str]) -> list[Sample]:
+    """All samples but those of some classes.
+
+    Args:
+        samples: Those of the set.
+        classes: Names of classes, as in `samples`.
+
+    Raises:
+        DataError: A class is not among the samples, or no other is.
+    """
+    if not classes:
+        return list(samples)
+    there = {sample.class_name for sample in samples}
+    if not set(classes) < there:
+        raise DataError(
+            f"data.held_out={list(classes)}: name some of the classes in use, and not all of them;"
+            f" they are {', '.join(sorted(there))}."
+        )
+    return [sample for sample in samples if sample.class_name not in classes]
 
 
 def mix_in_anomalies(samples: Sequence[Sample], ratio: float, seed: int) -> list[Sample]:
@@ -83,7 +104,7 @@ def mix_in_anomalies(samples: Sequence[Sample], ratio: float, seed: int) -> list
             )
         moved.update(_drawn(there, count, seed, _NOISE, class_name))
     return [
-        replace(s, label=0, split="train", mask=None, noise=True)
+        s._replace(label=0, split="train", mask=None, noise=True)
         if _is_anomalous_test(s) and s.image in moved
         else s
         for s in samples

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import v2
 
 from adpt.errors import UserError
 
@@ -98,30 +97,6 @@ class Geometry:
     def _crop(self, pixels: Tensor) -> Tensor:
         top, left = self._offset((pixels.shape[-2], pixels.shape[-1]))
         return pixels[..., top : top + self.image_size[0], left : left + self.image_size[1]]
-
-
-class PhotometricViews:
-    """Two views of an image that differ in colour and sharpness only, so masks stay aligned.
-
-    Colour jitter (0.4, 0.4, 0.4, 0.1) with p 0.8, grayscale p 0.2, Gaussian blur of σ 0.1 to 2
-    with p 0.5, as in ADPretrain (arXiv 2511.05245).
-    """
-
-    def __init__(self) -> None:
-        self.view = v2.Compose(
-            [
-                v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
-                v2.RandomGrayscale(p=0.2),
-                v2.RandomApply([v2.GaussianBlur(kernel_size=9, sigma=(0.1, 2.0))], p=0.5),
-            ]
-        )
-
-    def __call__(self, image: Tensor, seed: int) -> Tensor:
-        """Draw two views, (2, 3, H, W), from an image (3, H, W) uint8; `seed` decides them."""
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would also reseed the GPU and leave it so.
-            torch.default_generator.manual_seed(seed)
-            return torch.stack([self.view(image), self.view(image)])
 
 
 def _pair(size: int | Sequence[int], name: str) -> Size:

@@ -53,7 +53,7 @@ def _view(image: Tensor, draws: torch.Generator) -> Tensor:
 
 def brightness(pixels: Tensor, factor: float) -> Tensor:
     """Multiply by a factor; pixels here and below are (3, H, W), whole numbers from 0 to 255."""
-    return (pixels * factor).clamp_(0, 255).floor_()
+    return torch.floor((pixels * factor).clamp_(0, 255))
 
 
 def contrast(pixels: Tensor, factor: float) -> Tensor:
@@ -82,7 +82,7 @@ def hue(pixels: Tensor, turn: float) -> Tensor:
     away.sub_(away.round()).abs_()
     channels = away.mul_(-6).add_(2).clamp_(0, 1).mul_(chroma).add_(low)
     # From [0, 1] to whole numbers as torchvision rounds.
-    return channels.mul_(255.999 / 255).floor_()
+    return torch.floor(channels.mul_(255.999 / 255))
 
 
 def blur(pixels: Tensor, sigma: float) -> Tensor:
@@ -97,18 +97,18 @@ def blur(pixels: Tensor, sigma: float) -> Tensor:
             for start in (RADIUS - step, RADIUS + step):
                 out.add_(padded.narrow(axis, start, length), alpha=weights[step] / total)
         padded = out
-    return padded.round_()
+    return torch.round(padded)
 
 
 def luma(pixels: Tensor) -> Tensor:
     """Brightness as the eye weighs the channels, (1, H, W), whole numbers."""
     red, green, blue = pixels.split(1)
-    grey = red * LUMA[0]
-    return grey.add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).floor_()
+    grey = (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+    return torch.floor(grey)
 
 
 def _away_from(grey: Tensor, pixels: Tensor, factor: float) -> Tensor:
-    return (pixels * factor).add_(grey, alpha=1 - factor).clamp_(0, 255).floor_()
+    return torch.floor((pixels * factor).add_(grey, alpha=1 - factor).clamp_(0, 255))
 
 
 def _happens(chance: float, draws: torch.Generator) -> bool:

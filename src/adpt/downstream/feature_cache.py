@@ -8,13 +8,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from adpt.errors import UserError
-from adpt.files import replacing
+from adpt.files import PART, replacing
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +28,10 @@ class MissingFeaturesError(LookupError):
     def __init__(self, key: str) -> None:
         super().__init__(key)
         self.key = key
+
+
+class CacheFullError(UserError):
+    """Features could not be written to the cache; they can still be held in memory."""
 
 
 class FeatureCache:
@@ -88,7 +91,10 @@ class FeatureCache:
 
     def _files(self) -> list[tuple[float, int, Path]]:
         found = []
-        for path in self.folder.rglob("*.safetensors"):
+        for path in self.folder.rglob("*"):
+            # What a killed process left half-written takes up room, too.
+            if path.suffix not in (".safetensors", PART):
+                continue
             try:
                 status = path.stat()
             except FileNotFoundError:  # Another process has removed it.
@@ -123,14 +129,16 @@ class FeatureSpace:
         """Keep the features of one image, each level (C, h, w).
 
         Raises:
-            UserError: The file could not be written.
+            CacheFullError: The file could not be written, for instance because the disk is full.
         """
         named = {f"level_{n}": level.contiguous() for n, level in enumerate(levels)}
-        with replacing(self.path(key)) as temporary:
-            try:
+        try:
+            with replacing(self.path(key)) as temporary:
                 save_file(named, temporary)
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
+        except (UserError, SafetensorError) as error:
+            raise CacheFullError(
+                f"Cannot write to the cache {self.cache.folder}: {error}"
+            ) from error
 
     def read(self, keys: Sequence[str]) -> list[Tensor]:
         """The features of some images, one (len(keys), C, h, w) tensor a level.
@@ -138,8 +146,14 @@ class FeatureSpace:
         Raises:
             MissingFeaturesError: One of them is not there or damaged.
         """
-        images = [self._read(key) for key in keys]
-        return [torch.stack(parts) for parts in zip(*images, strict=True)]
+        levels: list[Tensor] = []
+        for row, key in enumerate(keys):
+            # Image by image, so that no two files are mapped into memory at a time.
+            image = self._read(key)
+            levels = levels or [part.new_empty(len(keys), *part.shape) for part in image]
+            for level, part in zip(levels, image, strict=True):
+                level[row] = part
+        return levels
 
     def _read(self, key: str) -> list[Tensor]:
         path = self.path(key)

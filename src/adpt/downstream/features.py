@@ -13,7 +13,12 @@ from torch import Tensor
 from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule, Sample
 from adpt.data.images import read_mask
-from adpt.downstream.feature_cache import FeatureCache, FeatureSpace, MissingFeaturesError
+from adpt.downstream.feature_cache import (
+    CacheFullError,
+    FeatureCache,
+    FeatureSpace,
+    MissingFeaturesError,
+)
 from adpt.errors import BadImageError
 from adpt.files import sha256
 from adpt.methods.trained import FeatureSet, InMemory
@@ -90,10 +95,23 @@ class Features:
         return self.source.read(rows)
 
     def batches(self, size: int, device: torch.device) -> Iterator[list[Tensor]]:
-        """The levels, `size` images at a time, on `device`."""
-        for start in range(0, len(self), size):
-            rows = range(start, min(start + size, len(self)))
-            yield [level.to(device) for level in self.read(rows)]
+        """The levels, `size` images at a time, on `device`; the next ones are read meanwhile."""
+        on_gpu = device.type == "cuda"
+        if not len(self):
+            return
+
+        @torch.no_grad()  # A thread does not take this over from the one that started it.
+        def read(start: int) -> list[Tensor]:
+            levels = self.read(range(start, min(start + size, len(self))))
+            return [level.pin_memory() for level in levels] if on_gpu else levels
+
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(read, 0)
+            for start in range(0, len(self), size):
+                levels = coming.result()
+                if start + size < len(self):
+                    coming = reader.submit(read, start + size)
+                yield [level.to(device, non_blocking=on_gpu) for level in levels]
 
     def take(self, rows: Sequence[int]) -> "Features":
         """The features of some of the images."""
@@ -189,6 +207,11 @@ def extract(
     if cache is None or space is None:
         return _in_memory(backbone, data, samples, device, progress)
     keys = _content_keys(samples)
+
+    def held_in_memory() -> Features:
+        held = _in_memory(backbone, data, samples, device, progress)
+        return replace(held, keys=tuple(keys[path] for path in held.paths))
+
     known = space.present(list(keys.values()))
     missing = [sample for sample in samples if keys[str(sample.image)] not in known]
     if missing:
@@ -196,7 +219,7 @@ def extract(
         one = sum(level.numel() * 4 for level in backbone(blank.to(device)))
         if not cache.make_room(one * len(missing), {space.path(key) for key in known}):
             _say_too_small(cache, one * len(samples))
-            return _in_memory(backbone, data, samples, device, progress)
+            return held_in_memory()
     already = len(samples) - len(missing)
     read: dict[str, Tensor] = {}
     skipped: list[str] = []
@@ -204,9 +227,14 @@ def extract(
         for batch in data.loader(missing):
             skipped += batch.skipped
             if len(batch):
-                levels = [level.float().cpu() for level in backbone(batch.image.to(device))]
+                on_device = batch.image.to(device, non_blocking=True)
+                levels = [level.float().cpu() for level in backbone(on_device)]
                 images = [[level[i] for level in levels] for i in range(len(batch))]
-                list(threads.map(space.write, [keys[path] for path in batch.path], images))
+                try:
+                    list(threads.map(space.write, [keys[path] for path in batch.path], images))
+                except CacheFullError as error:
+                    log.warning("%s Features are held in memory instead", error)
+                    return held_in_memory()
                 read |= dict(zip(batch.path, batch.mask, strict=True))
             progress("encoding", already + len(read) + len(skipped), len(samples))
         known_samples = [sample for sample in samples if keys[str(sample.image)] in known]
@@ -245,7 +273,8 @@ def _in_memory(
     for batch in data.loader(samples):
         skipped += batch.skipped
         if len(batch):
-            parts.append([level.float().cpu() for level in backbone(batch.image.to(device))])
+            on_device = batch.image.to(device, non_blocking=True)
+            parts.append([level.float().cpu() for level in backbone(on_device)])
             masks += list(batch.mask)
             labels += batch.label.tolist()
             paths += batch.path

@@ -1,5 +1,6 @@
 """References downstream, and the residual and pretrained features that follow from them."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.downstream.feature_cache import FeatureCache
+from adpt.downstream.feature_cache import CacheFullError, FeatureCache
 from adpt.downstream.features import Cached, Features
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features
+
+log = logging.getLogger(__name__)
 
 
 class Match(NamedTuple):
@@ -83,25 +86,39 @@ class References(ABC):
             paths: The images.
             projector: On the same device.
         """
-        own = projector is not None and not projector.on_residuals
-        if projector is not None and own and not projector.needs_references:
-            projected: list[Tensor] = projector(levels, self.scale(projector))
-            return projected
+        if projector is not None and not projector.on_residuals and not projector.needs_references:
+            return self._project(projector, levels, [])
         made = [torch.empty_like(level) for level in levels]
         for rows, references in self.matches(levels, paths):
             chosen = [level[rows] for level in levels]
-            if own:
-                found = chosen
-            elif len(self.paths) == 1 and [paths[row] for row in rows] == self.paths:
-                found = [_residual_within(level) for level in chosen]
-            else:
-                found = residual_features(chosen, references)
-            if projector is not None:
-                needed = references if projector.needs_references else None
-                found = projector(found, self.scale(projector), references=needed)
+            within = len(self.paths) == 1 and [paths[row] for row in rows] == self.paths
+            found = self._convert(chosen, references, projector, within)
             for level, values in zip(made, found, strict=True):
                 level[rows] = values.to(level.dtype)
         return made
+
+    def _convert(
+        self,
+        levels: list[Tensor],
+        references: list[Tensor],
+        projector: FeatureProjector | None,
+        within: bool = False,
+    ) -> list[Tensor]:
+        """As `convert`, with these references; `within` the image for the only reference itself."""
+        if projector is None or projector.on_residuals:
+            levels = (
+                [_residual_within(level) for level in levels]
+                if within
+                else residual_features(levels, references)
+            )
+        return levels if projector is None else self._project(projector, levels, references)
+
+    def _project(
+        self, projector: FeatureProjector, levels: list[Tensor], references: list[Tensor]
+    ) -> list[Tensor]:
+        needed = references if projector.needs_references else None
+        projected: list[Tensor] = projector(levels, self.scale(projector), references=needed)
+        return projected
 
 
 class FixedReferences(References):
@@ -120,11 +137,22 @@ class FixedReferences(References):
         """All references; for an image that is one of them, the others."""
         others = [row for row, path in enumerate(paths) if path not in self.paths]
         if others:
-            yield Match(others, [level.flatten(0, 1) for level in self.levels])
+            yield Match(others, self._all())
         for row, path in enumerate(paths):
             if path in self.paths:
                 rest = [i for i, other in enumerate(self.paths) if other != path] or [0]
                 yield Match([row], [level[rest].flatten(0, 1) for level in self.levels])
+
+    @torch.no_grad()
+    def convert_others(
+        self, levels: list[Tensor], projector: FeatureProjector | None
+    ) -> list[Tensor]:
+        """As `convert`, for images none of which is a reference, however many they are."""
+        found = self._convert(levels, self._all(), projector)
+        return [level.contiguous() for level in found]
+
+    def _all(self) -> list[Tensor]:
+        return [level.flatten(0, 1) for level in self.levels]
 
 
 class AlignedReferences(References):
@@ -231,8 +259,12 @@ def convert_features(
     for start in range(0, len(missing), batch_size):
         chunk = missing[start : start + batch_size]
         made = make(chunk)
-        for position, row in enumerate(chunk):
-            space.write(keys[row], [level[position] for level in made])
+        try:
+            for position, row in enumerate(chunk):
+                space.write(keys[row], [level[position] for level in made])
+        except CacheFullError as error:
+            log.warning("%s Features are held in memory instead", error)
+            return convert_features(features, references, projector, batch_size)
     return replace(features, source=Cached(space, keys, make), keys=())
 
 

@@ -75,7 +75,7 @@ def examine(
             listed += differences(part, samples)
         findings += [replace(f, class_name=_named(prefix, f.class_name)) for f in listed]
         numbered = isinstance(part, VisA)
-        work += [(replace(s, class_name=_named(prefix, s.class_name)), numbered) for s in samples]
+        work += [(s._replace(class_name=_named(prefix, s.class_name)), numbered) for s in samples]
     examined = []
     with warnings.catch_warnings():
         # Of pictures below the limit that are large all the same.

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial, singledispatch
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ class Listing:
         for path in sorted(missing):
             self.add("missing file", path, f"is listed in {source}, and not there: unpack it anew.")
         self.samples = [
-            replace(sample, mask=None) if sample.mask in missing else sample
+            sample._replace(mask=None) if sample.mask in missing else sample
             for sample in self.samples
             if sample.image not in missing
         ]

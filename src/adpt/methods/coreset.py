@@ -63,7 +63,8 @@ def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
     if points.shape[1] <= width:
         return points
     mapping = torch.randn(points.shape[1], width, generator=generator) / width**0.5
-    return points @ mapping.to(points)
+    mapped: Tensor = points @ mapping.to(points)
+    return mapped
 
 
 def _shorten(nearest: Tensor, points: Tensor, lengths: Tensor, picks: Tensor) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from adpt.checkpoints import LAST, LastCheckpoint, WholeCheckpoints
 from adpt.data.sampling import draw_seed
 from adpt.methods.trained import AfterEpoch, DefectSet, FeatureSet, Step, TrainedMethod
 from adpt.progress import Progress
@@ -30,19 +30,17 @@ def run_training(
 ) -> None:
     """Train a method whose modules are built; arguments as of `TrainedMethod.train_on`."""
     training = _Training(method, features, defects, after_epoch, progress)
-    checkpoint = folder / "last.ckpt" if folder else None
+    checkpoint = folder / LAST if folder else None
     callbacks: list[lightning.Callback] = []
     if folder is not None:
-        every = max(1, method.epochs // _SAVES)
-        callbacks = [
-            ModelCheckpoint(folder, "last", every_n_epochs=every, enable_version_counter=False)
-        ]
+        callbacks = [LastCheckpoint(folder, every_n_epochs=max(1, method.epochs // _SAVES))]
     with _quiet():
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
             max_epochs=method.epochs,
             callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
             enable_checkpointing=folder is not None,
             logger=False,
             enable_progress_bar=False,

@@ -18,7 +18,7 @@ from parts.pretraining import Drawn, Step, adam
 from torch import Tensor
 
 from adpt.backbones import Backbone, build_backbone
-from adpt.data.transforms import PhotometricViews
+from adpt.data.views import PhotometricViews
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.projector import FeatureProjector
 from adpt.references import ReferencePool

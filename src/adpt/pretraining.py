@@ -111,6 +111,18 @@ class Pretraining(LightningModule):
         if not self.centred:
             self.compute_centres(data)
 
+    @property
+    def resumes_within_epochs(self) -> bool:
+        """Whether a checkpoint from within an epoch leads to the same result.
+
+        Not where the pool was encoded at the epoch's start by a backbone that has learned since.
+        """
+        return not self.train_backbone or self.references.pool_size is None
+
+    def on_train_start(self) -> None:
+        """Draw the pool of an epoch that is gone on with: it does not start again."""
+        self._redraw(self.current_epoch)
+
     def on_train_epoch_start(self) -> None:
         """Draw the epoch's reference pool."""
         self._redraw(self.current_epoch)
@@ -252,7 +264,11 @@ class Pretraining(LightningModule):
             own_rate = {} if self.backbone_lr is None else {"lr": self.backbone_lr}
             params = [{"params": params}, {"params": self.backbone.parameters(), **own_rate}]
         optimizer = self.make_optimizer(params=params)
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer=optimizer)}
+        schedule = {
+            "scheduler": self.make_scheduler(optimizer=optimizer),
+            "name": "optimizer/learning_rate",  # for the logger
+        }
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     # ---- Checkpoints -------------------------------------------------------------------------
 

@@ -15,12 +15,13 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.callbacks import DownstreamCheck
 from adpt.methods import Method
+from adpt.metrics_log import MetricsLog
 from adpt.pretraining import Pretraining
 from adpt.references import ReferencePool
 from adpt.wiring import instantiate_all, method_specs
@@ -74,6 +75,8 @@ def choices() -> Iterator[tuple[str, str]]:
         if file.startswith("experiment/"):
             module = experiment_command(experiment_name(file))[2]
             yield file, module.removeprefix("adpt.")
+        if file.startswith("hparams_search/"):
+            yield file, "train"
 
 
 CHOICES = sorted(set(choices()))
@@ -82,6 +85,10 @@ CHOICES = sorted(set(choices()))
 def compose_choice(file: str, primary: str, *overrides: str) -> DictConfig:
     group, _, name = file.removesuffix(".yaml").rpartition("/")
     chosen = [f"{group}={name}"] if group else []
+    if group == "hparams_search":
+        chosen = [f"+{group}={name}"]
+    if file == "hparams_search/optuna.yaml":
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     if file.startswith("experiment/"):
         chosen = [f"+experiment={experiment_name(file)}"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -273,7 +280,7 @@ def test_model_and_references_are_built(tiny, name: str) -> None:
     assert len(optimizers["optimizer"].param_groups[0]["params"]) == len(
         list(module.projector.parameters())
     )
-    assert optimizers["lr_scheduler"].optimizer is optimizers["optimizer"]
+    assert optimizers["lr_scheduler"]["scheduler"].optimizer is optimizers["optimizer"]
 
 
 @pytest.mark.parametrize("name", names("references"))
@@ -346,7 +353,7 @@ def test_loggers_are_built_and_csv_is_always_one(
     offline = ["logger.wandb.mode=offline"] if name == "wandb" else []
     loggers = instantiate_all(tiny(f"logger={name}", *offline).logger)
     kinds = [type(logger) for logger in loggers]
-    assert kinds == [CSVLogger, *([WandbLogger] if name == "wandb" else [])]
+    assert kinds == [MetricsLog, *([WandbLogger] if name == "wandb" else [])]
 
 
 @pytest.mark.parametrize("name", names("callbacks"))
@@ -354,7 +361,10 @@ def test_callbacks_are_built(tiny, name: str, tmp_path: Path) -> None:
     config = tiny(f"callbacks={name}")
     built = instantiate_all(config.callbacks)
     kinds = [type(callback).__name__ for callback in built]
-    assert kinds[:3] == ["ModelCheckpoint", "LearningRateMonitor", "ImagesPerSecond"]
+    assert kinds[:3] == ["LastCheckpoint", "LearningRateMonitor", "ImagesPerSecond"]
+    if name == "held_out_check":
+        assert isinstance(built[-1], DownstreamCheck)
+        assert built[-1].data is None
     if name == "downstream_check":
         assert isinstance(built[-1], DownstreamCheck)
         assert built[-1].data.set_name == "mvtec"

@@ -22,13 +22,15 @@ LAYERS = [
         "progress",
         "details",
         "embedding",
+        "chunking",
+        "interruption",
     },
     # 1: what reads, writes and draws
-    {"data", "backbones", "hub", "weights", "plots", "page"},
-    # 2: the mathematics of training and of scoring; the examination of data sets
-    {"references", "methods", "pretraining", "downstream", "examination", "card"},
+    {"data", "backbones", "hub", "weights", "plots", "page", "checkpoints", "metrics_log"},
+    # 2: the mathematics of training and of scoring; the examination of data sets; W&B
+    {"references", "methods", "pretraining", "downstream", "examination", "card", "tracking"},
     # 3: pictures of scored images, what happens beside training, and a table's cells
-    {"panels", "callbacks", "cells", "evaluation"},
+    {"panels", "callbacks", "cells", "evaluation", "objective"},
     # 4: objects from config, the jobs of a sweep, and the inspection of one's own product
     {"wiring", "sweeps", "inspection"},
     # 5: the entries, imported by nobody
@@ -40,7 +42,9 @@ BESIDE = {
     ("files", "errors"),
     ("paths", "errors"),
     ("projector", "projector_blocks"),
+    ("residual", "chunking"),
     ("weights", "hub"),
+    ("metrics_log", "checkpoints"),
     ("results", "errors"),
     ("results", "files"),
     ("details", "errors"),

@@ -128,8 +128,10 @@ def _training(metadata: Mapping[str, str]) -> dict[str, str]:
     """How the projector was trained, as far as its file tells, without places of its machine."""
     config: dict[str, Any] = json.loads(metadata.get("config", "{}"))
     data: dict[str, Any] = config.get("data", {})
+    before: list[dict[str, str]] = json.loads(metadata.get("started_from", "[]"))
     losses = {name: config.get("model", {}).get(name) for name in ("angle_loss", "norm_loss")}
     told = {
+        "Started from": ", ".join(one["name"] for one in before),
         "Data": str(data.get("_target_", "")).split(".")[-1],
         "Classes": ", ".join(data.get("classes") or ["all of the set"]),
         "Epochs": metadata.get("epoch", ""),

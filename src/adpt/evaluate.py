@@ -10,10 +10,12 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.errors import UserError
+from adpt.interruption import advising
 from adpt.paths import conf_dir
 from adpt.wiring import (
     choose_device,
     entry,
+    instantiate_all,
     load_matching_projector,
     method_specs,
     seed_everything,
@@ -35,13 +37,16 @@ def evaluate(config: DictConfig) -> None:
 
     from adpt.downstream import choose_kinds
     from adpt.evaluation import Evaluation
+    from adpt.files import remove_leftovers
     from adpt.page import build_page
     from adpt.results import append_records, print_table, provenance, read_records, to_csv
+    from adpt.tracking import finishing, log_config, log_evaluation, use_projector
     from adpt.weights import find_projector
 
     seed_everything(config.seed)
     device = choose_device(config.device)
     folder = Path(config.output_dir)
+    remove_leftovers(folder)
     found = find_projector(config.projector) if config.projector else None
 
     data = instantiate(config.data)
@@ -72,16 +77,30 @@ def evaluate(config: DictConfig) -> None:
     if len(due) < len(cells):
         log.info("%d of %d results are recorded already", len(cells) - len(due), len(cells))
         warn_of_other_commits([done[c.sha256] for c in cells if c.sha256 in done], origin)
-    for record in evaluation.run(due):
-        append_records(folder / "results.jsonl", [record])
+    loggers = instantiate_all(config.logger)
+    log_config(loggers, config)
+    with advising(lambda: how_to_go_on(folder)), finishing(loggers):
+        use_projector(loggers, found)
+        for record in evaluation.run(due):
+            append_records(folder / "results.jsonl", [record])
 
-    if (folder / "results.jsonl").exists():
-        results = read_records(folder)
-        to_csv(results, folder / "results.csv")
-        print_table(results)
-        build_page(results, folder, folder / "report.html", config.title)
-        log.info("Records, tables, heatmaps and the page report.html lie in %s", folder.absolute())
-    evaluation.raise_failures()
+        if (folder / "results.jsonl").exists():
+            results = read_records(folder)
+            to_csv(results, folder / "results.csv")
+            print_table(results)
+            build_page(results, folder, folder / "report.html", config.title)
+            asked = {cell.sha256 for cell in cells}
+            log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
+            log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
+        evaluation.raise_failures()
+
+
+def how_to_go_on(folder: Path) -> str:
+    """What to do to go on with a table that was stopped."""
+    return (
+        f"What is recorded is complete. Go on with the same command and hydra.run.dir="
+        f"{folder.absolute()} (in a sweep: hydra.sweep.dir)."
+    )
 
 
 def setting(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":

@@ -6,23 +6,44 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from adpt.interruption import advising
 from adpt.paths import conf_dir
-from adpt.wiring import check_accelerator, check_multirun, entry, instantiate_all, seed_everything
+from adpt.wiring import (
+    check_accelerator,
+    check_multirun,
+    entry,
+    instantiate_all,
+    seed_everything,
+    start_from,
+)
 
 log = logging.getLogger(__name__)
 
 
 @entry
-def train(config: DictConfig) -> None:
-    """Pretrain as the config says; projector, checkpoints and logs go to the output folder."""
+def train(config: DictConfig) -> float | None:
+    """Pretrain as the config says; projector, checkpoints and logs go to the output folder.
+
+    Returns:
+        The config's `objective`, for a sweeper.
+    """
     check_multirun(config.trainer.strategy)
 
     from hydra.utils import instantiate
 
-    from adpt.callbacks import SaveProjector, finishing, log_config, require_checkpoint
+    from adpt.callbacks import SaveProjector
+    from adpt.checkpoints import find_checkpoint
+    from adpt.files import remove_leftovers
+    from adpt.objective import check_objective, measured
+    from adpt.tracking import finishing, log_config, log_projector
+    from adpt.weights import find_projector
 
     seed_everything(config.seed)
-    checkpoint = require_checkpoint(config.ckpt_path)
+    check_objective(config)
+    folder = Path(config.output_dir)
+    remove_leftovers(folder)
+    checkpoint = find_checkpoint(config.ckpt_path, folder / "checkpoints")
+    start = find_projector(config.projector) if config.projector else None
 
     data = instantiate(config.data)
     data.prepare_data()
@@ -31,23 +52,37 @@ def train(config: DictConfig) -> None:
     backbone = instantiate(config.backbone)
     references = instantiate(config.references)
     model = instantiate(config.model, backbone=backbone, references=references)
+    start_from(start, model)
 
     loggers = instantiate_all(config.logger)
-    projector = Path(config.output_dir) / "projector.safetensors"
-    callbacks = [SaveProjector(projector, config), *instantiate_all(config.callbacks)]
+    projector = folder / "projector.safetensors"
+    callbacks = [SaveProjector(projector, config, start), *instantiate_all(config.callbacks)]
     trainer = instantiate(config.trainer, logger=loggers, callbacks=callbacks)
     log_config(loggers, config)
 
-    with finishing(loggers):
+    with advising(lambda: how_to_resume(folder)), finishing(loggers):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+        if trainer.is_global_zero:
+            log_projector(loggers, projector, config)
     if trainer.is_global_zero:
         log.info("The projector lies at %s", projector.absolute())
+    return measured(trainer.callback_metrics, config.objective)
+
+
+def how_to_resume(folder: Path) -> str:
+    """What to do to go on with a run that was stopped."""
+    if not (folder / "checkpoints" / "last.ckpt").exists():
+        return "There is no checkpoint yet: start the same command again."
+    return (
+        "Go on with the same command and hydra.run.dir="
+        f"{folder.absolute()} ckpt_path=last (in a sweep: hydra.sweep.dir)."
+    )
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
     """Pretrain the projector."""
-    train(config)
+    return train(config)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import SweepError, UserError, WeightsError
+from adpt.interruption import Stopped, stopping
 from adpt.sweeps import failure_file, job_number
 
 if TYPE_CHECKING:
@@ -21,24 +22,32 @@ if TYPE_CHECKING:
 
     from adpt.backbones import Backbone
     from adpt.cells import MethodSpec
+    from adpt.pretraining import Pretraining
     from adpt.projector import FeatureProjector
     from adpt.weights import ProjectorFile
 
+T = TypeVar("T")
 
-def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+
+def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
     """Make an entry print a user's mistake as one message and exit with 1, without a trace.
 
+    SIGTERM and Ctrl-C end it with a message too, and with 143 and 130, as a shell has it.
     With HYDRA_FULL_ERROR=1 the trace comes instead, as Hydra has it for its own errors. In a sweep
     a job that fails leaves its message in a file for `sweeps.FailedJobs`, and the next one goes on.
     """
 
     @functools.wraps(task)
-    def run(config: DictConfig) -> None:
+    def run(config: DictConfig) -> T | None:
         failed = failure_file()
         if failed:
             failed.unlink(missing_ok=True)
         try:
-            task(config)
+            with stopping():
+                return task(config)
+        except Stopped as stopped:
+            print(f"\nadpt: {stopped}", file=sys.stderr)
+            sys.exit(stopped.exit_code)
         except Exception as error:
             message = user_message(error)
             if os.environ.get("HYDRA_FULL_ERROR") == "1" or (message is None and not failed):
@@ -48,6 +57,7 @@ def entry(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
                 sys.exit(1)
             failed.parent.mkdir(parents=True, exist_ok=True)
             failed.write_text(message or f"{type(error).__name__}: {error}")
+            return None
 
     return run
 
@@ -249,3 +259,37 @@ def load_matching_projector(
             " was trained with."
         )
     return projector.to(device)
+
+
+def start_from(found: "ProjectorFile | None", module: "Pretraining") -> None:
+    """Give a module that was just built the weights of a projector file, to train on from there.
+
+    Args:
+        found: The file as `find_projector` gives it, or None to leave the module as it is.
+        module: Its projector must be built like the file's, so that the config states the run.
+
+    Raises:
+        WeightsError: The file is not usable, or was made for another backbone or other levels.
+        UserError: The file's projector is built otherwise.
+    """
+    import torch
+
+    learned = load_matching_projector(found, module.backbone, torch.device("cpu"))
+    if found is None or learned is None:
+        return
+    built = module.projector
+    names = ("block", "num_heads", "num_references", "scale_by_references")
+    options = {f"model.projector.{n}": (getattr(built, n), getattr(learned, n)) for n in names}
+    options["model.residual"] = (built.on_residuals, learned.on_residuals)
+    if not learned.scale_by_references:
+        scaled = bool((learned.scale != 1).any())
+        options["model.scale_levels"] = (module.scale_levels, scaled)
+    differing = {name: pair for name, pair in options.items() if pair[0] != pair[1]}
+    if differing:
+        here = " ".join(f"{name}={str(here).lower()}" for name, (here, _) in differing.items())
+        there = " ".join(f"{name}={str(there).lower()}" for name, (_, there) in differing.items())
+        raise UserError(
+            f"{found.name} holds a projector of another build than {here}. To start from it, give"
+            f" {there}."
+        )
+    built.load_state_dict(learned.state_dict())

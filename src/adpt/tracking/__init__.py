@@ -1,0 +1,26 @@
+"""Weights & Biases: what of a run goes there, and under which names."""
+
+from adpt.tracking.artifacts import log_projector, use_projector
+from adpt.tracking.checks import Figures, check_metrics, log_check
+from adpt.tracking.evaluation import log_evaluation
+from adpt.tracking.logger import (
+    finishing,
+    has_wandb_account,
+    log_config,
+    summarise_by_mean,
+    wandb_logger,
+)
+
+__all__ = [
+    "Figures",
+    "check_metrics",
+    "finishing",
+    "has_wandb_account",
+    "log_check",
+    "log_config",
+    "log_evaluation",
+    "log_projector",
+    "summarise_by_mean",
+    "use_projector",
+    "wandb_logger",
+]

@@ -213,3 +213,13 @@ def test_relative_root_keeps_relative_paths(realiad_root: Path, monkeypatch) -> 
     relative = listed(Path(realiad_root.name))
     assert [realiad_root.parent / s.image for s in relative] == [s.image for s in absolute]
     assert not relative[0].image.is_absolute()
+
+
+def test_paths_from_an_index_equal_those_that_are_parsed(tmp_path: Path) -> None:
+    folders = index._below([tmp_path], [0, 0, 0], [".", "a", "a/b c"])
+    assert folders == [tmp_path, tmp_path / "a", tmp_path / "a" / "b c"]
+    images = index._below(folders, [0, None, 2], ["x.png", None, "y.png"])
+    assert images == [tmp_path / "x.png", None, tmp_path / "a/b c/y.png"]
+    assert [hash(path) for path in folders] == [hash(Path(str(path))) for path in folders]
+    assert str(images[2]) == f"{tmp_path}/a/b c/y.png"
+    assert images[2].parent == folders[2]

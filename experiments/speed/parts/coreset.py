@@ -24,7 +24,7 @@ from adpt.methods.patchcore import nearest_squared_distances
 
 PATCHES, WIDTH, SHARE = 53504, 1024, 0.1
 COUNT = int(PATCHES * SHARE)
-RUNS = 3
+RUNS = 1
 PYTHON = os.environ.get("ADPT_ANOMALIB_PYTHON")
 
 THEIRS = """

@@ -115,24 +115,30 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _samples(content: Mapping[str, Any], root: Path) -> list[Sample]:
-    folders = [root / folder for folder in content["folders"]]
-    images = [_child(folders[n], name) for n, name in zip(*content["images"], strict=True)]
-    masks = [
-        None if name is None else _child(folders[n], name)
-        for n, name in zip(*content["masks"], strict=True)
-    ]
+    folders = _below([root], [0] * len(content["folders"]), content["folders"])
+    images, masks = (_below(folders, *content[which]) for which in ("images", "masks"))
     labels, classes, splits, views, defects = content["facts"]
     return list(map(Sample, images, labels, classes, splits, masks, views, defects))
 
 
-def _child(folder: Path, name: str) -> Path:
+def _below(folders: Sequence[Path], numbers: Sequence[int | None], names: Sequence[str]) -> Any:
+    """The path of each name within the folder of its number; None where there is no number."""
+    pairs = zip(numbers, names, strict=True)
     if sys.version_info >= (3, 12):
-        return folder / name
-    # 3.11 takes the whole path apart anew, which is half the time of reading an index; the name is
-    # one of a file and needs that no more.
-    parsed: Any = folder
-    child: Path = parsed._from_parsed_parts(folder.drive, folder.root, [*folder.parts, name])
-    return child
+        return [None if number is None else folders[number] / name for number, name in pairs]
+    # 3.11 takes the whole path apart anew, which is half the time of reading an index; these names
+    # come from paths and need that no more.
+    make: Any = type(folders[0])._from_parsed_parts  # type: ignore[attr-defined]
+    known = [(folder.drive, folder.root, folder.parts) for folder in folders]
+    found: list[Path | None] = []
+    for number, name in pairs:
+        if number is None:
+            found.append(None)
+            continue
+        drive, top, parts = known[number]
+        further = name.split("/") if name != "." else []
+        found.append(make(drive, top, [*parts, *further]))
+    return found
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

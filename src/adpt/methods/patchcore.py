@@ -13,7 +13,7 @@ from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
 
-_CHUNK_NUMBERS = 2**22
+_CHUNK_NUMBERS = 2**21
 
 
 class PatchCore(FittedMethod):
@@ -29,7 +29,7 @@ class PatchCore(FittedMethod):
     (`projection_dim=128`), which spreads the bank less evenly.
 
     Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats) twice;
-    embedding works in chunks of at most 256 MB a tensor (or one image), scoring in chunks of 16 MB
+    embedding works in chunks of at most 256 MB a tensor (or one image), scoring in chunks of 8 MB
     beside a copy of the bank.
 
     Args:
@@ -149,7 +149,7 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
 
     The matrix product that finds the neighbour cancels badly for close points, so the distance
     itself is taken from the difference: a query that lies in the bank scores 0 up to the bank's
-    own near-duplicates. Chunks of queries hold at most 16 MB (or one query).
+    own near-duplicates. Chunks of queries hold at most 8 MB (or one query).
 
     Args:
         queries: (N, D), float32.

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from literal.projector import PublishedProjector
 from torch import Tensor
 
 from adpt.projector import FeatureProjector
 from adpt.weights import load_projector
-from literal.projector import PublishedProjector
 
 CHANNELS = (16, 32, 48, 16)
 

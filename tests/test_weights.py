@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from literal.projector import PublishedProjector
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,7 +21,6 @@ from adpt import weights
 from adpt.errors import UserError, WeightsError
 from adpt.projector import FeatureProjector
 from adpt.weights import FORMAT, PUBLISHED_NAMES, load_projector, projector_metadata, save_projector
-from literal.projector import PublishedProjector
 
 CHANNELS = (16, 24)
 

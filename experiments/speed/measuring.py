@@ -1,5 +1,6 @@
 """How a row is measured: both sides in turns; peaks of memory in a process of their own."""
 
+import ctypes
 import gc
 import importlib
 import json
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,9 @@ def _peak(module: str, function: str, arguments: tuple[Any, ...]) -> float:
     sys.path.insert(0, str(Path(__file__).parent))
     work = getattr(importlib.import_module(module), function)(*arguments)
     gc.collect()
+    # What the setting-up let go must not serve the work unseen.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     before = _status("VmRSS")
     # Sets the high-water mark back to what is resident now (Linux).
     Path("/proc/self/clear_refs").write_text("5")

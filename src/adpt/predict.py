@@ -59,6 +59,9 @@ def predict(config: DictConfig) -> None:
     if config.fit is not None and config.inspector is not None:
         inspector.save(config.inspector, config.backbone_weights)
         log.info("Inspector written: %s", config.inspector)
+    if config.export is not None:
+        inspector.export_onnx(config.export)
+        log.info("ONNX graph written: %s", config.export)
     if config.images is None:
         return
     code = score(inspector, paths, config)
@@ -79,11 +82,16 @@ def check(config: DictConfig) -> None:
             "Give fit=<folder of good images>, or inspector=<file> of one that was fitted before;"
             " see `python -m adpt.predict --help`."
         )
-    if config.images is None and (config.fit is None or config.inspector is None):
+    saved = config.fit is not None and config.inspector is not None
+    if config.images is None and config.export is None and not saved:
         raise UserError(
-            "There is nothing to do: give images=<folder> to score"
-            + (", or inspector=<file> to save it." if config.inspector is None else ".")
+            "There is nothing to do: give images=<folder> to score, or export=<file> for an ONNX"
+            " graph" + (", or inspector=<file> to save it." if config.inspector is None else ".")
         )
+    if config.export is not None:
+        from adpt.inspection.onnx_file import require_onnx
+
+        require_onnx()
     for key, accepted in (
         ("heatmaps", ("all", "anomalous", "none")),
         ("heatmap_format", ("jpg", "png")),

@@ -24,8 +24,8 @@ from adpt.downstream.defect_pool import DefectPool
 from adpt.methods import CFlow, Glass, UniAD
 from adpt.methods.trained import FeatureSet, TrainedMethod
 
-IMAGES, SIDE, REFRESH = 52, 224, 0.1
-"""A quarter of 209: every image is the same work, and an epoch of all takes minutes."""
+IMAGES, SIDE, REFRESH = 26, 224, 0.1
+"""An eighth of 209 images: each is the same work, and an epoch of all takes minutes."""
 CPU = torch.device("cpu")
 
 

@@ -225,6 +225,25 @@ class Inspector:
         """
         write_model(self._model, Path(path).expanduser(), backbone_weights)
 
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the inspector as an ONNX graph, for use without adpt and PyTorch.
+
+        Input `images` (batch, 3, S, S) uint8 RGB, S being `settings.image_size`; normalisation is
+        inside, bringing a picture to that size (`geometry.image`) is not. Outputs: `map`
+        (batch, S, S) and `score` (batch,), float32, and `anomalous` (batch,), bool, by the
+        threshold. `metadata_props` tell the threshold and its origin, method, backbone and sizes.
+
+        Args:
+            path: The file, replaced if it exists, written whole or not at all.
+
+        Raises:
+            UserError: The extra `adpt[onnx]` is not installed, the model takes more than 2 GB, its
+                network cannot be expressed in ONNX, or the file cannot be written.
+        """
+        from adpt.inspection.onnx_file import write_onnx
+
+        write_onnx(self._model, Path(path).expanduser())
+
     def with_threshold(self, value: float) -> Self:
         """The same inspector with another threshold."""
         chosen = Threshold(float(value), "given by the user")

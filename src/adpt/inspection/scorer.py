@@ -50,7 +50,7 @@ class Scorer(nn.Module):
         if self.references is None:
             return levels
         # An image to be scored has no name: none of the references is ever taken for itself.
-        return self.references.convert(levels, [""] * len(levels[0]), self.projector)
+        return self.references.convert_others(levels, self.projector)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Scores:

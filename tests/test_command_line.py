@@ -95,7 +95,8 @@ def test_a_sweep_makes_a_folder_for_each_job(root: Path, tmp_path: Path) -> None
     assert "Traceback" not in done.stdout + done.stderr
     runs = list(tmp_path.glob("outputs/sweep/*/*/wandb/offline-run-*"))
     assert sorted(path.parents[1].name for path in runs) == ["0_embedded", "1_embedded"]
-    folders = sorted(path.parent for path in tmp_path.glob("outputs/sweep/*/*/projector.safetensors"))
+    found = tmp_path.glob("outputs/sweep/*/*/projector.safetensors")
+    folders = sorted(path.parent for path in found)
     assert [folder.name for folder in folders] == ["0_embedded", "1_embedded"]
     assert folders[0].parent == folders[1].parent
     channels = [load_projector(folder / "projector.safetensors").channels for folder in folders]

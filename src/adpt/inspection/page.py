@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.rows import Row
-from adpt.page.markup import Markup, join, tag
+from adpt.page.markup import Markup, document, tag
 
 MOST = 500
 """Images on a page, those of the highest scores; about 10 MB."""
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _WIDTH, _HEIGHT = 1000.0, 60.0
 
 _FILTERS = (("all", "All"), ("anomalous", "Anomalous"), ("normal", "Normal"), ("unread", "Unread"))
@@ -51,14 +50,6 @@ def build_page(title: str, cards: Sequence[Card], inspector: Inspector) -> str:
     counts = {kind: sum(_kind(card.row) == kind for card in cards) for kind, _ in _FILTERS[1:]}
     counts["all"] = len(cards)
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    head = [
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        tag("title", title),
-        tag("style", Markup(style)),
-    ]
     parts = [
         tag("h1", title),
         tag("p", _verdict(counts), class_="verdict"),
@@ -70,9 +61,7 @@ def build_page(title: str, cards: Sequence[Card], inspector: Inspector) -> str:
         parts.append(tag("p", text, class_="note"))
     parts += [*_controls(counts), tag("div", *map(_card, shown), class_="cards")]
     body = tag("main", *parts)
-    start = Markup('<!doctype html>\n<html lang="en">\n')
-    content = [tag("head", *map(Markup, head)), Markup("\n"), tag("body", body)]
-    return join([start, *content, Markup("\n</html>\n")])
+    return document(title, style, body)
 
 
 def _verdict(counts: dict[str, int]) -> str:

@@ -6,16 +6,13 @@ from pathlib import Path
 from adpt.errors import UserError
 from adpt.files import replacing
 from adpt.page import curves, origin, pictures, scatter, tables
-from adpt.page.markup import Markup, join, tag
+from adpt.page.markup import Markup, document, tag
 from adpt.page.titles import titles
 from adpt.results import SHOWN, Record, Summary, latest, summarise
 from adpt.results.words import LEGEND
 
 _UNFOLDED = 4
 """Of more methods and data sets the per-class tables are folded up."""
-
-# Nothing may be loaded from elsewhere, whatever a class or a path is called.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def build_page(
@@ -88,14 +85,6 @@ def _per_class(summaries: list[Summary], metrics: Sequence[str]) -> list[Markup]
 
 def _document(title: str, sections: dict[str, Markup]) -> str:
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    head = [
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        tag("title", title),
-        tag("style", Markup(style)),
-    ]
     places = {name: name.lower().replace(" ", "-") for name in sections}
     links = [tag("a", name, href=f"#{place}") for name, place in places.items()]
     body = tag(
@@ -105,12 +94,4 @@ def _document(title: str, sections: dict[str, Markup]) -> str:
         tag("p", LEGEND, class_="note"),
         *(tag("div", content, id=places[name]) for name, content in sections.items()),
     )
-    return join(
-        [
-            Markup('<!doctype html>\n<html lang="en">\n'),
-            tag("head", *map(Markup, head)),
-            Markup("\n"),
-            tag("body", body),
-            Markup("\n</html>\n"),
-        ]
-    )
+    return document(title, style, body)

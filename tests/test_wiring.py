@@ -20,6 +20,7 @@ from adpt.wiring import (
     entry,
     instantiate_all,
     load_matching_projector,
+    method_specs,
     user_message,
 )
 from runs import CONF, composed
@@ -205,3 +206,11 @@ def _hydra_as_before() -> object:
     before = HydraConfig.instance().cfg
     yield
     HydraConfig.instance().cfg = before
+
+
+def test_options_of_a_method_that_is_not_chosen_are_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = composed("evaluate", "method=feature_norm", "+method.patchcore.coreset_ratio=0.02")
+    assert list(method_specs(config.method)) == ["feature_norm"]
+    assert "method.patchcore has options but is not chosen" in caplog.text

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from adpt.projector import FeatureProjector
     from adpt.weights import ProjectorFile
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
@@ -144,6 +146,9 @@ def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
         if config is None:
             continue
         options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        if "_target_" not in options:
+            log.warning("method.%s has options but is not chosen: left out", name)
+            continue
         for_pretrained = options.pop("pretrained", {})
         by_kind: dict[Any, dict[str, Any]] = dict.fromkeys(("own", "residual"), options)
         by_kind["pretrained"] = options | for_pretrained

@@ -110,7 +110,8 @@ def test_scores_grow_with_the_square_of_the_features_scale() -> None:
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = draw(4), draw(3, seed=1)
     whole = fitted(train, ratio=0.5).score(test).maps
-    monkeypatch.setattr(patchcore, "_CHUNK_NUMBERS", 50)
+    monkeypatch.setattr(patchcore, "_QUERIES", 7)
+    monkeypatch.setattr(patchcore, "_TILE", 5)
     monkeypatch.setattr(neighbourhood, "_CHUNK_NUMBERS", 50)
     chunked = fitted(train, ratio=0.5).score(test).maps
     torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)

@@ -8,14 +8,15 @@ from adpt.methods import patchcore
 from adpt.methods.patchcore import nearest_squared_distances
 
 
-@pytest.mark.parametrize("numbers", [1, 1000, 2**22])
-def test_distances_equal_the_loop_in_chunks_of_any_size(
-    numbers: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("rows", "tile"), [(1, 1), (30, 64), (2**10, 2**11)])
+def test_distances_equal_the_loop_in_tiles_of_any_size(
+    rows: int, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     bank = torch.randn(200, 32, generator=generator)
     queries = torch.cat([torch.randn(100, 32, generator=generator), bank[:5]])
-    monkeypatch.setattr(patchcore, "_CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(patchcore, "_QUERIES", rows)
+    monkeypatch.setattr(patchcore, "_TILE", tile)
     found = nearest_squared_distances(queries, bank)
     torch.testing.assert_close(found, literal_distances(queries, bank), rtol=1e-6, atol=0)
     assert found[100:].tolist() == [0] * 5

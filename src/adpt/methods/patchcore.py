@@ -13,7 +13,7 @@ from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
 
-_CHUNK_NUMBERS = 2**21
+_QUERIES, _TILE = 2**10, 2**11
 
 
 class PatchCore(FittedMethod):
@@ -29,7 +29,7 @@ class PatchCore(FittedMethod):
     (`projection_dim=128`), which spreads the bank less evenly.
 
     Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats) twice;
-    embedding works in chunks of at most 256 MB a tensor (or one image), scoring in chunks of 8 MB
+    embedding works in chunks of at most 256 MB a tensor (or one image), scoring in tiles of 8 MB
     beside a copy of the bank.
 
     Args:
@@ -149,7 +149,7 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
 
     The matrix product that finds the neighbour cancels badly for close points, so the distance
     itself is taken from the difference: a query that lies in the bank scores 0 up to the bank's
-    own near-duplicates. Chunks of queries hold at most 8 MB (or one query).
+    own near-duplicates. At most 1,024 queries meet 2,048 points at a time, 8 MB of similarities.
 
     Args:
         queries: (N, D), float32.
@@ -159,14 +159,20 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
         (N,), at least 0.
     """
     origin = bank.mean(0)
-    centred = bank - origin
-    half_lengths = centred.square().sum(1) / -2
+    tiles = [
+        (first, points.T, points.square().sum(1) / -2)
+        for first, points in zip(
+            range(0, bank.shape[0], _TILE), (bank - origin).split(_TILE), strict=True
+        )
+    ]
     distances = queries.new_empty(queries.shape[0])
-    for some in slices(queries.shape[0], _CHUNK_NUMBERS // max(bank.shape)):
+    for some in slices(queries.shape[0], _QUERIES):
         chunk = queries[some]
-        # The nearest has the largest x·c − |c|²/2.
-        products = torch.addmm(half_lengths, chunk - origin, centred.T)
-        # Not argmax, which takes longer.
-        nearest = products.max(1).indices
-        distances[some] = (chunk - bank[nearest]).square().sum(1)
+        shifted = chunk - origin
+        # The nearest has the largest x·c − |c|²/2. Not argmax, which takes longer than max.
+        best = [torch.addmm(halves, shifted, points).max(1) for _, points, halves in tiles]
+        tile = torch.stack([found.values for found in best]).argmax(0, keepdim=True)
+        places = [first + found.indices for (first, *_), found in zip(tiles, best, strict=True)]
+        nearest = torch.stack(places).gather(0, tile)[0]
+        distances[some] = torch.linalg.vector_norm(chunk - bank[nearest], dim=1).square()
     return distances

@@ -148,10 +148,13 @@ def test_provenance_and_protocol_of_published_weights(tmp_path: Path, hub: stand
     assert found.metadata["origin"] == f"hub:{AUTHORS}/{file}@{commit}"
     assert found.metadata["origin_sha256"] == found.sha256
     assert "MVTec" in found.metadata["selection"]
+    assert found.sets == ["realiad"]
     assert find_projector(by_hand).protocol == "paper"
+    assert find_projector(by_hand).sets == ["realiad"]
     copied = tmp_path / "copied.safetensors"
     copied.write_bytes(found.path.read_bytes())
     assert find_projector(copied).protocol == "paper"
+    assert find_projector(copied).sets == ["realiad"]
 
 
 def test_content_is_downloaded_and_converted_once(hub: stand_in.Hub) -> None:

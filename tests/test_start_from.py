@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 import drawn
 from adpt.errors import UserError, WeightsError
+from adpt.evaluate import saw_images
 from adpt.projector import FeatureProjector
 from adpt.train import train
 from adpt.weights import PUBLISHED_NAMES, find_projector, load_projector, save_projector
@@ -92,6 +94,9 @@ def test_weights_chosen_on_test_data_stay_so(root: Path, tmp_path: Path) -> None
     found = find_projector(tmp_path / "still" / "projector.safetensors")
     assert found.protocol == "paper"
     assert [one["name"] for one in json.loads(found.metadata["started_from"])] == ["published.pth"]
+    # Real-IAD is where the published weights come from, wherever its images lie.
+    for set_name, seen in (("realiad", True), ("mvtec", False)):
+        assert saw_images(found, SimpleNamespace(set_name=set_name, samples=[])) == seen
 
 
 @pytest.mark.parametrize(

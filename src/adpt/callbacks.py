@@ -83,7 +83,11 @@ def inherited(start: ProjectorFile) -> dict[str, str]:
     name = start.name if start.source else start.path.name
     told = {"name": name, "sha256": start.sha256, **start.source}
     before = json.loads(start.metadata.get("started_from", "[]"))
-    metadata = {"started_from": json.dumps([*before, told]), "protocol": start.protocol}
+    metadata = {
+        "started_from": json.dumps([*before, told]),
+        "protocol": start.protocol,
+        "sets": json.dumps(start.sets),
+    }
     if "selection" in start.metadata:
         metadata["selection"] = start.metadata["selection"]
     return metadata

@@ -156,9 +156,13 @@ def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> 
     """Whether the projector was trained on images that are evaluated now; warns if so."""
     from adpt.data.sample import image_folders
 
-    seen = json.loads(projector.metadata.get("images", "[]")) if projector else []
+    if projector is None:
+        return False
+    seen = json.loads(projector.metadata.get("images", "[]"))
     common = sorted(set(seen) & set(image_folders([s for s in data.samples if s.split == "test"])))
-    if projector and common:
+    if data.set_name in projector.sets:
+        common.append(data.set_name)
+    if common:
         log.warning(
             "%s was trained on images that are evaluated here (%s): the pretrained figures say"
             " nothing of products it has not seen",

@@ -21,6 +21,9 @@ from adpt.projector import FeatureProjector
 
 FORMAT = "adpt-projector-1"
 
+AUTHORS_SETS = ["realiad"]
+"""What the authors' projectors were trained on."""
+
 Options = dict[str, Any]
 """Arguments of `FeatureProjector`."""
 
@@ -128,6 +131,13 @@ class ProjectorFile:
         published = self.path.suffix != ".safetensors"
         return "paper" if published else self.metadata.get("protocol", "clean")
 
+    @property
+    def sets(self) -> list[str]:
+        """The published sets that it has learned from: Real-IAD for the authors' weights."""
+        published = self.path.suffix != ".safetensors"
+        noted: list[str] = json.loads(self.metadata.get("sets", "[]"))
+        return AUTHORS_SETS if published else noted
+
 
 def find_projector(name: str | Path) -> ProjectorFile:
     """Find a projector by path, or by its name on the hub, whence it is downloaded once.
@@ -207,6 +217,7 @@ def _converted(found: HubFile) -> Path:
             "origin": f"hub:{name.repo}/{name.file}@{found.commit}",
             "origin_sha256": found.sha256,
             "protocol": "paper",
+            "sets": json.dumps(AUTHORS_SETS),
             "selection": "the authors' choice of epoch, by results on the test set of MVTec AD",
         }
         save_projector(

@@ -101,7 +101,7 @@ def test_torchrun_starts_the_processes_and_they_stop_and_go_on_together(
     chosen: list[str], tmp_path: Path
 ) -> None:
     words = ["-m", "adpt.train", *TINY_TRAINING, *chosen, *LONG, "data.batch_size=4"]
-    words += ["strategy=ddp_cpu", "trainer.max_epochs=40", "ckpt_path=last"]
+    words += ["strategy=ddp_cpu", "trainer.max_epochs=40", "ckpt_path=last", "data.num_workers=1"]
     torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", *words]
     whole = started(*torchrun, "hydra.run.dir=whole", cwd=tmp_path)
     said, _ = whole.communicate(timeout=200)

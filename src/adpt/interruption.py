@@ -1,5 +1,6 @@
 """Signals that ask to stop: a scheduler's SIGTERM, the keyboard's Ctrl-C, submitit's SIGUSR2."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -114,6 +115,29 @@ class Notice:
             self.signum = signum
         elif signum == signal.SIGINT:
             raise Stopped(signum)
+
+
+def spare_worker(_: int = 0) -> None:
+    """Let SIGTERM end this process, a loader's worker, only if its owner sends it.
+
+    Schedulers signal all processes of a job, and the owner needs its workers until it has come to
+    a good point. An owner that dies takes its workers with it: PyTorch sees to that. It holds for
+    forked workers; one that is spawned may have other threads, which the signal ends.
+
+    Args:
+        _: The worker's number, which PyTorch gives.
+    """
+    owner = multiprocessing.parent_process()
+    if owner is None or not hasattr(signal, "sigwaitinfo"):  # macOS has none.
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_obey, args=(owner.pid,), daemon=True).start()
+
+
+def _obey(owner: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != owner:
+        pass
+    os._exit(128 + signal.SIGTERM)
 
 
 def _end_worker(signum: int) -> None:

@@ -22,6 +22,7 @@ from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
+from adpt.interruption import spare_worker
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,9 @@ class BatchLoader(DataLoader[Item]):
         self, dataset: Dataset[Item], *, on_bad_image: OnBadImage = "raise", **options: Any
     ) -> None:
         # A generator of its own: the base class would draw from the global one at every start.
-        super().__init__(dataset, generator=torch.Generator(), **options)
+        super().__init__(
+            dataset, generator=torch.Generator(), worker_init_fn=spare_worker, **options
+        )
         self.on_bad_image = on_bad_image
         self.named: set[str] = set()
         self.used = 0

@@ -1,0 +1,53 @@
+"""Signals that come to all processes of a job at once."""
+
+import multiprocessing
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+
+import drawn
+from adpt.data import Folder
+from adpt.interruption import spare_worker, stopping
+
+
+def signalled(pid: int) -> None:
+    """Send SIGTERM from a process that is not the owner, as a scheduler does."""
+    subprocess.run(["kill", "-TERM", str(pid)], check=True)
+
+
+def wait(ready: "multiprocessing.synchronize.Event") -> None:
+    spare_worker()
+    ready.set()
+    time.sleep(60)
+
+
+def test_a_worker_ends_when_its_owner_says_so_and_not_by_others() -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    worker = context.Process(target=wait, args=(ready,), daemon=True)
+    worker.start()
+    assert ready.wait(60)
+    signalled(worker.pid)
+    worker.join(0.5)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 143
+
+
+def test_a_loader_survives_the_signal_that_its_owner_stops_by(tmp_path: Path) -> None:
+    root = drawn.draw_folder(tmp_path / "own", ("key",))
+    data = Folder(root, image_size=48, batch_size=1, num_workers=2)
+    data.setup()
+    with stopping():
+        batches = iter(data.loader(data.samples))
+        first = next(batches)
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:
+            signalled(worker.pid)
+        time.sleep(0.3)
+        images = torch.cat([first.image, *(batch.image for batch in batches)])
+    assert len(images) == len(data.samples)

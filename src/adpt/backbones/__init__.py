@@ -63,7 +63,7 @@ def build_backbone(
 
     Args:
         name: A preset (dinov2_b, dinov2_l, clip_b, clip_l, imagebind, mobilenetv2), `embedded`
-            (fixed filters, for demonstration only), or any model of timm with spatial features,
+            (small, comes with the package), or any model of timm with spatial features,
             best with the tag of its weights: `resnet18.a1_in1k`.
         levels: 0-based transformer blocks or stages, or how many of them: evenly spaced blocks that
             end at the last for a plain transformer, the last stages of any other network. None for

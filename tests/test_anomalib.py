@@ -97,6 +97,40 @@ def test_example_fits_and_tests_patchcore(
     assert 0 <= float(printed["image_AUROC"]) <= 1
 
 
+WRONG_REFERENCES = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+import torch
+
+# What is refused is refused before anomalib has any part in it.
+for name in ("anomalib", "anomalib.data", "anomalib.data.utils", "anomalib.pre_processing"):
+    sys.modules[name] = MagicMock()
+sys.modules["anomalib.models"] = SimpleNamespace(Patchcore=torch.nn.Module)
+from adpt.anomalib import ResidualPatchcore
+from adpt.errors import UserError
+
+for references in ([], ["one.png"], "photos/good", Path("photos/good")):
+    try:
+        ResidualPatchcore(references=references)
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_references_that_are_no_list_of_images_are_refused(tmp_path: Path) -> None:
+    done = python("-c", WRONG_REFERENCES, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in said] == [
+        "references has 0 images",
+        "references has 1 images",
+        "references='photos/good' is one path",
+        "references='photos/good' is one path",
+    ]
+
+
 def test_without_anomalib_the_error_says_what_to_install(tmp_path: Path) -> None:
     script = "import sys; sys.modules['anomalib'] = None; import adpt.anomalib"
     done = python("-c", script, cwd=tmp_path)

@@ -54,6 +54,21 @@ def test_the_projector_is_written_after_every_epoch(key_root: Path, tmp_path: Pa
     assert all((weights[k] == v).all() for k, v in module.projector.state_dict().items())
 
 
+def test_equal_runs_in_different_folders_write_the_same_bytes(
+    key_root: Path, tmp_path: Path
+) -> None:
+    def saving(name: str, ckpt_path: str | None) -> SaveProjector:
+        folder = {"folder": "${output_dir}/checkpoints"}
+        config = {"output_dir": str(tmp_path / name), "ckpt_path": ckpt_path, "callbacks": folder}
+        return SaveProjector(tmp_path / name / "projector.safetensors", OmegaConf.create(config))
+
+    whole, resumed = saving("whole", None), saving("resumed", "last")
+    fitted(folder_data(key_root), callbacks=[whole, resumed])
+    assert whole.path.read_bytes() == resumed.path.read_bytes()
+    config = json.loads(projector_metadata(whole.path)["config"])
+    assert config["callbacks"] == {"folder": "./checkpoints"}
+
+
 # ---- Throughput -----------------------------------------------------------------------------
 
 

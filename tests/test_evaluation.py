@@ -269,8 +269,8 @@ def test_options_out_of_range_are_refused_before_anything_is_encoded(
     root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
 ) -> None:
     for options, said in (
-        (["shots=0"], "shots=0 must be at least 1"),
-        (["aligned=0", "checks=-1"], r"aligned=0 must be .*; checks=-1 must be at least 0"),
+        (["shots=0"], "shots=0 must be a whole number, at least 1"),
+        (["aligned=0", "checks=-1"], r"aligned=0 must be .*; checks=-1 must be .*, at least 0"),
         (["protocol=best"], "protocol=best must be clean or paper"),
         (["defects.refresh=3"], "in 0 to 1"),
         (["few_shot=maybe"], "few_shot=maybe must be true or false"),

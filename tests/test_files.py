@@ -1,6 +1,7 @@
 """Files are written whole or not at all, whatever interrupts the writing."""
 
 import errno
+import os
 import re
 import stat
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adpt.errors import UserError
-from adpt.files import replacing
+from adpt.files import advising_on_full_disk, replacing
 
 
 def write(path: Path, content: str) -> None:
@@ -97,3 +98,38 @@ def test_file_in_the_folder_s_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
     with pytest.raises(UserError, match=re.escape(str(tmp_path / "results" / "table.csv"))):
         write(tmp_path / "results" / "table.csv", "new")
+
+
+# ---- A full disk ----------------------------------------------------------------------------
+
+
+def full(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_ends_with_how_to_go_on(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "table.csv"
+    with (
+        pytest.raises(UserError) as told,
+        advising_on_full_disk(lambda: "Start again."),
+        replacing(path),
+    ):
+        raise full(number)
+    assert str(told.value) == (
+        f"Cannot write {path}: {full(number)}. Free some space there. Start again."
+    )
+
+
+def test_other_errors_are_no_full_disk() -> None:
+    def met_on_a_full_disk() -> None:
+        try:
+            raise full(errno.ENOSPC)
+        except OSError:
+            raise ValueError("another fault")  # noqa: B904
+
+    for error, raised in ((full(errno.EACCES), PermissionError), (KeyError("a"), KeyError)):
+        with pytest.raises(raised), advising_on_full_disk(lambda: ""):
+            raise error
+    with pytest.raises(ValueError, match="another fault"), advising_on_full_disk(lambda: ""):
+        met_on_a_full_disk()

@@ -149,6 +149,24 @@ def test_what_a_killed_process_left_in_the_cache_makes_room(tmp_path: Path) -> N
     assert not left.exists()
 
 
+def test_a_table_on_a_full_disk_ends_at_once_and_goes_on_later(tmp_path: Path) -> None:
+    images = draw_folder(tmp_path / "own", ("key", "lid", "nut"))
+    run = tmp_path / "run"
+    table = ["data=folder", f"data.root={images}", "features=[own]"]
+    table += ["method=[feature_norm,padim]", "cache=null"]
+    assert attempt("evaluate", run, [*table, "data.classes=[key]"]).code == 0
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    ended = attempt("evaluate", run, table, None, signal.SIGKILL, SMALL)
+    assert ended.code == 1
+    assert "Traceback" not in ended.output
+    assert ended.output.count("Cannot write") == 1
+    assert f"adpt: Cannot write {run / 'details'}" in ended.output
+    assert f"Go on with the same command and hydra.run.dir={run}" in ended.output
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    assert attempt("evaluate", run, table).code == 0
+    assert len(read_records(run)) == 6
+
+
 def test_a_run_on_a_full_disk_ends_with_one_message(images: Path, tmp_path: Path) -> None:
     chosen = ["data=folder", f"data.root={images}", "ckpt_path=last"]
     assert attempt("train", tmp_path / "run", chosen).code == 0

@@ -73,10 +73,17 @@ class Workshop:
                 found |= {f"{record.details} {name}": arrays[name] for name in arrays.files}
         return found
 
-    def losses(self, name: str) -> dict[str, str]:
-        """The logged losses, by step."""
-        found = rows(self.folder / name / "metrics.csv")
-        return {row["step"]: row["loss/total"] for row in found if row["loss/total"]}
+    def logged(self, name: str) -> dict[str, frozenset[tuple[str, str]]]:
+        """What each step with a loss has logged, by step, without times."""
+        return {
+            row["step"]: frozenset(
+                (figure, value)
+                for figure, value in row.items()
+                if value and figure != "data/images_per_second"
+            )
+            for row in rows(self.folder / name / "metrics.csv")
+            if row["loss/total"]
+        }
 
 
 @pytest.fixture(scope="module", params=["train", "evaluate"])
@@ -161,7 +168,7 @@ def test_killed_runs_end_as_if_undisturbed(workshop: Workshop) -> None:
         assert assert_whole(workshop.folder / name) == 0
         if workshop.entry == "train":
             # A killed run may lack the row of the step that its checkpoint was written after.
-            found, whole = workshop.losses(name), workshop.losses("whole")
+            found, whole = workshop.logged(name), workshop.logged("whole")
             assert found.items() <= whole.items()
             assert len(found) >= len(whole) - attempts
 
@@ -186,7 +193,7 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(
     assert workshop.run(name).code == 0
     assert_equal(workshop.result(name), workshop.whole)
     if workshop.entry == "train":
-        assert workshop.losses(name) == workshop.losses("whole")
+        assert workshop.logged(name) == workshop.logged("whole")
 
 
 # ---- Leftovers ------------------------------------------------------------------------------

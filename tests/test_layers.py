@@ -24,9 +24,20 @@ LAYERS = [
         "embedding",
         "chunking",
         "interruption",
+        "tensor_file",
     },
     # 1: what reads, writes and draws
-    {"data", "backbones", "hub", "weights", "plots", "page", "checkpoints", "metrics_log"},
+    {
+        "data",
+        "backbones",
+        "hub",
+        "weights",
+        "plots",
+        "page",
+        "checkpoints",
+        "metrics_log",
+        "values",
+    },
     # 2: the mathematics of training and of scoring; the examination of data sets; W&B
     {"references", "methods", "pretraining", "downstream", "examination", "card", "tracking"},
     # 3: pictures of scored images, what happens beside training, and a table's cells
@@ -51,6 +62,8 @@ BESIDE = {
     ("details", "files"),
     ("embedding", "errors"),
     ("embedding", "files"),
+    ("tensor_file", "errors"),
+    ("tensor_file", "files"),
     ("pretraining", "references"),
     ("downstream", "references"),
     ("downstream", "methods"),

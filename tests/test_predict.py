@@ -1,15 +1,20 @@
 """The command as a user types it, and what it leaves on disk."""
 
+import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+from hydra.errors import OverrideParseException
 from PIL import Image
+from safetensors.torch import save_file
 
 import adpt
 import drawn
@@ -82,8 +87,10 @@ def test_exit_code_says_what_was_found(model: Path, photos: Path, tmp_path: Path
     table = rows(out / "scores.csv")
     assert [(row["anomalous"], row["score"] == "") for row in table] == [
         ("False", False),
-        ("False", True),
+        ("", True),
     ]
+    lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+    assert [line["anomalous"] for line in lines] == [False, None]
     assert "cannot be read as an image" in table[1]["error"]
     (mixed / "c.png").write_bytes(next(bad.iterdir()).read_bytes())
     assert run(out, of, f"images={mixed}") == 2
@@ -178,6 +185,108 @@ def test_a_stream_is_answered_line_by_line(model: Path, photos: Path, tmp_path: 
     assert (tmp_path / "out" / "index.html").is_file()
 
 
+def stream(lines: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+
+
+@pytest.mark.parametrize("lines", ["", "\n\r\n"])
+def test_an_empty_stream_is_a_mistake(lines: str, model, tmp_path: Path, monkeypatch) -> None:
+    stream(lines, monkeypatch)
+    with pytest.raises(UserError, match="images=-: standard input is empty"):
+        run(tmp_path, f"inspector={model}", "images=-")
+
+
+def test_a_stream_says_null_of_what_it_cannot_read(model, tmp_path, monkeypatch, capsys) -> None:
+    stream("none.png\n", monkeypatch)
+    assert run(tmp_path, f"inspector={model}", "images=-") == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["score"], answer["anomalous"]) == (None, None)
+
+
+def test_a_stream_whose_reader_leaves_ends_quietly(model, photos, tmp_path: Path) -> None:
+    pictures = "\n".join(map(str, sorted((photos / "test").rglob("*.png"))))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "adpt.predict", f"inspector={model}", "images=-", "output_dir=out"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        input=pictures,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    os.close(writer)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
+    assert len(rows(tmp_path / "out" / "scores.csv")) == 1
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_a_second_run_removes_the_heatmaps_of_the_first_and_nothing_else(
+    model, photos: Path, tmp_path: Path
+) -> None:
+    given = f"inspector={model}"
+    run(tmp_path, given, f"images={photos}/test/good")
+    before = {path.name for path in (tmp_path / "heatmaps").iterdir()}
+    assert len(before) == 3
+    own = [tmp_path / "heatmaps" / name for name in ("own.jpg", "000009_own.jpg")]
+    own.append(tmp_path / "000000_000.jpg")
+    for path in own:
+        path.touch()
+    with (tmp_path / "scores.jsonl").open("a") as table:
+        table.write('{"heatmap": "000000_000.jpg"}\n{"heatmap": "heatmaps/own.jpg"}\n')
+        table.write('{"heatmap": "heatmaps/../000000_000.jpg"}\n[]\n{"heat')
+    run(tmp_path, given, f"images={photos}/test/scratch/000.png", "heatmap_format=png")
+    assert all(path.is_file() for path in own)
+    left = {path.name for path in (tmp_path / "heatmaps").iterdir()}
+    assert left == {"own.jpg", "000009_own.jpg", "000000_000.png"}
+
+
+def test_weights_that_lie_elsewhere_now_are_given_on_the_command_line(
+    photos: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    network = timm.create_model("test_resnet", pretrained=False)
+    save_file(network.state_dict(), first)
+    good = photos / "train" / "good"
+    backbone = {"name": "test_resnet", "weights": str(first), "levels": [0]}
+    made = adpt.Inspector.fit(good, backbone=backbone, image_size=48, device="cpu")
+    made.save(tmp_path / "m.safetensors", backbone_weights=False)
+    first.rename(second)
+    given = [f"inspector={tmp_path}/m.safetensors", f"images={photos}/test"]
+    with pytest.raises(UserError, match=r"first\.safetensors.*\n.*backbone_weights=<file>"):
+        run(tmp_path / "out", *given)
+    run(tmp_path / "out", *given, f"backbone_weights={second}")
+    found = [float(row["score"]) for row in rows(tmp_path / "out" / "scores.csv")]
+    assert found == [one.score for one in made.predict_many(photos / "test")]
+
+
+def test_a_path_of_any_characters_is_given_in_quotes(model, photos, tmp_path: Path) -> None:
+    folder = tmp_path / "ünï (1) a=b"
+    shutil.copytree(photos / "test" / "good", folder)
+    with pytest.raises(OverrideParseException):
+        run(tmp_path / "out", f"inspector={model}", f"images={folder}")
+    assert run(tmp_path / "out", f"inspector={model}", f'images="{folder}"') == 0
+    assert len(rows(tmp_path / "out" / "scores.csv")) == 3
+
+
+def test_pictures_of_types_that_are_not_read_are_counted(model, photos, tmp_path, caplog) -> None:
+    (tmp_path / "new" / "in").mkdir(parents=True)
+    for name in ("a.gif", "in/b.GIF", "c.heic", "notes.txt"):
+        (tmp_path / "new" / name).touch()
+    drawn.save(drawn.picture("bottle", 1)[0], tmp_path / "new" / "d.png")
+    run(tmp_path / "out", f"inspector={model}", f"images={tmp_path}/new")
+    (told,) = [record.getMessage() for record in caplog.records if "left out" in record.message]
+    assert "3 files are left out, of types that are not read (gif: 2, heic: 1)" in told
+    assert len(rows(tmp_path / "out" / "scores.csv")) == 1
+    caplog.clear()
+    run(tmp_path / "out", f"inspector={model}", f"images={photos}/test")
+    assert "left out" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -190,6 +299,21 @@ def test_a_stream_is_answered_line_by_line(model: Path, photos: Path, tmp_path: 
         (["inspector={model}", "images={photos}", "heatmaps=few"], "heatmaps=few: choose one of"),
         (["inspector={model}", "images={photos}", "batch_size=0"], "batch_size=0 must be"),
         (["fit={photos}", "images={photos}", "method=[padim,patchcore]"], "one method, not 2"),
+        (["inspector={model}", "images={photos}", "threshold=nan"], "threshold=nan must be"),
+        (["inspector={model}", "images={photos}", "threshold=inf"], "threshold=inf must be"),
+        (["fit=none", "inspector={photos}"], "is a folder: give the name of a file"),
+        (["fit=none", "inspector={model}/x"], "/x cannot be written: Not a directory"),
+        (["inspector={model}", "export={model}/x"], "/x cannot be written: Not a directory"),
+        (["fit=none", "inspector=x", "backbone_weights=x"], "it is true or false"),
+        (
+            ["fit=none", "inspector=x", "false_positive_rate=0.1", "threshold=1"],
+            "false_positive_rate and threshold contradict each other",
+        ),
+        (
+            ["fit=none", "inspector=x", "defects=none", "threshold=1"],
+            "defects and threshold contradict each other",
+        ),
+        (["inspector={model}", "images={photos}", "backbone_weights=x"], "leave x out"),
     ],
 )
 def test_a_mistake_is_told(words, said, model: Path, photos: Path, tmp_path: Path) -> None:
@@ -200,10 +324,15 @@ def test_a_mistake_is_told(words, said, model: Path, photos: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("shots=2", r"adpt: shots: settled when"), ("colour=blue", r"Could not override 'colour'")],
+    [
+        ("shots=2", r"adpt: shots: settled when"),
+        ("colour=blue", r"Could not override 'colour'"),
+        ("backbone_weights=true", r"adpt: backbone_weights: settled when .*=<file>\."),
+        ("fit=none quantile=0.9 false_positive_rate=0.1", r"quantile and false_positive_rate cont"),
+    ],
 )
 def test_a_mistake_ends_the_command_with_one_message(word, said, photos, tmp_path) -> None:
-    done = command("predict", "inspector=x", f"images={photos}", word, cwd=tmp_path)
+    done = command("predict", "inspector=x", f"images={photos}", *word.split(), cwd=tmp_path)
     assert done.returncode == 1
     assert len(re.findall(said, done.stderr)) == 1, done.stderr
     assert "Traceback" not in done.stderr

@@ -1,17 +1,18 @@
 """Pretraining: labels, centres, a step, and runs that are repeated, resumed or disturbed."""
 
+import itertools
 import logging
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.errors import BadImageError, UserError
+from adpt.metrics_log import MetricsLog
 from adpt.pretraining import Pretraining, gather, patch_labels, separation
 from adpt.references import ReferencePool
 from adpt.residual import residual_features
@@ -308,12 +309,39 @@ def test_one_loss_can_be_left_out(key_root: Path, kept: str) -> None:
 
 def test_every_figure_is_logged_in_every_epoch(key_root: Path, tmp_path: Path) -> None:
     """Two steps an epoch and every third step logged: no fixed step of an epoch would do."""
-    logger = CSVLogger(tmp_path / "logs", name="", version="")
+    logger = MetricsLog(tmp_path)
     fitted(folder_data(key_root), logger=logger, max_epochs=6, log_every_n_steps=3)
-    logged = [row for row in rows(tmp_path / "logs" / "metrics.csv") if row["loss/total"]]
+    logged = rows(tmp_path / "metrics.csv")
     assert [int(row["step"]) for row in logged] == [2, 5, 8, 11]
     assert all(row["norm/normal_1"] and row["norm/normal_2"] for row in logged)
     assert any(row["angle/normal_to_anomalous_1"] for row in logged)
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_what_a_step_cannot_measure_is_blank(
+    key_root: Path, tmp_path: Path, accumulated: int
+) -> None:
+    """A step without an anomalous patch has neither their norm nor an angle to them."""
+    anomalous: list[bool] = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+            if (batch_idx + 1) % accumulated == 0:
+                anomalous.append(bool(patch_labels(batch.mask, (6, 6))[1].any()))
+
+    fitted(
+        folder_data(key_root, batch_size=1),
+        logger=MetricsLog(tmp_path),
+        callbacks=[Watch()],
+        max_epochs=2,
+        accumulate_grad_batches=accumulated,
+    )
+    logged = rows(tmp_path / "metrics.csv")
+    assert [int(row["step"]) for row in logged] == list(range(len(anomalous)))
+    assert all(row["loss/total"] for row in logged)
+    assert (True, False) in itertools.pairwise(anomalous)
+    for figure in ("norm/anomalous_1", "angle/normal_to_anomalous_1"):
+        assert [bool(row[figure]) for row in logged] == anomalous
 
 
 # ---- Files that cannot be read --------------------------------------------------------------

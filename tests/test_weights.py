@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from adpt import weights
+from adpt import tensor_file
 from adpt.errors import UserError, WeightsError
 from adpt.projector import FeatureProjector
 from adpt.weights import FORMAT, PUBLISHED_NAMES, load_projector, projector_metadata, save_projector
@@ -342,6 +342,9 @@ def test_code_in_a_file_is_refused_and_not_run(
     assert not witness.exists()
     if suffix != ".safetensors":
         assert "would run code" in str(caught.value)
+        assert f"(it asks for {os.system.__module__}.system)" in str(caught.value)
+        assert "weights_only" not in str(caught.value)
+        assert "do those steps" not in str(caught.value)
     # The file does what it says where nobody refuses.
     torch.load(path.rename(tmp_path / "any.pt"), weights_only=False)
     assert witness.exists()
@@ -368,7 +371,7 @@ def test_failed_save_leaves_the_previous_file_and_nothing_else(
         Path(target).write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(weights, "save_file", half_written)
+    monkeypatch.setattr(tensor_file, "save_file", half_written)
     with pytest.raises(UserError, match=f"{re.escape(str(path))}.*No space left on device"):
         save_projector(projector, path)
     assert path.read_bytes() == before

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from adpt.backbones import build_backbone
 from adpt.data import AnomalyDataModule, DrawnForPretraining, Folder, Sample
-from adpt.data.base import PlainImages
+from adpt.data.reading import PlainImages
 from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import PhotometricViews
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss

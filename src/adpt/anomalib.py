@@ -132,7 +132,8 @@ class ResidualPatchcore(Patchcore):
         num_neighbors: As of `Patchcore`; 1 for the highest patch score, as in the paper's code.
 
     Raises:
-        UserError: Backbone, projector or references cannot be had, or do not fit each other.
+        UserError: Backbone, projector or references cannot be had, or do not fit each other, or
+            `references` is no list of at least two paths.
     """
 
     def __init__(
@@ -147,6 +148,16 @@ class ResidualPatchcore(Patchcore):
         coreset_sampling_ratio: float = 0.1,
         num_neighbors: int = 1,
     ) -> None:
+        if isinstance(references, str | Path):
+            raise UserError(
+                f"references={str(references)!r} is one path: give a list of paths of normal"
+                " images, such as sorted(Path('photos/good').glob('*.png'))[:8]."
+            )
+        if len(references) < 2:
+            raise UserError(
+                f"references has {len(references)} images: give at least 2 normal images, such as 8"
+                " of the training images."
+            )
         resize = Resize((image_size, image_size), InterpolationMode.BICUBIC, antialias=True)
         # Its own extractor is replaced below: one that is small and takes no download.
         super().__init__(

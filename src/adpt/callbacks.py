@@ -1,5 +1,6 @@
 """What happens beside training: projector files, throughput, checks on other classes."""
 
+import copy
 import json
 import logging
 import time
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 class SaveProjector(lightning.Callback):
     """Write the projector alone, as safetensors, after every epoch.
 
-    Its metadata hold the backbone, its levels, the epoch and the composed config. The weights of a
-    backbone that is trained too are written beside it, as backbone.safetensors.
+    Its metadata hold the backbone, its levels, the epoch and the composed config, in which paths
+    into the run's folder are relative to it and `ckpt_path` is null. The weights of a backbone that
+    is trained too are written beside it, as backbone.safetensors.
 
     Args:
         path: The file, replaced whole every time.
@@ -43,7 +45,7 @@ class SaveProjector(lightning.Callback):
         self, path: str | Path, config: DictConfig, start: ProjectorFile | None = None
     ) -> None:
         self.path, self.start = Path(path), start
-        self.config = json.dumps(OmegaConf.to_container(config, resolve=True), default=str)
+        self.config = _without_places(config)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Pretraining) -> None:  # type: ignore[override]
         """Write the file, in the first process only."""
@@ -73,6 +75,15 @@ class SaveProjector(lightning.Callback):
             if not backbone.frozen:
                 save_backbone(backbone.weights, self.path.with_name("backbone.safetensors"))
             save_projector(module.projector, self.path, metadata)
+
+
+def _without_places(config: DictConfig) -> str:
+    """The resolved config as JSON; equal runs in different folders, resumed or not, have one."""
+    config = copy.deepcopy(config)
+    for name, value in (("output_dir", "."), ("ckpt_path", None)):
+        if name in config:
+            config[name] = value
+    return json.dumps(OmegaConf.to_container(config, resolve=True), default=str)
 
 
 def inherited(start: ProjectorFile) -> dict[str, str]:

@@ -14,6 +14,7 @@ from adpt.downstream import Kind
 from adpt.errors import UserError
 from adpt.methods import Method
 from adpt.results.record import PROTOCOLS
+from adpt.values import is_number
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,38 @@ class Setting:
         wrong = [
             f"{name}={value} must be {accepted}"
             for name, value, accepted, right in (
-                ("shots", self.shots, "at least 1", self.shots >= 1),
+                ("shots", self.shots, "a whole number, at least 1", _whole(self.shots, 1)),
                 ("few_shot", self.few_shot, "true or false", isinstance(self.few_shot, bool)),
                 (
                     "aligned",
                     self.aligned,
-                    "null or at least 1",
-                    self.aligned is None or self.aligned >= 1,
+                    "null or a whole number, at least 1",
+                    self.aligned is None or _whole(self.aligned, 1),
                 ),
                 ("protocol", self.protocol, " or ".join(PROTOCOLS), self.protocol in PROTOCOLS),
-                ("checks", self.checks, "at least 0", self.checks >= 0),
-                ("heatmaps", self.heatmaps, "at least 0", self.heatmaps >= 0),
-                ("memory_gb", self.memory_gb, "at least 0", self.memory_gb >= 0),
-                ("defects.refresh", self.refresh, "in 0 to 1", 0 <= self.refresh <= 1),
+                ("checks", self.checks, "a whole number, at least 0", _whole(self.checks, 0)),
+                ("heatmaps", self.heatmaps, "a whole number, at least 0", _whole(self.heatmaps, 0)),
+                (
+                    "memory_gb",
+                    self.memory_gb,
+                    "a number, at least 0",
+                    is_number(self.memory_gb) and self.memory_gb >= 0,
+                ),
+                (
+                    "defects.refresh",
+                    self.refresh,
+                    "a number in 0 to 1",
+                    is_number(self.refresh) and 0 <= self.refresh <= 1,
+                ),
             )
             if not right
         ]
         if wrong:
             raise UserError("; ".join(wrong) + ".")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)

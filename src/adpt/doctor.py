@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from adpt.errors import UserError
 from adpt.paths import conf_dir
-from adpt.wiring import entry
+from adpt.values import check_texts, is_number
+from adpt.wiring import command, entry
 
 if TYPE_CHECKING:
     from adpt.data import AnomalyDataModule
@@ -31,18 +32,18 @@ def doctor(config: DictConfig) -> None:
     from adpt.examination import examine
     from adpt.progress import StepBar
 
-    if config.workers < 1 or config.max_megapixels <= 0:
+    check_texts(config, "json", null=True)
+    workers, largest = config.workers, config.max_megapixels
+    if not isinstance(workers, int) or workers < 1 or not is_number(largest) or largest <= 0:
         raise UserError(
-            f"workers={config.workers} must be at least 1, and"
-            f" max_megapixels={config.max_megapixels} above 0."
+            f"workers={workers} must be a whole number, at least 1, and max_megapixels={largest} a"
+            " number above 0."
         )
     data = instantiate(config.data)
     try:
         data.prepare_data()
         with StepBar("Examining") as progress:
-            examination = examine(
-                data, config.workers, config.max_megapixels, config.published, progress
-            )
+            examination = examine(data, workers, largest, config.published, progress)
     except KeyboardInterrupt:
         print("\nadpt: Interrupted. Nothing was written.", file=sys.stderr)
         sys.exit(130)
@@ -128,6 +129,7 @@ def printable(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+@command
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="doctor")
 def main(config: DictConfig) -> None:
     """List every fault of a data set."""

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from omegaconf import DictConfig
 from adpt.errors import UserError
 from adpt.interruption import advising
 from adpt.paths import conf_dir
+from adpt.values import check_texts, names
 from adpt.wiring import (
     choose_device,
+    command,
     entry,
     instantiate_all,
     load_matching_projector,
@@ -37,17 +40,20 @@ def evaluate(config: DictConfig) -> None:
 
     from adpt.downstream import choose_kinds
     from adpt.evaluation import Evaluation
-    from adpt.files import remove_leftovers
+    from adpt.files import advising_on_full_disk, remove_leftovers
     from adpt.page import build_page
     from adpt.results import append_records, print_table, provenance, read_records, to_csv
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
     from adpt.weights import find_projector
 
     seed_everything(config.seed)
+    check_texts(config, "device", "title", "output_dir")
+    check_texts(config, "projector", "recorded", null=True)
     device = choose_device(config.device)
     folder = Path(config.output_dir)
     remove_leftovers(folder)
-    found = find_projector(config.projector) if config.projector else None
+    found = find_projector(config.projector) if config.projector is not None else None
+    chosen = setting(config, found)
 
     data = instantiate(config.data)
     data.prepare_data()
@@ -64,8 +70,8 @@ def evaluate(config: DictConfig) -> None:
         found.name if found else None,
         found.sha256 if found else None,
         method_specs(config.method),
-        choose_kinds(config.features, projector),
-        setting(config, found),
+        choose_kinds(names("features", config.features), projector),
+        chosen,
         folder,
         device,
         instantiate(config.cache) if config.cache else None,
@@ -79,7 +85,8 @@ def evaluate(config: DictConfig) -> None:
         warn_of_other_commits([done[c.sha256] for c in cells if c.sha256 in done], origin)
     loggers = instantiate_all(config.logger)
     log_config(loggers, config)
-    with advising(lambda: how_to_go_on(folder)), finishing(loggers):
+    advice = partial(how_to_go_on, folder)
+    with advising_on_full_disk(advice), advising(advice), finishing(loggers):
         use_projector(loggers, found)
         for record in evaluation.run(due):
             append_records(folder / "results.jsonl", [record])
@@ -118,7 +125,7 @@ def setting(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
         memory_gb=config.memory_gb,
         refresh=config.defects.refresh,
         heatmaps=config.heatmaps,
-        tsne=tuple(config.tsne),
+        tsne=tuple(names("tsne", config.tsne) or ()),
     )
 
 
@@ -172,6 +179,7 @@ def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> 
     return bool(common)
 
 
+@command
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate methods on own and on pretrained features."""

@@ -27,6 +27,7 @@ from adpt.downstream import (
 )
 from adpt.embedding import embed, save_embedding
 from adpt.errors import UserError
+from adpt.files import is_full_disk
 from adpt.methods.trained import TrainedMethod
 from adpt.panels import class_folder, write_panels
 from adpt.progress import Progress, StepBar
@@ -112,6 +113,9 @@ class Evaluation:
 
         Yields:
             The records, each when it is there. Details and heatmaps are written before.
+
+        Raises:
+            Exception: The disk is full: nothing more could be recorded. See `is_full_disk`.
         """
         unified = [cell for cell in cells if self.methods[cell.method].unified]
         encoded: dict[str, ClassData] = {}
@@ -371,10 +375,12 @@ class Evaluation:
         save_embedding(path, embed(levels, encoded.test.masks, self.setting.seed))
 
     def _try(self, where: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The result, or None after a failure, which is kept."""
+        """The result, or None after a failure, which is kept; a full disk is raised."""
         try:
             return work(*args, **kwargs)
         except Exception as error:
+            if is_full_disk(error):
+                raise
             log.error("%s failed: %s", where, error)
             log.debug("", exc_info=True)
             self.failures.append(Failure(where, error))

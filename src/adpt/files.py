@@ -1,11 +1,12 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,8 @@ if sys.platform != "win32":
 
 PART = ".part"
 """Ending of a file that is not complete; its name begins with a dot."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -46,6 +49,53 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UserError(f"Cannot write {path}: {error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Find out whether a file can be written, before time is spent on what goes into it.
+
+    Args:
+        path: The file; nothing is left there.
+        option: What the user gave it as, for messages.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if path.is_dir():
+        raise UserError(f"{option}={path} is a folder: give the name of a file.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{option}={path} cannot be written: {error.strerror}.") from error
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, says that a disk or a quota is full."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+            return True
+        # Not the context: an error while another one is dealt with need not come from that one.
+        cause = cause.__cause__
+    return False
+
+
+@contextmanager
+def advising_on_full_disk(advice: Callable[[], str]) -> Iterator[None]:
+    """Make a full disk an error that says how to go on later.
+
+    Raises:
+        UserError: A disk or a quota is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        told = str(error).rstrip(".")
+        raise UserError(f"{told}. Free some space there. {advice()}") from error
 
 
 def remove_leftovers(folder: Path) -> None:

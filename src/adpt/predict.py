@@ -2,10 +2,12 @@
 
 Exit code: 0 all images are normal, 1 a mistake in the command or its files, 2 at least one image is
 anomalous, 3 none is, but some could not be read; with `exit_code=false` 0 instead of 2 and 3.
+A stream whose reader leaves ends with 141.
 """
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from adpt.errors import UserError
+from adpt.errors import DataError, UserError
 from adpt.paths import conf_dir
 from adpt.sweeps import failure_file
-from adpt.wiring import entry
+from adpt.values import check_texts
+from adpt.wiring import command, entry
 
 if TYPE_CHECKING:
     from adpt.inspection import Inspection, Inspector, UnreadImage
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STREAM = "-"
-ANOMALOUS, UNREAD = 2, 3
-"""Exit codes."""
+ANOMALOUS, UNREAD, BROKEN_PIPE = 2, 3, 141
+"""Exit codes; the last as a shell has it."""
+
+OF_THRESHOLD = ("quantile", "false_positive_rate", "defects", "threshold")
+"""What decides over the threshold, one of them."""
 
 OF_FITTING = (
     "backbone",
@@ -36,7 +42,6 @@ OF_FITTING = (
     "features",
     "shots",
     "seed",
-    "backbone_weights",
     "data",
     "quantile",
     "false_positive_rate",
@@ -77,6 +82,9 @@ def check(config: DictConfig) -> None:
         UserError: Nothing to fit, to save or to score, an unknown choice, or options of fitting for
             an inspector that was fitted before.
     """
+    check_texts(config, "device", "title", "output_dir")
+    check_texts(config, "fit", "inspector", "export", "images", "projector", null=True)
+    check_texts(config, "features", "good_test", "defects", null=True)
     if config.fit is None and config.inspector is None:
         raise UserError(
             "Give fit=<folder of good images>, or inspector=<file> of one that was fitted before;"
@@ -98,26 +106,90 @@ def check(config: DictConfig) -> None:
     ):
         if config[key] not in accepted:
             raise UserError(f"{key}={config[key]}: choose one of {', '.join(accepted)}.")
-    for key in ("batch_size", "heatmap_size"):
+    for key in ("shots", "batch_size", "heatmap_size"):
         if config[key] is not None and (not isinstance(config[key], int) or config[key] < 1):
             raise UserError(f"{key}={config[key]} must be a whole number, at least 1.")
-    if config.batch_size is None:
-        raise UserError("batch_size must be a whole number, at least 1.")
-    if config.fit is None and (wrong := [key for key in overridden() if key in OF_FITTING]):
+    for key in ("shots", "batch_size"):
+        if config[key] is None:
+            raise UserError(f"{key} must be a whole number, at least 1.")
+    if config.fit is not None:
+        from adpt.inspection.threshold import check_options
+
+        check_options(config.quantile, config.false_positive_rate, config.folds)
+    if config.fit is None:
+        check_settled(config)
+    elif not isinstance(config.backbone_weights, bool):
         raise UserError(
-            f"{', '.join(wrong)}: settled when {config.inspector} was fitted. Fit again with"
-            " fit=<folder of good images>, or leave it out."
+            f"backbone_weights={config.backbone_weights}: with fit= it is true or false, whether"
+            " the inspector's file holds the weights. Weights to fit with are backbone.weights."
+        )
+    check_threshold(config)
+    check_files(config)
+
+
+def check_threshold(config: DictConfig) -> None:
+    """Refuse a threshold that is none, and several ways to find one.
+
+    Raises:
+        UserError: It is no number, or more than one way is given.
+    """
+    from adpt.inspection.threshold import check_value
+
+    if config.threshold is not None:
+        check_value(config.threshold)
+    # The quantile always has a value: only one that was asked for contradicts the others.
+    given = [key for key in OF_THRESHOLD if config[key] is not None]
+    given = [key for key in given if key != "quantile" or key in overridden()]
+    if config.fit is not None and len(given) > 1:
+        raise UserError(
+            f"{' and '.join(given)} contradict each other: each is a way to find the threshold."
+            " Give one of them."
         )
 
 
+def check_files(config: DictConfig) -> None:
+    """Refuse files that cannot be written.
+
+    Raises:
+        UserError: One of them cannot.
+    """
+    from adpt.files import require_writable
+
+    written = {"export": config.export}
+    if config.fit is not None:
+        written["inspector"] = config.inspector
+    if config.images is not None:
+        written["output_dir"] = f"{config.output_dir}/scores.csv"
+    for key, path in written.items():
+        if path is not None:
+            require_writable(Path(path).expanduser(), key)
+
+
 def overridden() -> list[str]:
-    """First words of the keys that the command line sets; none outside of a Hydra run."""
+    """The keys that the command line sets; none outside of a Hydra run."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
         return []
-    keys = (word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task)
-    return list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    return [word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task]
+
+
+def check_settled(config: DictConfig) -> None:
+    """Refuse options of fitting for an inspector that was fitted before.
+
+    Raises:
+        UserError: There are some.
+    """
+    wrong = [key for key in overridden() if key.partition(".")[0] in OF_FITTING]
+    if "backbone_weights" in overridden() and not isinstance(config.backbone_weights, str):
+        wrong.append("backbone_weights")
+    if wrong:
+        moved = any(key.startswith("backbone") for key in wrong)
+        raise UserError(
+            f"{', '.join(wrong)}: settled when {config.inspector} was fitted. Fit again with"
+            " fit=<folder of good images>, or leave it out."
+            + (" A backbone whose weights lie elsewhere now: backbone_weights=<file>." * moved)
+        )
 
 
 def fit(config: DictConfig) -> "Inspector":
@@ -177,7 +249,9 @@ def load(config: DictConfig) -> "Inspector":
     """The inspector that was fitted before."""
     from adpt.inspection import Inspector
 
-    return Inspector.load(config.inspector, config.device)
+    weights = config.backbone_weights
+    elsewhere = weights if isinstance(weights, str) else None
+    return Inspector.load(config.inspector, config.device, elsewhere)
 
 
 def listed(images: str | None) -> list[Path]:
@@ -194,45 +268,73 @@ def score(inspector: "Inspector", paths: list[Path], config: DictConfig) -> int:
 
     stream = config.images == STREAM
     found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)
-    folder = Path(config.output_dir)
+    folder = Path(config.output_dir).expanduser()
     outputs = Outputs(
         folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
     )
-    interrupted = False
+    interrupted = unheard = False
     with outputs, StepBar("Scoring", shown=not stream) as progress:
         try:
             for number, result in enumerate(found, start=1):
                 row = outputs.add(result)
                 if stream:
-                    print(json.dumps(row.as_dict()), flush=True)
+                    answer(row)
                 progress("images", number, len(paths))
         except KeyboardInterrupt:
             interrupted = True
+        except BrokenPipeError:
+            unheard = True
     outputs.write_page(config.title)
     log.info(summary(outputs.rows))
     log.info("Scores, heatmaps and the page index.html lie in %s", folder.absolute())
     if interrupted:
         log.warning("Interrupted: the images after these were not scored")
         return 130
+    if unheard:
+        return BROKEN_PIPE
     if any(row.anomalous for row in outputs.rows):
         return ANOMALOUS
     return UNREAD if any(row.error for row in outputs.rows) else 0
 
 
+def answer(row: "Row") -> None:
+    """Print a line of a stream.
+
+    Raises:
+        BrokenPipeError: Nobody reads them any more.
+    """
+    try:
+        print(json.dumps(row.as_dict()), flush=True)
+    except BrokenPipeError:
+        # Python writes what is left once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 def from_stdin(inspector: "Inspector") -> "Iterator[Inspection | UnreadImage]":
-    """Score the image of each line of standard input, before the next line is read."""
+    """Score the image of each line of standard input, before the next line is read.
+
+    Raises:
+        DataError: There is no line.
+    """
+    empty = True
     for line in sys.stdin:
         if path := line.rstrip("\r\n"):
+            empty = False
             yield from inspector.predict_many([path])
+    if empty:
+        raise DataError("images=-: standard input is empty. Give one path of an image a line.")
 
 
 def summary(rows: "list[Row]") -> str:
     """How many images were what."""
-    anomalous, unread = sum(row.anomalous for row in rows), sum(bool(row.error) for row in rows)
+    anomalous = sum(row.anomalous is True for row in rows)
+    unread = sum(bool(row.error) for row in rows)
     text = f"{anomalous} of {len(rows)} images are anomalous"
     return text + (f", and {unread} could not be read" if unread else "")
 
 
+@command
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="predict")
 def main(config: DictConfig) -> None:
     """Fit on good images, find anomalous ones."""

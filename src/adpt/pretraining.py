@@ -219,11 +219,23 @@ class Pretraining(LightningModule):
         loss = torch.stack(list(terms.values())).sum()
         self.skipped_images += _count(len(batch.skipped), self.device)
         self.without_anomalies += (~contrasted).long()
-        self.log_dict({name: term.detach() for name, term in terms.items()} | figures)
+        self.figures = self.global_step, figures
+        self.log_dict({name: term.detach() for name, term in terms.items()})
         self.log("loss/total", loss.detach(), prog_bar=True)
         self.log("data/batches_without_anomalies", self.without_anomalies.float())
         self.log("data/skipped_images", self.skipped_images.float())
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Hand a step's figures to the loggers; `self.log` would repeat former ones where none are.
+
+        Of a step that accumulates gradients these are the last batch's, as with the losses.
+        """
+        step, figures = self.figures
+        if figures and self.global_step > step:
+            values = {name: value.item() for name, value in figures.items()}
+            for logger in self.loggers:
+                logger.log_metrics(values, step)
 
     def _project(self, batch: Batch, step: int) -> list[Tensor]:
         """Projected levels of a batch, (2B, C, H, W): all first views, then all second ones."""

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from adpt.errors import UserError
 from adpt.paths import conf_dir
-from adpt.wiring import entry
+from adpt.values import check_texts, names
+from adpt.wiring import command, entry
 
 if TYPE_CHECKING:
     from adpt.weights import ProjectorFile
@@ -28,14 +29,14 @@ def publish(config: DictConfig) -> None:
     from adpt.results import check_metrics, read_records
     from adpt.weights import find_projector
 
+    check_texts(config, "projector", "results", "repo", "license", "folder")
+    metrics = names("metrics", config.metrics) or []
     repo, folder = repository(config.repo), Path(config.folder)
     projector = find_projector(config.projector)
     check_own(projector)
     records = records_of(read_records(Path(config.results)), projector.sha256)
-    check_metrics(config.metrics, records)
-    card = model_card(
-        repo, config.license, projector.metadata, projector.sha256, records, config.metrics
-    )
+    check_metrics(metrics, records)
+    card = model_card(repo, config.license, projector.metadata, projector.sha256, records, metrics)
 
     with replacing(folder / "README.md") as temporary:
         temporary.write_text(card, encoding="utf-8")
@@ -73,6 +74,7 @@ def repository(name: str) -> str:
     return name
 
 
+@command
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="publish")
 def main(config: DictConfig) -> None:
     """Publish a projector."""

@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
 from adpt.errors import UserError
 from adpt.paths import conf_dir
-from adpt.wiring import entry
+from adpt.values import check_texts, names
+from adpt.wiring import command, entry
 
 if TYPE_CHECKING:
     from adpt.results import Record
@@ -23,6 +24,8 @@ def report(config: DictConfig) -> None:
     """Print the tables of a results folder and write them in the formats asked for."""
     from adpt.results import check_metrics, print_table, read_records, select
 
+    check_texts(config, "results", "output", "title")
+    check_texts(config, "protocol", null=True)
     folder = Path(config.results)
     if folder.is_file():
         raise UserError(f"results={folder} is a file. Give the folder that it lies in.")
@@ -32,12 +35,12 @@ def report(config: DictConfig) -> None:
             f"There are no results in {folder}: no .jsonl file there holds a record. "
             "Run `python -m adpt.evaluate` first, or give another folder as results=…"
         )
-    wanted = (names(config[option]) for option in ("datasets", "methods", "backbones"))
+    wanted = (names(o, config[o]) for o in ("datasets", "methods", "backbones"))
     chosen = select(records, config.protocol, *wanted)
-    metrics = names(config.metrics) or []
+    metrics = names("metrics", config.metrics) or []
     check_metrics(metrics, chosen)
     writers = _writers(config, chosen, metrics)
-    formats = names(config.formats) or []
+    formats = names("formats", config.formats) or []
     unknown = [name for name in formats if name not in writers]
     if unknown:
         raise UserError(f"formats={formats}: choose some of {', '.join(writers)}.")
@@ -45,13 +48,6 @@ def report(config: DictConfig) -> None:
     print_table(chosen, metrics=metrics)
     for path in written:
         log.info("Written: %s", path)
-
-
-def names(option: Any) -> list[str] | None:
-    """An option that takes one name or several, as a list."""
-    if option is None:
-        return None
-    return [option] if isinstance(option, str) else [str(name) for name in option]
 
 
 def _writers(
@@ -85,6 +81,7 @@ def _writers(
     }
 
 
+@command
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="report")
 def main(config: DictConfig) -> None:
     """Show recorded results."""

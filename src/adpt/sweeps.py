@@ -1,6 +1,7 @@
-"""Sweeps whose jobs may fail: the others go on, and what failed is said at the end."""
+"""Hydra's runs and sweeps: a folder that can be had, and jobs that may fail while others go on."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,33 @@ def job_number() -> int:
     """The running job's number in its sweep; 0 outside of sweeps."""
     job = _sweep_job()
     return int(job.job.num) if job else 0
+
+
+class OutputFolder(Callback):
+    """Ends with a message where the folder of a run or sweep cannot be made or written to."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make a run's folder."""
+        self._make(config, "run")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make a sweep's folder."""
+        self._make(config, "sweep")
+
+    def _make(self, config: DictConfig, kind: str) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        # As Hydra does right after this; its names may stand for others of its own config.
+        HydraConfig.instance().set_config(config)
+        folder = Path(config.hydra[kind].dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError("it may not be written to")
+        except OSError as error:
+            said = error.strerror or error
+            print(f"\nadpt: hydra.{kind}.dir={folder} cannot be used: {said}.", file=sys.stderr)
+            sys.exit(1)
 
 
 class FailedJobs(Callback):

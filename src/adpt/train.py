@@ -2,15 +2,19 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
+from adpt.errors import UserError
 from adpt.interruption import advising
 from adpt.paths import conf_dir
+from adpt.values import check_texts
 from adpt.wiring import (
     check_accelerator,
     check_multirun,
+    command,
     entry,
     instantiate_all,
     seed_everything,
@@ -28,6 +32,8 @@ def train(config: DictConfig) -> float | None:
         The config's `objective`, for a sweeper.
     """
     check_multirun(config.trainer.strategy)
+    check_texts(config, "output_dir")
+    check_texts(config, "projector", "ckpt_path", "objective", null=True)
 
     from hydra.utils import instantiate
 
@@ -40,10 +46,11 @@ def train(config: DictConfig) -> float | None:
 
     seed_everything(config.seed)
     check_objective(config)
+    check_learning(config.model)
     folder = Path(config.output_dir)
     remove_leftovers(folder)
     checkpoint = find_checkpoint(config.ckpt_path, folder / "checkpoints")
-    start = find_projector(config.projector) if config.projector else None
+    start = find_projector(config.projector) if config.projector is not None else None
 
     data = instantiate(config.data)
     data.prepare_data()
@@ -69,6 +76,26 @@ def train(config: DictConfig) -> float | None:
     return measured(trainer.callback_metrics, config.objective)
 
 
+def check_learning(model: DictConfig) -> None:
+    """Refuse an optimizer or a schedule that cannot be made, before any work.
+
+    Raises:
+        UserError: One of them refuses its options.
+    """
+    import torch
+    from hydra.utils import instantiate
+
+    made: dict[str, Any] = {"params": [torch.nn.Parameter(torch.zeros(1))]}
+    for option in ("optimizer", "scheduler"):
+        if model[option] is None:
+            raise UserError(f"model.{option}=null: training needs one.")
+        make = instantiate(model[option])
+        try:
+            made = {"optimizer": make(**made)}
+        except Exception as error:
+            raise UserError(f"model.{option}: {error}") from error
+
+
 def how_to_resume(folder: Path) -> str:
     """What to do to go on with a run that was stopped."""
     if not (folder / "checkpoints" / "last.ckpt").exists():
@@ -79,6 +106,7 @@ def how_to_resume(folder: Path) -> str:
     )
 
 
+@command
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(config: DictConfig) -> float | None:
     """Pretrain the projector."""

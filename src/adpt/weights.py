@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from huggingface_hub import cached_assets_path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from adpt.errors import UserError, WeightsError
-from adpt.files import replacing, sha256
+from adpt.errors import WeightsError
+from adpt.files import sha256
 from adpt.hub import HubFile, download, is_hub_name, parse
 from adpt.projector import FeatureProjector
+from adpt.tensor_file import write_tensors
 
 FORMAT = "adpt-projector-1"
 
@@ -81,7 +81,7 @@ def save_projector(
         "block": projector.block,
         "on_residuals": json.dumps(projector.on_residuals),
     }
-    _write(projector.state_dict(), Path(path), described)
+    write_tensors(projector.state_dict(), Path(path), described)
 
 
 def save_backbone(weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -94,17 +94,7 @@ def save_backbone(weights: Mapping[str, Tensor], path: str | Path) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    _write(weights, Path(path), {})
-
-
-def _write(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    try:
-        with replacing(path) as temporary:
-            save_file(whole, temporary, metadata=metadata)
-    # safetensors reports a full disk by an error of its own, which is no OSError.
-    except SafetensorError as error:
-        raise UserError(f"Cannot write {path}: {error}.") from error
+    write_tensors(weights, Path(path), {})
 
 
 @dataclass(frozen=True)
@@ -277,7 +267,11 @@ def _unpickle(path: Path) -> Mapping[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     # What is no pickle, a text file for instance, makes the unpickler fail with errors of any kind.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        # PyTorch's own text begins with advice to read it all the same.
+        said = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+        asked = re.search(r"GLOBAL (\w+(?:\.\w+)+)", said)
+        reason = f"it asks for {asked[1]}" if asked else (said or type(error).__name__)
+        reason = reason.splitlines()[0]
         raise WeightsError(
             f"{path} is refused: it is damaged, no PyTorch file, or reading it would run code. Only"
             f" tensors and numbers are read. ({reason})"

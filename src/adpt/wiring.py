@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.errors import SweepError, UserError, WeightsError
 from adpt.interruption import Stopped, stopping
 from adpt.sweeps import failure_file, job_number
+from adpt.values import check_kinds, check_words
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +33,29 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def command(main: Callable[..., T]) -> Callable[..., T]:
+    """Make a command end with one message where Hydra would end with a trace, before it starts."""
+
+    @functools.wraps(main)
+    def run(*config: DictConfig) -> T:
+        try:
+            check_words(sys.argv[1:])
+        except UserError as error:
+            print(f"\nadpt: {error}", file=sys.stderr)
+            sys.exit(1)
+        return main(*config)
+
+    return run
+
+
 def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
     """Make an entry print a user's mistake as one message and exit with 1, without a trace.
 
-    SIGTERM and Ctrl-C end it with a message too, and with 143 and 130, as a shell has it.
-    With HYDRA_FULL_ERROR=1 the trace comes instead, as Hydra has it for its own errors. In a sweep
-    a job that fails leaves its message in a file for `sweeps.FailedJobs`, and the next one goes on.
+    SIGTERM and Ctrl-C end it with a message too, and with 143 and 130, as a shell has it. The trace
+    of any other error goes into a file of the run's folder. With HYDRA_FULL_ERROR=1 the trace comes
+    instead, as Hydra has it for its own errors; so does it outside of a Hydra run, for errors that
+    are no user's. In a sweep a job that fails leaves its message in a file for `sweeps.FailedJobs`,
+    and the next one goes on.
     """
 
     @functools.wraps(task)
@@ -46,19 +65,22 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
             failed.unlink(missing_ok=True)
         try:
             with stopping():
+                check_kinds(config)
                 return task(config)
         except Stopped as stopped:
             print(f"\nadpt: {stopped}", file=sys.stderr)
             sys.exit(stopped.exit_code)
         except Exception as error:
-            message = user_message(error)
-            if os.environ.get("HYDRA_FULL_ERROR") == "1" or (message is None and not failed):
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print(f"\nadpt: {message or traceback.format_exc()}", file=sys.stderr)
+            message = user_message(error) or keep_trace(error)
+            if message is None:
+                raise
+            print(f"\nadpt: {message}", file=sys.stderr)
             if not failed or isinstance(error, SweepError):
                 sys.exit(1)
             failed.parent.mkdir(parents=True, exist_ok=True)
-            failed.write_text(message or f"{type(error).__name__}: {error}")
+            failed.write_text(message)
             return None
 
     return run
@@ -83,11 +105,38 @@ def user_message(error: BaseException) -> str | None:
     for outer in chain:
         # A constructor refused what the config gives: an option it doesn't have, a wrong value.
         if isinstance(outer, InstantiationException) and isinstance(
-            outer.__cause__, TypeError | ValueError
+            outer.__cause__, TypeError | ValueError | ImportError
         ):
             where = re.search(r"full_key: (.+)", str(outer))
             return f"{where[1] if where else 'The config'}: {outer.__cause__}"
     return None
+
+
+def keep_trace(error: BaseException) -> str | None:
+    """Write an error's trace into the folder of the Hydra run, and say so in a message.
+
+    Returns:
+        The message; None where there is no such run, or the file cannot be written.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return None
+    run = HydraConfig.get()
+    path = Path(run.runtime.output_dir) / f"{run.job.name}-error.txt"
+    try:
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError:
+        return None
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or ["no message"]
+    # An error in a process of its own comes as the text of its trace, the message last.
+    line = lines[-1] if "Traceback (most recent call last):" in lines else lines[0]
+    return (
+        f"{type(error).__name__}: {line}\nA value of the command may be wrong, or adpt itself. The"
+        f" trace lies in {path}; HYDRA_FULL_ERROR=1 shows it here."
+    )
 
 
 def _is_of_gpu(error: BaseException) -> bool:

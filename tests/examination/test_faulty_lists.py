@@ -122,7 +122,15 @@ def test_a_product_that_lacks_a_view_is_found(realiad_root: Path) -> None:
     data = RealIAD(root, classes=["zipper"])
     assert found(data, published=True) == set()
     next((root / "realiad_512/zipper/OK/S0002").glob("*_C4_*")).unlink()
-    assert found(data, published=True) == {("views", "realiad_512/zipper/OK/S0002")}
+    assert found(data, published=True) == {
+        ("views", "realiad_512/zipper/OK/S0002"),
+        *(("missing file", f"realiad_jsons/{name}/zipper.json") for name in SPLITS),
+    }
+    # Cut down on purpose.
+    assert found(data, published=False) == set()
+
+
+SPLITS = ("realiad_jsons", "realiad_jsons_fuiad_0.1")
 
 
 def edited(root: Path, change: Callable[[dict], object]) -> None:
@@ -154,8 +162,22 @@ def test_faults_in_realiads_lists(fault: str, realiad_root: Path) -> None:
     edited(root, change)
     with pytest.raises(DataError):
         RealIAD(root, classes=["zipper"], split="realiad_jsons").setup()
-    assert found(RealIAD(root, classes=["zipper"], split="realiad_jsons")) == {
-        (kind, "realiad_jsons/realiad_jsons/zipper.json")
+    for split in ("realiad_jsons", None):
+        assert found(RealIAD(root, classes=["zipper"], split=split)) == {
+            (kind, "realiad_jsons/realiad_jsons/zipper.json")
+        }
+    # Of a class that is not examined, or unpacked without the archive's folder.
+    assert found(RealIAD(root, classes=["audiojack"])) == set()
+    (root / "realiad_jsons").rename(root / "unpacked")
+    (root / "unpacked/realiad_jsons").rename(root / "realiad_jsons_sv")
+    assert found(RealIAD(root, classes=["zipper"])) == {(kind, "realiad_jsons_sv/zipper.json")}
+
+
+def test_a_list_that_is_damaged_is_found_without_being_in_use(realiad_root: Path) -> None:
+    root = distinct_views(realiad_root)
+    (root / "realiad_jsons/realiad_jsons/zipper.json").write_text('{"meta": ')
+    assert found(RealIAD(root, classes=["zipper"])) == {
+        ("list", "realiad_jsons/realiad_jsons/zipper.json")
     }
 
 

@@ -1,6 +1,7 @@
 """Each fault planted in a drawn tree is found, with its path, and nothing else."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import drawn
-from adpt.data import MVTec, VisA
+from adpt.data import Folder, MVTec, VisA
 from adpt.errors import DataError
 from adpt.examination import examine
 from faults import MASK, TEST, TRAIN, claim, cut, found, grey, link, replaced
@@ -117,7 +118,11 @@ def test_a_planted_fault_is_found_and_nothing_else(fault: str, mvtec_root: Path)
         (kind, path, "bottle")
     ]
     assert len(examination.faults) == 1
-    assert examination.findings[0].message.endswith(".")
+    message = examination.findings[0].message
+    assert re.search(r"[^.]\.$", message)
+    assert "the file" not in message
+    # The path goes before.
+    assert message.count(str(path)) == 0
 
 
 def test_faults_of_several_classes_are_all_found(mvtec_root: Path) -> None:
@@ -233,6 +238,12 @@ def test_a_folder_that_cannot_be_entered_stops_nothing_else(mvtec_root: Path, mo
         ("truncated", f"cable/{MASK}"),
     ]
     assert str(shut) in findings[0].message
+
+
+def test_an_empty_folder_among_ones_own_products_is_found(folder_root: Path) -> None:
+    (folder_root / "lock").mkdir()
+    assert found(Folder(folder_root)) == {("folder without images", "lock")}
+    assert found(Folder(folder_root, classes=["key"])) == set()
 
 
 def test_where_there_is_nothing_to_examine(mvtec_root: Path, visa_root: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_failed_save_leaves_what_was_there(inspector, tmp_path, monkeypatch) -
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adpt.inspection.model_file.save_file", fail)
+    monkeypatch.setattr("adpt.tensor_file.save_file", fail)
     with pytest.raises(UserError, match="No space left"):
         inspector.save(path)
     assert path.read_bytes() == before

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import adpt
@@ -127,7 +128,9 @@ def exported(inspector: adpt.Inspector, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("exported")
     inspector.save(folder / "bottle.adpt.safetensors")
     given = [f"inspector={folder}/bottle.adpt.safetensors", f"export={folder}/bottle.onnx"]
-    run_task(predict, composed("predict", *given, "threshold=0.1", "device=cpu"))
+    run_task(
+        predict, composed("predict", *given, "threshold=0.1", "device=cpu", "output_dir=unused")
+    )
     return folder / "bottle.onnx"
 
 
@@ -160,16 +163,27 @@ def test_the_file_names_no_path_of_this_machine(exported: Path) -> None:
     assert str(Path(adpt.__file__).parent).encode() not in exported.read_bytes()
 
 
+@pytest.mark.parametrize("size", [(90, 60), (47, 81)])
+@pytest.mark.parametrize("resize", [None, 64, [70, 56]])
 def test_the_example_gives_what_the_inspector_gives(
-    exported: Path, inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    resize, size, exported: Path, inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bottle.onnx").write_bytes(exported.read_bytes())
-    drawn.save(drawn.picture("bottle", 7, size=90, defect=True)[0], tmp_path / "new.png")
+    settings = replace(inspector.settings, resize=resize)
+    expecting = adpt.Inspector(replace(inspector._model, settings=settings))
+    # Two inspectors that differ in this alone have graphs that differ in their metadata alone.
+    model = onnx.load(exported)
+    told = onnx_file.describe(expecting._model)["resize"]
+    next(one for one in model.metadata_props if one.key == "resize").value = told
+    onnx.save(model, tmp_path / "bottle.onnx")
+    pixels = drawn.picture("bottle", 7, size=90, defect=True)[0]
+    Image.fromarray(pixels).resize(size).save(tmp_path / "new.png")
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(example, names)  # noqa: S102
-    expected = inspector.predict("new.png")
+    seen = expecting.geometry.image(Image.open("new.png"))
+    assert np.array_equal(names["images"][0], seen.numpy())
+    expected = expecting.predict("new.png")
     assert names["score"][0] == pytest.approx(expected.score, rel=1e-5)
     assert names["anomalous"][0] == (expected.score > 0.1)
     assert names["score_map"].shape == (1, SIDE, SIDE)
@@ -218,7 +232,7 @@ def test_without_the_extra_both_ways_name_it(inspector, tmp_path, monkeypatch) -
     )
     # Before anything is read or fitted: there is no such folder.
     with pytest.raises(UserError, match=r"pip install 'adpt\[onnx\]'"):
-        run_task(predict, composed("predict", "fit=nowhere", "export=m.onnx"))
+        run_task(predict, composed("predict", "fit=nowhere", "export=m.onnx", "output_dir=unused"))
 
 
 def test_a_model_too_large_for_one_file_is_refused(inspector, tmp_path, monkeypatch) -> None:

@@ -3,131 +3,29 @@
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
 
-from adpt.data.checks import check_mask_sizes, size_message
-from adpt.data.images import read_image, read_mask
+from adpt.data.checks import check_mask_sizes
 from adpt.data.index import indexed, no_collection
-from adpt.data.sample import Batch, ReadSample, Sample, Split, UnreadSample, collate
-from adpt.data.sampling import EpochSampler, draw_seed
+from adpt.data.reading import BatchLoader, OnBadImage, PlainImages, PretrainingImages
+from adpt.data.sample import Batch, Sample, Split, collate
+from adpt.data.sampling import EpochSampler
 from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
-from adpt.interruption import spare_worker
 
 log = logging.getLogger(__name__)
 
-OnBadImage = Literal["skip", "raise"]
-
-
-Item = ReadSample | UnreadSample
-
-
-class PlainImages(Dataset[Item]):
-    """Images as they are, in the order given: for references, fitting and scoring.
-
-    A file that cannot be read becomes an `UnreadSample`, so that the main process decides what
-    follows: an exception would reach it from a worker as a stack trace.
-    """
-
-    def __init__(self, samples: Sequence[Sample], geometry: Geometry) -> None:
-        self.samples, self.geometry = samples, geometry
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Item:
-        sample = self.samples[index]
-        try:
-            return self.read(sample)
-        except BadImageError as error:
-            return UnreadSample(sample, str(error))
-
-    def read(self, sample: Sample) -> ReadSample:
-        """Read one image and its mask, brought to the configured size."""
-        picture = read_image(sample.image, sample.class_name)
-        image = self.geometry.image(picture)
-        if sample.mask is None:
-            return ReadSample(sample, image, torch.zeros(image.shape[-2:], dtype=torch.bool))
-        mask = read_mask(sample.mask, sample.class_name)
-        if mask.shape != (picture.height, picture.width):
-            raise BadImageError(size_message(sample, picture.size, (mask.shape[1], mask.shape[0])))
-        return ReadSample(sample, image, self.geometry.mask(mask))
-
-
-class PretrainingImages(Dataset[Item]):
-    """Images as two photometric views, some normal ones with a drawn defect.
-
-    What is drawn depends on seed, epoch and image alone.
-    """
-
-    def __init__(
-        self,
-        plain: PlainImages,
-        views: PhotometricViews,
-        defects: SyntheticDefects,
-        seed: int,
-    ) -> None:
-        self.plain, self.views, self.defects, self.seed = plain, views, defects, seed
-
-    def __len__(self) -> int:
-        return len(self.plain)
-
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        epoch, index = key
-        item = self.plain[index]
-        if isinstance(item, UnreadSample):
-            return item
-        sample, image, mask = item
-        if sample.label == 0:
-            image, mask = self.defects(image, draw_seed(self.seed, epoch, index, 1))
-            sample = sample._replace(label=int(mask.any()))
-        image = self.views(image, draw_seed(self.seed, epoch, index))
-        return ReadSample(sample, image, mask)
-
-
-class BatchLoader(DataLoader[Item]):
-    """A loader that stops at files that cannot be read, or names each of them once and goes on."""
-
-    def __init__(
-        self, dataset: Dataset[Item], *, on_bad_image: OnBadImage = "raise", **options: Any
-    ) -> None:
-        # A generator of its own: the base class would draw from the global one at every start.
-        super().__init__(
-            dataset, generator=torch.Generator(), worker_init_fn=spare_worker, **options
-        )
-        self.on_bad_image = on_bad_image
-        self.named: set[str] = set()
-        self.used = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Epoch of the sampler and batches used of it; Lightning keeps them in checkpoints."""
-        return {"epoch": self.sampler.epoch, "batches": self.used}  # type: ignore[attr-defined]
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches that were used."""
-        self.sampler.resume(**state)  # type: ignore[attr-defined]
-
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch knows no batch type
-        self.used = getattr(self.sampler, "used", 0)
-        for batch in super().__iter__():
-            self.used += 1
-            for fault in batch.faults:
-                if self.on_bad_image == "raise":
-                    raise BadImageError(fault)
-                if fault not in self.named:
-                    self.named.add(fault)
-                    log.warning("Skipped: %s", fault)
-            yield batch
+SMALLEST_SIDE = 16
+"""Pixels of an image's side: one patch of a backbone."""
 
 
 class AnomalyDataModule(LightningDataModule):
@@ -183,20 +81,28 @@ class AnomalyDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(root, str | Path) or not str(root):
+            raise DataError(f"data.root={root} is no folder: give that of the set.")
         self.root = Path(root).expanduser()
-        self.wanted_classes = (classes,) if isinstance(classes, str) else classes
+        self.wanted_classes: Sequence[str] | None = _listed(classes)
         self.geometry = Geometry(image_size, resize)
+        if min(self.geometry.image_size) < SMALLEST_SIDE:
+            raise DataError(
+                f"data.image_size={image_size} is too small: {SMALLEST_SIDE} pixels at least."
+            )
         self.batch_size, self.seed = batch_size, seed
         self.defects = SyntheticDefects(synthetic_defects)
-        self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.on_bad_image = on_bad_image
-        self.pretrain_splits, self.held_out = tuple(pretrain_splits), tuple(held_out)
+        self.pretrain_splits: tuple[Split, ...] = tuple(pretrain_splits)
+        self.held_out: tuple[str, ...] = tuple(_listed(held_out))
         self.train_fraction, self.noise_ratio = train_fraction, noise_ratio
-        if batch_size < 1 or num_workers < 0:
+        whole = isinstance(batch_size, int) and isinstance(num_workers, int)
+        if not whole or batch_size < 1 or num_workers < 0:
             raise DataError(
-                f"data.batch_size={batch_size} must be at least 1, and"
-                f" data.num_workers={num_workers} at least 0."
+                f"data.batch_size={batch_size} must be a whole number, at least 1, and"
+                f" data.num_workers={num_workers} one, at least 0."
             )
+        self.num_workers = min(num_workers, os.cpu_count() or 1)
         if on_bad_image not in (None, "skip", "raise"):
             raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
         if not self.pretrain_splits or set(self.pretrain_splits) - set(get_args(Split)):
@@ -383,6 +289,11 @@ class AnomalyDataModule(LightningDataModule):
 
     def _explain(self, problem: str) -> str:
         return f"{problem}\nExpected under {self.root}:\n{self.layout}\n{self.source}"
+
+
+def _listed(names: Any) -> Any:
+    """One name, or several, as several; text is a sequence too, of letters."""
+    return (names,) if isinstance(names, str | int) else names
 
 
 def _written_out(name: object, available: Sequence[str]) -> str:

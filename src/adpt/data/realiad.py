@@ -103,6 +103,11 @@ class RealIAD(AnomalyDataModule):
             for mask in masks.values():
                 remark(f"{folder / mask} belongs to no image under NG and is not used")
 
+    def splits(self) -> list[str]:
+        """Names of folders that may hold the set's own splits, as `split` takes them."""
+        beside = [f.name for f in subfolders(self.root) if f.name.startswith("realiad_jsons")]
+        return sorted({*beside, *(f.name for f in subfolders(self.root / "realiad_jsons"))})
+
     def split_file(self, class_name: str, split: str) -> Path:
         """The JSON file of a class in one of the set's own splits.
 

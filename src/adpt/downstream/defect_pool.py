@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule, Sample
-from adpt.data.base import PlainImages
+from adpt.data.reading import PlainImages
 from adpt.data.sample import UnreadSample
 from adpt.data.sampling import draw_seed
 from adpt.data.texture_defects import TextureDefects

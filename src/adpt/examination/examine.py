@@ -1,5 +1,6 @@
 """Walking a whole data set: every class is listed, every file read, and nothing stops the walk."""
 
+import contextlib
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from adpt.data.files import subfolders
 from adpt.errors import DataError
 from adpt.examination.finding import Finding, first_line
 from adpt.examination.links import faulty_links
-from adpt.examination.listing import Listing, class_folder, list_class
+from adpt.examination.listing import Listing, class_folder, faults_of_splits, list_class
 from adpt.examination.pictures import Examined, examine_sample
 from adpt.examination.published import differences
 from adpt.progress import Progress, no_progress
@@ -70,7 +71,7 @@ def examine(
     findings: list[Finding] = []
     work: list[tuple[Sample, bool]] = []
     for prefix, part in _parts(data):
-        listed, samples = _list(part, prefix, progress)
+        listed, samples = _list(part, prefix, published, progress)
         if published:
             listed += differences(part, samples)
         findings += [replace(f, class_name=_named(prefix, f.class_name)) for f in listed]
@@ -112,7 +113,7 @@ def _named(prefix: str, class_name: str) -> str:
 
 
 def _list(
-    data: AnomalyDataModule, prefix: str, progress: Progress
+    data: AnomalyDataModule, prefix: str, published: bool, progress: Progress
 ) -> tuple[list[Finding], list[Sample]]:
     if not data.root.is_dir():
         raise DataError(
@@ -121,7 +122,7 @@ def _list(
     classes = _classes(data)
     folders = [class_folder(data, name) for name in classes]
     top = folders[0].parent
-    findings = list(faulty_links(top, folders))
+    findings = [*faulty_links(top, folders), *_empty_folders(data, classes)]
     samples: list[Sample] = []
     for number, name in enumerate(classes):
         progress(f"listing {_named(prefix, name)}", number, len(classes))
@@ -146,8 +147,21 @@ def _list(
             message = "has no normal training image: unpack the class anew, or leave it out."
             listing.add("no normal images", class_folder(data, name), message)
         findings += listing.findings
+        findings += faults_of_splits(data, name, published)
         samples += found
     return findings, samples
+
+
+def _empty_folders(data: AnomalyDataModule, classes: Sequence[str]) -> Iterator[Finding]:
+    """Folders that may have been meant as classes, in a set whose classes are its folders."""
+    if data.known_classes or data.wanted_classes is not None:
+        return
+    for folder in subfolders(data.root):
+        # A folder that nobody may enter is not known to be empty.
+        with contextlib.suppress(OSError):
+            if folder.name not in classes and not any(folder.iterdir()):
+                message = "is empty: fill it, or remove it."
+                yield Finding("folder without images", folder, message, folder.name)
 
 
 def _classes(data: AnomalyDataModule) -> list[str]:

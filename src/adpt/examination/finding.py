@@ -1,5 +1,6 @@
 """What an examination finds: a file or folder, what is wrong with it, and what to do."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,15 @@ from pathlib import Path
 def first_line(error: Exception) -> str:
     """What an error says, without the layout and the advice that follow some."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def reason(error: BaseException) -> str:
+    """What an error says of a file, without the file's path and a full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # Pillow ends with the path, in quotes, where it knows no more.
+    said = re.sub(r""" file ['"].*$""", "", str(error), flags=re.DOTALL)
+    return said.rstrip(".") or type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)

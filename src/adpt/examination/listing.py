@@ -14,7 +14,8 @@ from adpt.data.mvtec import by_image
 from adpt.data.realiad import SPLITS, view_of
 from adpt.data.visa import COLUMNS
 from adpt.errors import DataError, OutsideError
-from adpt.examination.finding import Finding, first_line
+from adpt.examination.finding import Finding, first_line, reason
+from adpt.examination.published import ADVICE
 
 
 @dataclass
@@ -152,7 +153,7 @@ def _rows(data: VisA, listing: Listing) -> Iterator[tuple[int, dict[str, str]]]:
             for row in rows:
                 yield rows.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        listing.add("list", data.split_file, f"cannot be read as CSV: {error}.")
+        listing.add("list", data.split_file, f"cannot be read as CSV: {reason(error)}.")
 
 
 @list_class.register
@@ -167,6 +168,39 @@ def _realiad(data: RealIAD, class_name: str) -> Listing:
     except DataError as error:
         listing.add("list", data.root, f"lacks a list: {first_line(error)}")
         return listing
+    _read_split(data, file, listing)
+    listing.leave_out_missing(file)
+    return listing
+
+
+def faults_of_splits(data: AnomalyDataModule, class_name: str, published: bool) -> list[Finding]:
+    """What is wrong with lists of a class that the set has and that are not in use.
+
+    Args:
+        data: The set; only Real-IAD, read by its folders, has such lists.
+        class_name: The class.
+        published: Whether files that are listed and not there are told.
+    """
+    findings: list[Finding] = []
+    if not isinstance(data, RealIAD) or data.split is not None:
+        return findings
+    for split in data.splits():
+        try:
+            file = data.split_file(class_name, split)
+        except DataError:  # Not among the classes of this split.
+            continue
+        listing = Listing(class_name)
+        _read_split(data, file, listing)
+        files = [path for s in listing.samples for path in (s.image, s.mask) if path is not None]
+        if published and (missing := sorted(set(missing_files(files)))):
+            count = f"lists {len(missing)} files that are not there, such as {missing[0]}"
+            listing.add("missing file", file, f"{count}: {ADVICE}")
+        findings += listing.findings
+    return findings
+
+
+def _read_split(data: RealIAD, file: Path, listing: Listing) -> None:
+    """Take the samples that a split file lists, and note its faults."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         normal = content["meta"]["normal_class"]
@@ -174,17 +208,15 @@ def _realiad(data: RealIAD, class_name: str) -> Listing:
         parts = [(split, list(content[split])) for split in SPLITS]
     except OutsideError as error:
         listing.add("path outside the set", file, f"was not followed: {error}")
-        return listing
+        return
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"is not a split of Real-IAD ({type(error).__name__}: {error})."
         listing.add("list", file, message)
-        return listing
+        return
     for split, entries in parts:
         for entry in entries:
-            read = partial(data.read_entry, entry, folder, normal, class_name, split, file)
+            read = partial(data.read_entry, entry, folder, normal, listing.class_name, split, file)
             listing.read("list", file, read)
-    listing.leave_out_missing(file)
-    return listing
 
 
 def _scan(data: RealIAD, kind: Literal["OK", "NG"], listing: Listing) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from adpt.data import Sample
 from adpt.data.images import mask_values, read_image
 from adpt.errors import BadImageError
-from adpt.examination.finding import Finding
+from adpt.examination.finding import Finding, reason
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def _check_header(found: Examined, path: Path, max_megapixels: float) -> str | N
     except FileNotFoundError:
         found.add("missing file", path, f"is not there, or is a link that leads nowhere: {AGAIN}")
     except Image.DecompressionBombError as error:
-        found.add("enormous image", path, f"was not decoded: {error}.")
+        found.add("enormous image", path, f"was not decoded: {reason(error)}.")
     except Exception as error:  # Damaged files bring out any exception.
         looping = isinstance(error, OSError) and error.errno == errno.ELOOP
         _note(found, path, "link loop" if looping else "unreadable", error)
@@ -116,7 +116,7 @@ def _decoded(found: Examined, path: Path, mode: str, read: Callable[[Path, str],
 
 
 def _note(found: Examined, path: Path, kind: str, error: BaseException) -> None:
-    said = str(error).replace(repr(str(path)), "the file") or type(error).__name__
+    said = reason(error)
     if "truncated" in said.lower():
         found.add("truncated", path, f"ends too early ({said}): {AGAIN}")
     else:

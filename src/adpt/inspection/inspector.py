@@ -245,8 +245,13 @@ class Inspector:
         write_onnx(self._model, Path(path).expanduser())
 
     def with_threshold(self, value: float) -> Self:
-        """The same inspector with another threshold."""
+        """The same inspector with another threshold.
+
+        Raises:
+            UserError: It is no finite number.
+        """
         chosen = Threshold(float(value), "given by the user")
+        thresholds.check_value(chosen.value)
         return type(self)(replace(self._model, threshold=chosen))
 
     # ---- What it is --------------------------------------------------------------------------

@@ -8,18 +8,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from adpt import __version__
 from adpt.backbones import Backbone, build_backbone
 from adpt.downstream import Kind
 from adpt.errors import WeightsError
-from adpt.files import replacing
 from adpt.inspection.scorer import Scorer, references_from
 from adpt.inspection.settings import Settings, make_method
 from adpt.inspection.threshold import Threshold
 from adpt.projector import FeatureProjector
+from adpt.tensor_file import write_tensors
 
 FORMAT = "adpt-inspector"
 VERSION = 1
@@ -91,13 +90,7 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
         },
     }
     header = {"format": FORMAT, "version": str(VERSION), "content": json.dumps(content)}
-    whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    try:
-        with replacing(path) as temporary:
-            save_file(whole, temporary, metadata=header)
-    # safetensors reports a full disk by an error of its own, which is no OSError.
-    except SafetensorError as error:
-        raise WeightsError(f"Cannot write {path}: {error}.") from error
+    write_tensors(tensors, path, header)
 
 
 def read_model(path: Path, device: torch.device, backbone_weights: Path | None = None) -> Model:
@@ -173,6 +166,8 @@ def _backbone(
 ) -> Backbone:
     arguments = dict(settings.backbone)
     if described["weights_inside"]:
+        if weights is not None:
+            raise WeightsError(f"{path} holds its backbone's weights: leave {weights} out.")
         backbone = build_backbone(**arguments | {"pretrained": False})
         backbone.load_state_dict(_below("backbone", tensors))
         # Not among the weights, and a newer timm may record others for the same network.
@@ -181,12 +176,18 @@ def _backbone(
     else:
         if weights is not None:
             arguments["weights"] = weights
-        backbone = build_backbone(**arguments)
+        try:
+            backbone = build_backbone(**arguments)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{path} was saved without its backbone's weights, and these cannot be had:"
+                f" {error}\nGive their file as backbone_weights=<file>."
+            ) from error
     if backbone.fingerprint != described["sha256"]:
         raise WeightsError(
             f"{path} was fitted with other weights of backbone '{backbone.name}' than these: its"
-            " thresholds and scores would mean nothing. Give the weights that it was fitted with,"
-            " or fit it again."
+            " thresholds and scores would mean nothing. Give the weights that it was fitted with"
+            " (backbone_weights=<file>), or fit it again."
         )
     return backbone
 

@@ -25,6 +25,7 @@ from adpt.plots import Picture, heatmap, outline
 
 log = logging.getLogger(__name__)
 
+_HEATMAP = re.compile(r"heatmaps/\d{6,}_[\w.-]+\.(jpg|png)")
 _THUMBNAIL = 220
 _QUALITY = 88
 
@@ -33,7 +34,8 @@ class Outputs:
     """Writes each result as soon as it is there; to be used in a `with` statement.
 
     Files: `scores.csv` and `scores.jsonl`, a line an image, in the order of the results;
-    `heatmaps/<number>_<name>`; and `index.html` once `write_page` is called.
+    `heatmaps/<number>_<name>`; and `index.html` once `write_page` is called. They replace those of
+    an earlier run in the folder, whose heatmaps are removed.
 
     Args:
         folder: Where the files go.
@@ -59,6 +61,7 @@ class Outputs:
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_heatmaps()
             self._csv = (self.folder / "scores.csv").open("w", newline="", encoding="utf-8")
             self._jsonl = (self.folder / "scores.jsonl").open("w", encoding="utf-8")
         except OSError as error:
@@ -105,10 +108,23 @@ class Outputs:
         with replacing(self.folder / "index.html") as temporary:
             temporary.write_text(page, encoding="utf-8")
 
+    def _remove_heatmaps(self) -> None:
+        """Remove the heatmaps of an earlier run in the folder: those that its table names."""
+        table = self.folder / "scores.jsonl"
+        if not table.is_file():
+            return
+        for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                name = json.loads(line)["heatmap"]
+            except (ValueError, KeyError, TypeError):  # Cut off, or no table of ours.
+                continue
+            if isinstance(name, str) and _HEATMAP.fullmatch(name):
+                (self.folder / name).unlink(missing_ok=True)
+
     def _row(self, result: Inspection | UnreadImage) -> Row:
         if isinstance(result, UnreadImage):
             log.warning("%s: %s", result.path, result.error)
-            return Row(result.path, None, False, self.inspector.threshold, result.error)
+            return Row(result.path, None, None, self.inspector.threshold, result.error)
         name = self._draw(result)
         path = result.path or ""
         return Row(path, result.score, result.anomalous, result.threshold, heatmap=name)

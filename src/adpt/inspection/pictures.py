@@ -1,7 +1,9 @@
 """The images that an inspector takes: files, pictures in memory, arrays and tensors."""
 
 import glob
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -14,12 +16,20 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from adpt.data.files import is_image, walk_files
+from adpt.data.files import EXTENSIONS, is_image, walk_files
 from adpt.data.images import as_rgb, read_image
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
 
+log = logging.getLogger(__name__)
+
 _THREADS = 4
+
+_NOT_READ = frozenset({
+    "arw", "avif", "cr2", "cr3", "dng", "gif", "heic", "heif", "jfif", "jp2", "jxl", "nef", "pbm",
+    "pgm", "pnm", "ppm", "psd", "raw", "svg",
+})  # fmt: skip
+"""Endings of images that are not read."""
 
 ImageInput = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """A file; a picture of Pillow; (H, W, 3) or (H, W) uint8; or a tensor (3, H, W), uint8 in [0, 255]
@@ -130,7 +140,20 @@ def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [folder / name for folder, names in walk_files(path) for name in names]
+        found, left_out = [], Counter[str]()
+        for folder, names in walk_files(path):
+            found += [folder / name for name in names]
+            endings = (file.suffix[1:].lower() for file in folder.iterdir())
+            left_out.update(ending for ending in endings if ending in _NOT_READ)
+        if left_out:
+            log.warning(
+                "%s=%s: %d files are left out, of types that are not read (%s). Those that are: %s",
+                option,
+                where,
+                left_out.total(),
+                ", ".join(f"{ending}: {count}" for ending, count in sorted(left_out.items())),
+                ", ".join(sorted(EXTENSIONS)),
+            )
         if not found:
             raise DataError(f"{option}={where}: there is no image in that folder.")
         return sorted(found)

@@ -11,7 +11,7 @@ class Row:
     Attributes:
         path: The image.
         score: None for one that could not be read.
-        anomalous: Whether the score is above the threshold.
+        anomalous: Whether the score is above the threshold; None for one that could not be read.
         threshold: The threshold.
         error: Why the image could not be read; "" for one that was.
         heatmap: Its heatmap, from the table's folder; "" where there is none.
@@ -19,7 +19,7 @@ class Row:
 
     path: str
     score: float | None
-    anomalous: bool
+    anomalous: bool | None
     threshold: float
     error: str = ""
     heatmap: str = ""

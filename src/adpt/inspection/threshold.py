@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adpt.errors import UserError
+from adpt.values import is_number
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,22 @@ def check_options(quantile: float, rate: float | None, folds: int | None) -> Non
     Raises:
         UserError: One of them is out of its range.
     """
-    if not 0 < quantile <= 1:
+    if not is_number(quantile) or not 0 < quantile <= 1:
         raise UserError(f"quantile={quantile} must be above 0 and at most 1, such as 0.99.")
-    if rate is not None and not 0 < rate < 1:
+    if rate is not None and not (is_number(rate) and 0 < rate < 1):
         raise UserError(f"false_positive_rate={rate} must be above 0 and below 1, such as 0.01.")
     if folds is not None and (not isinstance(folds, int) or folds < 2):
         raise UserError(f"folds={folds} must be at least 2, or null for a number that suits.")
+
+
+def check_value(value: float) -> None:
+    """Refuse a threshold that is none.
+
+    Raises:
+        UserError: It is no finite number.
+    """
+    if not is_number(value) or not math.isfinite(value):
+        raise UserError(f"threshold={value} must be a finite number, such as 12.5.")
 
 
 def from_quantile(normal: npt.ArrayLike, quantile: float, source: str) -> Threshold:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import math
@@ -49,7 +50,7 @@ def append_records(path: str | Path, records: Iterable[Record]) -> None:
                 file.truncate(kept)
             try:
                 if file.write(missing_newline + lines) != len(missing_newline + lines):
-                    raise OSError("not all of it could be written")
+                    raise OSError(errno.ENOSPC, "Not all of it could be written")
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(kept)

@@ -1,0 +1,61 @@
+"""The same tensors and metadata give the same bytes, in every process."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from adpt.tensor_file import write_tensors
+
+METADATA = {
+    **{f"key {number}": str(number) for number in range(12)},
+    "path": 'C:\\images "new"\tü 検 😀 \x00\x1f\x7f\b\f\n\r / \u2028',
+}
+TENSORS = {"b": torch.arange(5.0), "a": torch.ones(3, dtype=torch.bool), "none": torch.zeros(0, 2)}
+
+WRITE = """
+import sys
+from pathlib import Path
+from test_tensor_file import METADATA, TENSORS
+from adpt.tensor_file import write_tensors
+write_tensors(TENSORS, Path(sys.argv[1]), METADATA)
+"""
+
+
+def test_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    digests = set()
+    for seed in ("1", "2"):
+        path = tmp_path / f"{seed}.safetensors"
+        found = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.getenv("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": found}
+        subprocess.run([sys.executable, "-c", WRITE, str(path)], env=environment, check=True)
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    backwards = tmp_path / "backwards.safetensors"
+    write_tensors(dict(reversed(TENSORS.items())), backwards, dict(reversed(METADATA.items())))
+    digests.add(hashlib.sha256(backwards.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for metadata in (METADATA, {}):
+        write_tensors(TENSORS, path, metadata)
+        with safe_open(path, framework="pt") as file:
+            assert file.metadata() == metadata
+            read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        assert read.keys() == TENSORS.keys()
+        assert all(torch.equal(read[name], tensor) for name, tensor in TENSORS.items())
+        # Tensors begin at a multiple of 8 bytes, as the format wants it.
+        assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+
+
+def test_a_strided_tensor_is_written_by_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    turned = torch.arange(6.0).reshape(2, 3).T.requires_grad_()
+    write_tensors({"turned": turned}, path, {})
+    with safe_open(path, framework="pt") as file:
+        assert torch.equal(file.get_tensor("turned"), turned)

@@ -1,0 +1,310 @@
+"""Values of a wrong kind: every command ends with one message that names the option."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from adpt import values
+from adpt.errors import UserError
+from adpt.results import append_records
+from adpt.values import check_kinds, check_texts, check_words, names, shown
+from adpt.wiring import entry
+from drawn import draw_folder
+from recorded import a_record
+from runs import CONF, TINY, TINY_EVALUATION, TINY_TRAINING
+
+OWN = ["data=folder", "data.root={root}"]
+BASE = {
+    "train": [*TINY_TRAINING, *OWN],
+    "evaluate": [*TINY_EVALUATION, *OWN, "method=feature_norm"],
+    "predict": ["fit={root}/key/train/good", "inspector={root}/x.adpt", "device=cpu", *TINY[:3]],
+    "report": [],
+    "doctor": OWN,
+    "publish": ["projector=p", "repo=a/b", "license=mit", "results=.", "dry_run=true"],
+}
+
+MISTAKES = {
+    # What stands against a number or a boolean of the files
+    "train trainer.max_epochs=abc callbacks.checkpoint.minutes=x model.optimizer.lr=abc"
+    " model.scheduler.milestones=ab references.pool_size=x seed=true": [
+        r"adpt: seed=true: a number is wanted, such as 0 \(the default\)\.\n",
+        r"trainer\.max_epochs=abc: a number is wanted, such as 10 \(",
+        r"callbacks\.checkpoint\.minutes=x: a number",
+        r"model\.optimizer\.lr=abc: a number is wanted, such as 0\.0001",
+        r"model\.scheduler\.milestones=ab: a list of numbers is wanted, such as \[7,9\]",
+        r"references\.pool_size=x: a number or null is wanted, such as 16",
+    ],
+    "train trainer.max_epochs=null": [r"trainer\.max_epochs=null: a number is wanted"],
+    "evaluate shots=abc heatmaps=abc memory_gb=x few_shot=1": [
+        r"shots=abc: a number is wanted, such as 8",
+        r"heatmaps=abc: a number",
+        r"memory_gb=x: a number",
+        r"few_shot=1: true or false is wanted, such as false",
+    ],
+    "evaluate -m shots=x,y hydra.sweep.dir={out}/sweep": [
+        r"2 of the sweep's jobs failed:\n  0_tiny: shots=x: a number.*\n  1_tiny: shots=y: a number"
+    ],
+    "predict quantile=abc shots=null": [r"shots=null: a number", r"quantile=abc: a number"],
+    "doctor workers=x": [r"workers=x: a number is wanted, such as 8"],
+    # What the files leave open
+    "train data.image_size=7": [r"data\.image_size=7 is too small: 16 pixels"],
+    "train projector=[]": [r"projector=\[\]: text or null is wanted"],
+    "train +model.optimizer.foo=1": [r"model\.optimizer: .*unexpected keyword argument 'foo'"],
+    "train model.optimizer.lr=-1": [r"model\.optimizer: Invalid learning rate: -1"],
+    "train model.scheduler.gamma=0.1 model.scheduler._target_=torch.optim.Foo": [
+        r"model\.scheduler: Error loading 'torch\.optim\.Foo'"
+    ],
+    "evaluate features=3": [r"features=\['3'\]: choose some of own"],
+    "evaluate tsne=bottle": [r"tsne=\['bottle'\]: bottle is no class in use; these are key"],
+    "evaluate projector=[]": [r"projector=\[\]: text or null is wanted"],
+    "evaluate aligned=x": [r"aligned=x must be null or a whole number, at least 1"],
+    "predict quantile=2": [r"quantile=2 must be above 0 and at most 1"],
+    "report title=null": [r"title=null: text is wanted\."],
+    "report results=null": [r"results=null: text is wanted\."],
+    "report results={out}/recorded methods=3": [r"methods=\[3\]: these results are of padim"],
+    "doctor data.root=null": [r"data\.root=None is no folder"],
+    "publish projector=null": [r"projector=null: text is wanted\."],
+    "publish repo=3": [r"repo=3: text is wanted; .*'repo=\"3\"'"],
+    "publish license=1": [r"license=1: text is wanted"],
+    # What Hydra would end in a trace
+    "predict method=null": [r"method=null: a group takes a file of its own, here one of .*padim"],
+    "train hydra.run.dir=/proc/nope": [r"hydra\.run\.dir=/proc/nope cannot be used: No such file"],
+    "train -m hydra.sweep.dir=/proc/nope": [r"hydra\.sweep\.dir=/proc/nope cannot be used"],
+}
+"""A command's words, and all that it says."""
+
+# Runs `main` of each command in turn: torch is imported once for all of them.
+SCRIPT = """
+import contextlib, importlib, io, json, sys
+for module, *words in json.loads(sys.stdin.read()):
+    sys.argv = [f"adpt.{module}", *words]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            importlib.import_module(f"adpt.{module}").main()
+            code = 0
+        except SystemExit as left:
+            code = left.code
+    print(json.dumps([code, said.getvalue()]), flush=True)
+"""
+
+
+def run_all(commands: list[list[str]], folder: Path) -> list[tuple[int, str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], input=json.dumps(commands),
+        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    folder = tmp_path_factory.mktemp("mistakes")
+    root = draw_folder(folder / "own", ("key",))
+    append_records(folder / "recorded" / "results.jsonl", [a_record()])
+    commands = []
+    for line in MISTAKES:
+        module, *words = line.split()
+        keys = {word.partition("=")[0] for word in words}
+        base = [word for word in BASE[module] if word.partition("=")[0] not in keys]
+        named = ["run_name=tiny"] if module in ("train", "evaluate") else []
+        flags = [word for word in words if word == "-m"]
+        rest = [word for word in words if word != "-m"]
+        filled = [w.format(root=root, out=folder) for w in (*base, *named, *rest)]
+        commands.append([module, *flags, *filled])
+    return dict(zip(MISTAKES, run_all(commands, folder), strict=True))
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_wrong_value_ends_with_one_message(
+    line: str, outcomes: dict[str, tuple[int, str]]
+) -> None:
+    code, said = outcomes[line]
+    assert code == 1
+    for expected in MISTAKES[line]:
+        assert re.search(expected, said), said
+    assert "Traceback" not in said
+    assert "-error.txt" not in said
+    assert "Fitting" not in said
+
+
+# ---- Against the files' own ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DictConfig]]:
+    """Composes a config as in a Hydra run of its own."""
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+
+    def composed(primary: str, *words: str) -> DictConfig:
+        config = compose(primary, list(words), return_hydra_config=True)
+        config.hydra.mode = "RUN"
+        HydraConfig.instance().set_config(config)
+        return compose(primary, list(words))
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield composed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train trainer.max_epochs=2 trainer.limit_train_batches=null trainer.devices=[0,1]"
+        " trainer.deterministic=warn references.pool_size=null references.memory_gb=0.5 seed=3"
+        " model.optimizer.lr=1 model.norm_loss=null callbacks.progress=null run_name=3"
+        " data=realiad data.resolution=raw data.image_size=[64,96] backbone.image_size=64"
+        " backbone=timm backbone.name=resnet18 backbone.levels=[1,2]",
+        "train +experiment=demo backbone.levels=2 trainer.devices=auto"
+        " data=mixed +data@data.sets.visa=visa data.sets.visa.train_fraction=1",
+        "evaluate method=[padim,patchcore] method.patchcore.num_levels=2 cache=null aligned=4"
+        " tsne=bottle features=own recorded=null shots=${seed} heatmaps=${oc.env:NOWHERE}",
+        "predict fit=x heatmap_size=null backbone_weights=w.safetensors data.resize=256",
+    ],
+)
+def test_what_the_options_are_for_is_accepted(line: str, run: Callable[..., DictConfig]) -> None:
+    check_kinds(run(*line.split()))
+
+
+@pytest.mark.parametrize(
+    ("line", "faults"),
+    [
+        (
+            "train +experiment=demo data.batch_size=x data.seed=x trainer.max_epochs=[1]"
+            " backbone.levels=[1] references.shots=[1,x]",
+            [
+                "data.batch_size=x: a number is wanted, such as 16 (the default).",
+                "data.seed=x: a number is wanted, such as 0 (the default).",
+                "references.shots=[1,x]: a list of numbers is wanted, such as [1,4,8] (the "
+                "default).",
+                "trainer.max_epochs=[1]: a number is wanted, such as 1 (the default).",
+            ],
+        ),
+        (
+            "evaluate shots=${title} method=[cflow_quick] method.cflow.epochs=x title=A",
+            [
+                "method.cflow.epochs=x: a number is wanted, such as 8 (the default).",
+                "shots=A: a number is wanted, such as 8 (the default).",
+            ],
+        ),
+        (
+            "doctor published=yes_please",
+            ["published=yes_please: true or false is wanted, such as true (the default)."],
+        ),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(
+    line: str, faults: list[str], run: Callable[..., DictConfig]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        check_kinds(run(*line.split()))
+    assert sorted(str(caught.value).splitlines()) == faults
+
+
+def test_outside_of_a_run_nothing_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    check_kinds(OmegaConf.create({"shots": "x"}))
+
+
+# ---- Words and texts ----------------------------------------------------------------------------
+
+
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(values, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"hparams_search=optuna needs .*'adpt\[search\]'"):
+        check_words(["-m", "+hparams_search=optuna"])
+    monkeypatch.setattr(values, "find_spec", lambda name: name)
+    check_words(["-m", "+hparams_search=optuna", "hydra/launcher=submitit_slurm"])
+
+
+def test_only_groups_must_not_be_null() -> None:
+    check_words(
+        ["callbacks.progress=null", "projector=null", "data=mvtec", "--cfg", "job", "=null"]
+    )
+    with pytest.raises(UserError, match=r"\+experiment=null: .* table1"):
+        check_words(["+experiment=null"])
+
+
+def test_one_name_is_a_list_of_one() -> None:
+    assert names("tsne", "bottle") == ["bottle"]
+    assert names("tsne", OmegaConf.create(["a", 1])) == ["a", "1"]
+    assert names("tsne", 3) == ["3"]
+    assert names("tsne", None) is None
+    for wrong in ({"a": 1}, [["a"]], [None], True):
+        with pytest.raises(UserError, match=r"tsne=.*: a name is wanted, or a list of names"):
+            names("tsne", wrong)
+
+
+def test_text_is_text() -> None:
+    config = OmegaConf.create({"good": "x", "empty": "", "no": None, "number": 1, "list": [1]})
+    check_texts(config, "good")
+    check_texts(config, "good", "no", null=True)
+    for option in ("empty", "no", "number", "list"):
+        with pytest.raises(UserError, match=f"^{option}=.*: text is wanted"):
+            check_texts(config, option)
+
+
+def test_values_are_shown_as_they_are_written() -> None:
+    assert shown([None, True, 1.5, "a", [1]]) == "[null,true,1.5,a,[1]]"
+
+
+# ---- Errors that are nobody's mistake -----------------------------------------------------------
+
+
+@entry
+def failing(config: DictConfig) -> None:
+    raise ValueError("wrong\nand more") from KeyError("deep")
+
+
+@pytest.fixture
+def at(run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Puts a Hydra run into a folder."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def put(folder: Path) -> None:
+        config = compose("doctor", return_hydra_config=True)
+        config.hydra.mode, config.hydra.job.name = "RUN", "doctor"
+        with open_dict(config):
+            config.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(config)
+
+    return put
+
+
+def test_any_other_error_ends_with_one_line_and_a_file(
+    at: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        failing(OmegaConf.create())
+    assert left.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("\nadpt: KeyError: 'deep'\n")
+    assert f"The trace lies in {tmp_path / 'doctor-error.txt'};" in said
+    assert "Traceback" not in said
+    trace = (tmp_path / "doctor-error.txt").read_text()
+    assert trace.startswith("KeyError: 'deep'\n")
+    assert "in failing" in trace
+    assert "ValueError: wrong\nand more" in trace
+
+
+def test_the_trace_is_shown_where_it_cannot_be_kept_or_is_asked_for(
+    at: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="wrong"):
+        failing(OmegaConf.create())
+    at(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="wrong"):
+        failing(OmegaConf.create())
+    assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ LAYERS = [
         "embedding",
         "chunking",
         "interruption",
+        "nearest",
         "tensor_file",
     },
     # 1: what reads, writes and draws
@@ -54,6 +55,8 @@ BESIDE = {
     ("paths", "errors"),
     ("projector", "projector_blocks"),
     ("residual", "chunking"),
+    ("residual", "nearest"),
+    ("nearest", "chunking"),
     ("weights", "hub"),
     ("metrics_log", "checkpoints"),
     ("results", "errors"),

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import oracles
-from adpt import residual
+from adpt import nearest, residual
 from adpt.residual import reference_scale, residual_features
 
 
@@ -77,36 +77,23 @@ def test_length_of_a_reference_changes_what_is_subtracted_but_not_which() -> Non
     assert not torch.allclose(matched, rescaled)
 
 
-@pytest.mark.parametrize("shape", [(11, 6), (5, 11, 6)], ids=["shared", "per image"])
-@pytest.mark.parametrize("images", [1, 2, 5])
-def test_chunks_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], images: int
-) -> None:
-    level, references = draw(5, 6, 2, 4), draw(*shape, seed=1)
+@pytest.mark.parametrize("elements", [1, 8 * 11, 2 * 8 * 11])
+def test_chunks_of_images_change_nothing(monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
+    level, references = draw(5, 6, 2, 4), draw(5, 11, 6, seed=1)
     (whole,) = residual_features([level], [references])
-    calls = []
-    nearest = residual._nearest
-
-    def counted(tokens: Tensor, directions: Tensor) -> Tensor:
-        calls.append(len(tokens))
-        return nearest(tokens, directions)
-
-    monkeypatch.setattr(residual, "_nearest", counted)
-    monkeypatch.setattr(residual, "CHUNK_ELEMENTS", images * 8 * 11)
+    monkeypatch.setattr(residual, "CHUNK_ELEMENTS", elements)
     (chunked,) = residual_features([level], [references])
     assert torch.equal(chunked, whole)
-    assert sum(calls) == 5
-    assert max(calls) == images
 
 
-def test_images_too_large_for_a_chunk_are_taken_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    level, references = draw(2, 6, 2, 4), draw(11, 6, seed=1)
+@pytest.mark.parametrize(("rows", "tile"), [(1, 1), (7, 3), (40, 11)])
+def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, rows: int, tile: int) -> None:
+    level, references = draw(5, 6, 2, 4), draw(11, 6, seed=1)
     (whole,) = residual_features([level], [references])
-    monkeypatch.setattr(residual, "CHUNK_ELEMENTS", 1)
-    (chunked,) = residual_features([level], [references])
-    assert torch.equal(chunked, whole)
+    monkeypatch.setattr(nearest, "_QUERIES", rows)
+    monkeypatch.setattr(nearest, "_TILE", tile)
+    (tiled,) = residual_features([level], [references])
+    assert torch.equal(tiled, whole)
 
 
 @pytest.mark.parametrize("shape", [(11, 6), (5, 11, 6)], ids=["shared", "per image"])

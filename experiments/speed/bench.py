@@ -28,28 +28,32 @@ def main() -> None:
     if unknown := sorted(set(arguments.parts) - set(known)):
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(known)}")
     if arguments.table:
-        print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+        if not RESULTS.exists():
+            sys.exit(f"There is no {RESULTS}: measure with --save first.")
+        kept = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+        print(table([row for row in kept if row["name"] in (arguments.parts or known)]))
         return
     rows, failed = [], []
     for part in arguments.parts or known:
         start = time.perf_counter()
         print(f"{part} ...", end=" ", file=sys.stderr, flush=True)
-        try:
-            found = run(part)
-        except subprocess.CalledProcessError:
-            failed.append(part)
-            continue
+        found, ended = run(part)
         print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
         rows += found
-        if arguments.save:
+        if ended is None:
+            failed.append(f"{part} (stopped)")
+            break
+        if ended:
+            failed.append(part)
+        elif arguments.save:
             save(part, found)
     print(table(rows))
     if failed:
-        sys.exit(f"Failed: {', '.join(failed)}")
+        sys.exit(f"Not measured to the end: {', '.join(failed)}")
 
 
-def run(part: str) -> list[dict[str, Any]]:
-    """The rows of one part."""
+def run(part: str) -> tuple[list[dict[str, Any]], int | None]:
+    """The rows of one part as far as it came, and its exit code; None after Ctrl-C."""
     code = (
         f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
         f"from parts.{part} import rows\n"
@@ -57,9 +61,16 @@ def run(part: str) -> list[dict[str, Any]]:
         "    for row in rows(): print('ROW', row.to_json(), flush=True)\n"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    lines = [line.removeprefix("ROW ") for line in done.stdout.splitlines() if line[:4] == "ROW "]
-    return [json.loads(line) | {"name": part} for line in lines]
+    rows: list[dict[str, Any]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stdout or ():
+                if line.startswith("ROW "):
+                    rows.append(json.loads(line.removeprefix("ROW ")) | {"name": part})
+        except KeyboardInterrupt:
+            process.kill()
+            return rows, None
+    return rows, process.returncode
 
 
 def save(part: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from adpt.backbones import Backbone, build_backbone
 from adpt.data.views import PhotometricViews
+from adpt.errors import UserError
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.projector import FeatureProjector
 from adpt.references import ReferencePool
@@ -58,7 +59,10 @@ def row(name: str, way: str, device: torch.device, images: int, runs: int, ceili
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    backbone = build_backbone(name, pretrained=False).to(device)
+    try:
+        backbone = build_backbone(name, pretrained=False).to(device)
+    except UserError as error:
+        return f"| {name} | {way} | failed: {str(error).splitlines()[0]} |"
     attention = torch.nn.attention.SDPBackend.MATH if way == "math attention" else None
     try:
         step, encode = sides(backbone, way, device, images)

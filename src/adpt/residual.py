@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.chunking import slices
+from adpt.nearest import largest_products
 
 CHUNK_ELEMENTS = 2**26
-"""Similarities held at once, 256 MB in float32."""
+"""Similarities held at once where each image has its own references, 256 MB in float32."""
 
 
 def residual_features(levels: Sequence[Tensor], references: Sequence[Tensor]) -> list[Tensor]:
@@ -80,10 +81,7 @@ def _residual(level: Tensor, references: Tensor) -> Tensor:
     precise = torch.promote_types(torch.promote_types(level.dtype, references.dtype), torch.float32)
     # Only the reference's length matters for which is nearest: the patch's own scales all alike.
     directions = F.normalize(references.to(precise), dim=-1)
-    chunks = slices(tokens.shape[0], CHUNK_ELEMENTS // (tokens.shape[1] * references.shape[-2]))
-    index = torch.cat(
-        [_nearest(tokens[some], directions if shared else directions[some]) for some in chunks]
-    )
+    index = _nearest(tokens.to(precise), directions)
     if shared:
         matched = references[index]
     else:
@@ -94,5 +92,9 @@ def _residual(level: Tensor, references: Tensor) -> Tensor:
 @torch.no_grad()
 def _nearest(tokens: Tensor, directions: Tensor) -> Tensor:
     with torch.autocast(tokens.device.type, enabled=False):
-        similarity = tokens.to(directions.dtype) @ directions.transpose(-1, -2)
-    return similarity.argmax(-1)
+        if directions.ndim == 2:
+            return largest_products(tokens.flatten(0, 1), directions).view(tokens.shape[:2])
+        chunks = slices(len(tokens), CHUNK_ELEMENTS // (tokens.shape[1] * directions.shape[1]))
+        # Not argmax, which takes longer than max.
+        parts = [(tokens[some] @ directions[some].mT).max(-1).indices for some in chunks]
+        return torch.cat(parts)

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from adpt import nearest
 from adpt.errors import UserError
 from adpt.methods import PatchCore, neighbourhood, patchcore
 from adpt.methods.patchcore import nearest_squared_distances
@@ -111,7 +112,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = draw(4), draw(3, seed=1)
     whole = fitted(train, ratio=0.5).score(test).maps
     monkeypatch.setattr(patchcore, "_QUERIES", 7)
-    monkeypatch.setattr(patchcore, "_TILE", 5)
+    monkeypatch.setattr(nearest, "_TILE", 5)
     monkeypatch.setattr(neighbourhood, "_CHUNK_NUMBERS", 50)
     chunked = fitted(train, ratio=0.5).score(test).maps
     torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)

@@ -1,4 +1,5 @@
 """What the authors' code does, step by step, in our own words.
 
-Slow on purpose. The benchmarks hold the project's speed against it, the tests its results.
+Plain, without a thought of speed. The benchmarks hold the project's speed against it, the tests its
+results.
 """

@@ -20,8 +20,9 @@ def photometric(transforms) -> list:
     ]
 
 
-def two_views(path: Path, size: int = 224) -> Tensor:
+def two_views(path: Path, seed: int, size: int = 224) -> Tensor:
     """Read an image and draw two views of it on pictures: (2, 3, size, size), normalised."""
+    torch.manual_seed(seed)
     resize = T.Resize((size, size), T.InterpolationMode.BICUBIC)
     view = T.Compose([*photometric(T), T.ToTensor(), T.Normalize(MEAN, STD)])
     picture = resize(Image.open(path).convert("RGB"))

@@ -103,7 +103,7 @@ def setup(root: Path, split: str) -> tuple[float, int]:
 
 
 def check_changes(root: Path, found: int) -> None:
-    """Add, remove and replace a file, and change a list: the next listing must see each."""
+    """Add, remove and rename a file, and change a list: the next listing must see each."""
     folder = root / "realiad_512" / CLASSES[0] / "OK" / "S0001"
     image = sorted(folder.iterdir())[0]
     for change, number in (

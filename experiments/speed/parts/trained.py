@@ -24,8 +24,7 @@ from adpt.downstream.defect_pool import DefectPool
 from adpt.methods import CFlow, Glass, UniAD
 from adpt.methods.trained import FeatureSet, TrainedMethod
 
-IMAGES, SIDE, REFRESH = 26, 224, 0.1
-"""An eighth of 209 images: each is the same work, and an epoch of all takes minutes."""
+IMAGES, SIDE, REFRESH = 209, 224, 0.1
 CPU = torch.device("cpu")
 
 
@@ -90,7 +89,7 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
             Glass(image_size=side, epochs=2),
         ]
         for method in methods:
-            defects, share, literal = None, 0.0, images
+            defects, share, literal = None, -1 / images, images
             if method.uses_defects:
                 pool_backbone: Backbone = counted  # type: ignore[assignment]
                 draws = TextureDefects(geometry=data.geometry)
@@ -101,19 +100,17 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
             counted.images = 0
             ours = epoch(method, features.source, defects)
             encoded = counted.images - (images if defects else 0)
-            assert encoded <= share * images + 1, "more was encoded than is due"
-            other = ours + encoding * (literal - encoded)
+            name = f"{type(method).__name__} epoch"
+            work = f"{images} images from the feature cache, levels of {list(backbone.channels)}"
+            again = encoding * (literal - encoded)
+            yield Row(name, work, ours, note=f"once; encoding anew would add {again:.0f} s")
             yield Row(
-                f"{type(method).__name__} epoch",
-                f"{images} images from the feature cache, levels of {list(backbone.channels)}",
-                ours,
-                other,
-                "with every image encoded again",
-                ratio=other / ours,
-                low=other / ours,
-                high=other / ours,
-                goal=1,
-                note=f"{encoded} images encoded",
+                "the same, encoded",
+                f"of {literal} images that the authors' way encodes",
+                encoded,
+                unit="images",
+                goal=share * images + 1,
+                kind="limit",
             )
 
 

@@ -12,8 +12,9 @@ from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
+from adpt.nearest import largest_products
 
-_QUERIES, _TILE = 2**10, 2**11
+_QUERIES = 2**10
 
 
 class PatchCore(FittedMethod):
@@ -149,7 +150,8 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
 
     The matrix product that finds the neighbour cancels badly for close points, so the distance
     itself is taken from the difference: a query that lies in the bank scores 0 up to the bank's
-    own near-duplicates. At most 1,024 queries meet 2,048 points at a time, 8 MB of similarities.
+    own near-duplicates. Which neighbour is nearest is told to about 1e-7 of the bank's largest
+    squared distance from its mean. Memory: a second bank, and tiles as `largest_products` has them.
 
     Args:
         queries: (N, D), float32.
@@ -159,20 +161,12 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
         (N,), at least 0.
     """
     origin = bank.mean(0)
-    tiles = [
-        (first, points.T, points.square().sum(1) / -2)
-        for first, points in zip(
-            range(0, bank.shape[0], _TILE), (bank - origin).split(_TILE), strict=True
-        )
-    ]
+    centred = bank - origin
+    halves = centred.square().sum(1) / -2
     distances = queries.new_empty(queries.shape[0])
     for some in slices(queries.shape[0], _QUERIES):
         chunk = queries[some]
-        shifted = chunk - origin
-        # The nearest has the largest x·c − |c|²/2. Not argmax, which takes longer than max.
-        best = [torch.addmm(halves, shifted, points).max(1) for _, points, halves in tiles]
-        tile = torch.stack([found.values for found in best]).argmax(0, keepdim=True)
-        places = [first + found.indices for (first, *_), found in zip(tiles, best, strict=True)]
-        nearest = torch.stack(places).gather(0, tile)[0]
-        distances[some] = torch.linalg.vector_norm(chunk - bank[nearest], dim=1).square()
+        # The nearest has the largest x·c − |c|²/2.
+        nearest = bank[largest_products(chunk - origin, centred, halves)]
+        distances[some] = torch.linalg.vector_norm(chunk - nearest, dim=1).square()
     return distances

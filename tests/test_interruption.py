@@ -5,11 +5,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 import drawn
 from adpt.data import Folder
-from adpt.interruption import spare_worker, stopping
+from adpt.interruption import spare_worker, starting_workers, stopping
 
 
 def signalled(pid: int) -> None:
@@ -23,11 +24,15 @@ def wait(ready: "multiprocessing.synchronize.Event") -> None:
     time.sleep(60)
 
 
-def test_a_worker_ends_when_its_owner_says_so_and_not_by_others() -> None:
-    context = multiprocessing.get_context("fork")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_ends_when_its_owner_says_so_and_not_by_others(method: str) -> None:
+    context = multiprocessing.get_context(method)
     ready = context.Event()
     worker = context.Process(target=wait, args=(ready,), daemon=True)
-    worker.start()
+    with starting_workers():
+        worker.start()
+    # At once: it may not have come to anything of its own yet.
+    signalled(worker.pid)
     assert ready.wait(60)
     signalled(worker.pid)
     worker.join(0.5)

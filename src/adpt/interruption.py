@@ -117,20 +117,39 @@ class Notice:
             raise Stopped(signum)
 
 
+_TELLS_SENDERS = hasattr(signal, "sigwaitinfo")
+"""Whether a process can learn who sent a signal; macOS and Windows do not say."""
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Start processes that are deaf to SIGTERM from their first moment, until `spare_worker`.
+
+    A SIGTERM to this process waits meanwhile.
+    """
+    if not _TELLS_SENDERS:
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
 def spare_worker(_: int = 0) -> None:
     """Let SIGTERM end this process, a loader's worker, only if its owner sends it.
 
     Schedulers signal all processes of a job, and the owner needs its workers until it has come to
-    a good point. An owner that dies takes its workers with it: PyTorch sees to that. It holds for
-    forked workers; one that is spawned may have other threads, which the signal ends.
+    a good point. An owner that dies takes its workers with it: PyTorch sees to that. It takes
+    workers from `starting_workers`.
 
     Args:
         _: The worker's number, which PyTorch gives.
     """
     owner = multiprocessing.parent_process()
-    if owner is None or not hasattr(signal, "sigwaitinfo"):  # macOS has none.
+    if owner is None or not _TELLS_SENDERS:
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_obey, args=(owner.pid,), daemon=True).start()
 
 

@@ -15,7 +15,7 @@ from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError
-from adpt.interruption import spare_worker
+from adpt.interruption import spare_worker, starting_workers
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,9 @@ class BatchLoader(DataLoader[Item]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch knows no batch type
         self.used = getattr(self.sampler, "used", 0)
-        for batch in super().__iter__():
+        with starting_workers():
+            batches = super().__iter__()
+        for batch in batches:
             self.used += 1
             for fault in batch.faults:
                 if self.on_bad_image == "raise":

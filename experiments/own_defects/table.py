@@ -24,9 +24,10 @@ def main() -> None:
     with (HERE / "results.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["product", "start", "own_defects", "seed", "features", "method", *METRICS])
-        for folder in sorted(Path(sys.argv[1]).glob("*/*")):
-            start, number, seed = (*folder.name.split("_"), "0", "0")[:3]
-            for record in latest(read_records(folder)):
+        found = Path(sys.argv[1]).rglob("results.jsonl")
+        for folder in sorted({path.relative_to(sys.argv[1]).parts[:2] for path in found}):
+            start, number, seed = (*folder[1].split("_"), "0", "0")[:3]
+            for record in latest(read_records(Path(sys.argv[1], *folder))):
                 row = (record.class_name, start, number, record.features, record.method)
                 figures = [record.metrics[metric] for metric in METRICS]
                 values[row].append(figures)

@@ -65,6 +65,8 @@ def test_fingerprint_follows_the_weights() -> None:
         ({"weights": "file.pth"}, "takes no weights"),
         ({"image_size": 0}, "positive number"),
         ({"image_size": 224.0}, "positive number"),
+        ({"image_size": [64, 0]}, "positive number"),
+        ({"image_size": [64, 64, 64]}, "positive number"),
         ({"mean": [0.5]}, "three numbers"),
         ({"weights": "file.pth", "pretrained": False}, "drop one"),
     ],
@@ -72,3 +74,12 @@ def test_fingerprint_follows_the_weights() -> None:
 def test_contradicting_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_backbone("embedded", **options)
+
+
+def test_images_that_are_not_square_need_a_network_that_takes_any() -> None:
+    images = torch.zeros(1, 3, 64, 96, dtype=torch.uint8)
+    for name, options in (("embedded", {}), ("resnet18", {"pretrained": False, "levels": [2]})):
+        (level, *_) = build_backbone(name, image_size=[64, 96], **options)(images)
+        assert level.shape[-1] * 2 == level.shape[-2] * 3
+    with pytest.raises(UserError, match="square images alone"):
+        build_backbone("vit_tiny_patch16_224", image_size=[64, 96], pretrained=False)

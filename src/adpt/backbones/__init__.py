@@ -55,7 +55,7 @@ def build_backbone(
     levels: int | Sequence[int] | None = None,
     weights: str | Path | None = None,
     pretrained: bool = True,
-    image_size: int = 224,
+    image_size: int | Sequence[int] = 224,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Backbone:
@@ -71,7 +71,8 @@ def build_backbone(
         weights: A local weights file (.safetensors, or a state dict that `torch.save` wrote); None
             for the Hugging Face hub, or its cache where there is no network.
         pretrained: False for random weights, which only tests want.
-        image_size: Height and width of the images in pixels.
+        image_size: Side of the images in pixels, or (height, width), which only networks that take
+            images of any size allow.
         mean: Per-channel mean of the images, in [0, 1]; None for what the weights expect.
         std: Per-channel standard deviation, likewise.
 
@@ -79,8 +80,11 @@ def build_backbone(
         UserError: There is no such model, or it gives no such levels or takes no such images.
         WeightsError: The weights cannot be had or read, or belong to another network.
     """
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
-        raise UserError(f"backbone.image_size={image_size!r}: give a positive number of pixels.")
+    sides = [image_size] if isinstance(image_size, int | float | str) else list(image_size)
+    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
+        raise UserError(
+            f"backbone.image_size={image_size!r}: give a positive number of pixels, or two."
+        )
     for option, value in (("mean", mean), ("std", std)):
         if value is not None and len(value) != 3:
             raise UserError(f"backbone.{option}={list(value)}: give three numbers, for R, G and B.")
@@ -100,10 +104,15 @@ def build_backbone(
         mean=recipe.mean if mean is None else tuple(mean),
         std=recipe.std if std is None else tuple(std),
     )
-    return build_timm(
+    backbone = build_timm(
         name,
         recipe,
         weights=None if weights is None else Path(weights).expanduser(),
         pretrained=pretrained,
-        image_size=image_size,
+        image_size=min(sides),
     )
+    if backbone.image_size is not None and len(set(sides)) > 1:
+        raise UserError(
+            f"data.image_size={sides}: {name} takes square images alone; give one number."
+        )
+    return backbone

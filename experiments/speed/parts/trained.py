@@ -89,14 +89,14 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
             Glass(image_size=side, epochs=2),
         ]
         for method in methods:
-            defects, share, literal = None, -1 / images, images
+            defects, due, literal = None, 0.0, images
             if method.uses_defects:
                 pool_backbone: Backbone = counted  # type: ignore[assignment]
                 draws = TextureDefects(geometry=data.geometry)
                 defects = DefectPool(
                     data, samples, pool_backbone, draws, _own, CPU, refresh=REFRESH
                 )
-                share, literal = REFRESH, 2 * images
+                due, literal = REFRESH * images + 1, 2 * images
             counted.images = 0
             ours = epoch(method, features.source, defects)
             encoded = counted.images - (images if defects else 0)
@@ -109,7 +109,7 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
                 f"of {literal} images that the authors' way encodes",
                 encoded,
                 unit="images",
-                goal=share * images + 1,
+                goal=due,
                 kind="limit",
             )
 

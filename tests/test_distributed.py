@@ -137,7 +137,7 @@ def two(folder: Path) -> list[dict[str, dict[str, Tensor]]]:
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_as_one(two: list, folder: Path, case: str) -> None:
     start, one = learned(module_of(case)), run(case, folder)
-    moved = 0
+    moved = []
     for name, value in one.items():
         for rank in (0, 1):
             torch.testing.assert_close(
@@ -147,9 +147,12 @@ def test_two_processes_train_as_one(two: list, folder: Path, case: str) -> None:
                 atol=1e-5,
                 msg=f"{name} of process {rank} differs",
             )
-        if name.startswith(("projector.blocks", "backbone")):
-            moved += bool((value - start[name]).abs().max() > 1e-4)
-    assert moved > 15
+        counted = "running_" in name or "num_batches" in name
+        if name.startswith(("projector.blocks", "backbone")) and not counted:
+            moved.append(float((value - start[name]).abs().max()))
+    # Otherwise the comparison would say nothing.
+    assert min(moved) > 0
+    assert sum(distance > 1e-4 for distance in moved) >= 0.7 * len(moved)
 
 
 def test_the_cases_are_what_they_say(two: list, folder: Path) -> None:

@@ -175,10 +175,10 @@ def _memory() -> Iterator[tuple[str, str, str, tuple[int, ...], float]]:
     own = 4 * 8 * 256 * 384 / MB
     yield (
         "residual features, 64 images, 8 references",
-        "three levels, references twice, similarities of at most 256 MB",
+        "three levels, references twice, two tiles of 8 MB, 72 MB for the matrix product",
         "matching",
         (64, 8),
-        3 * level + 2 * own + 256,
+        3 * level + 2 * own + 88,
     )
     yield (
         "PatchCore search, 40,000 patches in a bank of 8,000",

@@ -1,13 +1,13 @@
 """Tables: what is recorded is not computed again, and one failure does not stop the rest."""
 
-import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig
+from PIL import Image
 
 from adpt import evaluation as module
 from adpt.cells import Cell
@@ -93,7 +93,7 @@ def test_what_decides_over_a_result_computes_it_again(
     assert again("method.padim.epsilon=0.1") == {c for c in everything if c[1] == "padim"}
     assert again("shots=3") == {c for c in everything if c[2] == "residual"}
     assert again("seed=1", "method=[padim]") == {c for c in everything if c[1] == "padim"}
-    assert again("heatmaps=2", "data.batch_size=3", "data.num_workers=1") == set()
+    assert again("heatmaps=2", "data.num_workers=1") == set()
     made = projector(tmp_path / "one.safetensors")
     with_projector = again(f"projector={made}")
     assert {kind for *_, kind in with_projector} == {"pretrained"}
@@ -157,21 +157,9 @@ def test_a_corrected_mask_and_a_new_projectors_patches_are_noticed(
     assert picture.read_bytes() != first
     computed.clear()
     mask = next((root / "key" / "ground_truth").rglob("*.png"))
-    mask.write_bytes(mask.read_bytes())
-    os.utime(mask, (1, 1))
+    Image.fromarray(np.flipud(np.asarray(Image.open(mask)))).save(mask)
     results(root, tmp_path / "out", *options)
     assert {name for name, *_ in computed} == {"key"}
-
-
-def test_results_of_another_commit_are_kept_with_a_warning(
-    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    results(root, tmp_path / "out")
-    path = tmp_path / "out" / "results.jsonl"
-    path.write_text(re.sub(r'"commit": ("[^"]*"|null)', '"commit": "0123456789"', path.read_text()))
-    with caplog.at_level("WARNING"):
-        results(root, tmp_path / "out")
-    assert "other commits (01234567)" in caplog.text
 
 
 def test_a_folder_of_records_that_is_not_there_is_refused(root: Path, tmp_path: Path) -> None:

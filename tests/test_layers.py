@@ -25,12 +25,14 @@ LAYERS = [
         "chunking",
         "interruption",
         "nearest",
+        "sources",
         "tensor_file",
     },
     # 1: what reads, writes and draws
     {
         "data",
         "backbones",
+        "contents",
         "hub",
         "weights",
         "plots",

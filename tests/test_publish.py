@@ -143,9 +143,16 @@ def test_authors_weights_are_not_published_again(
 def test_results_of_other_projectors_are_refused(tmp_path: Path, projector: Path) -> None:
     records = [a_record("own"), a_record("pretrained")]
     with pytest.raises(UserError, match="they are of projectors abababab"):
-        records_of(records, sha256(projector))
+        records_of(records, sha256(projector), "cd" * 32)
     with pytest.raises(UserError, match="they are of none"):
-        records_of([a_record("own")], sha256(projector))
+        records_of([a_record("own")], sha256(projector), "cd" * 32)
+
+
+def test_results_of_the_same_tensors_with_other_notes_beside_them_count(projector: Path) -> None:
+    of_the_same = replaced(a_record("pretrained"), "ef" * 32)
+    of_the_same.decides["projector"] = "cd" * 32
+    records = [of_the_same, replaced(a_record("pretrained"), "aa" * 32)]
+    assert records_of(records, sha256(projector), "cd" * 32) == [of_the_same]
 
 
 @pytest.mark.parametrize("repo", ["mine", "me/mine/more", "me/", "me mine/x"])

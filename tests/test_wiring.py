@@ -190,7 +190,7 @@ def test_a_projector_of_other_levels_of_the_same_widths_is_refused(tmp_path: Pat
         {"backbone": "embedded", "backbone_sha256": trained_on.fingerprint},
     )
     assert load_matching_projector(str(path), trained_on, CPU) is not None
-    with pytest.raises(WeightsError, match="other levels or other weights"):
+    with pytest.raises(WeightsError, match="other levels, options or weights"):
         load_matching_projector(str(path), other, CPU)
 
 

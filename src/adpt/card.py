@@ -51,17 +51,22 @@ trained with two contrastive losses, one over angles, one over norms.
 """
 
 
-def records_of(records: Sequence[Record], sha256: str) -> list[Record]:
+def records_of(records: Sequence[Record], sha256: str, fingerprint: str) -> list[Record]:
     """The results of one projector, and those on own and residual features beside them.
 
     Args:
         records: Any.
         sha256: Of the projector's file.
+        fingerprint: Of the projector, which files with other notes beside it share.
 
     Raises:
         UserError: None is of this projector.
     """
-    own = [record for record in records if record.projector_sha256 == sha256]
+    own = [
+        record
+        for record in records
+        if record.projector_sha256 == sha256 or record.decides.get("projector") == fingerprint
+    ]
     if not own:
         others = sorted({r.projector_sha256[:8] for r in records if r.projector_sha256})
         found = f"they are of projectors {', '.join(others)}" if others else "they are of none"

@@ -2,19 +2,50 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import adpt
 from adpt.backbones import Backbone
-from adpt.data import AnomalyDataModule
+from adpt.contents import content_of_folder, contents
+from adpt.data import AnomalyDataModule, Mixed
 from adpt.downstream import Kind
 from adpt.errors import UserError
 from adpt.methods import Method
+from adpt.progress import Progress, no_progress
+from adpt.results import Record
 from adpt.results.record import PROTOCOLS
-from adpt.values import is_number
+from adpt.sources import own_code, source_of, targets
+from adpt.values import is_number, shown
+
+CANNOT_DECIDE = frozenset({
+    # Where things lie: images and weights are known by their content.
+    "data_dir", "data.root", "backbone.weights", "output_dir", "recorded",
+    # What a run is called, and where its figures go besides.
+    "run_name", "title", "logger",
+    # Where to compute, and what is held where. Not so `data.batch_size`: features of other batches
+    # differ by rounding, which training may make more of.
+    "device", "memory_gb", "cache", "data.num_workers",
+    # What is drawn beside the figures.
+    "heatmaps", "tsne",
+    # Which cells there are; a cell's own class, method and kind of features are told beside.
+    "data.classes", "features", "method",
+    # Known by its tensors, for the cells that it has a part in.
+    "projector",
+    # Of pretraining alone.
+    "data.held_out", "data.pretrain_splits", "data.synthetic_defects",
+})  # fmt: skip
+"""Options of an evaluation that cannot change a cell's result; a name covers all below it.
+
+Whatever else the config holds decides, and so does what a user adds to it.
+"""
+
+_OF_A_PART = re.compile(r"^data\.sets\.[^.]+\.")
+"""One set of a mixed one: its options are called as those of a set."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +57,14 @@ class MethodSpec:
         options: Kind of features to all its options, plain values.
         changed: Kind of features to the options that differ from the published ones.
         unified: Whether one model is made for all classes.
+        uses_defects: Whether it trains on drawn defects.
     """
 
     make: Mapping[Kind, Callable[[], Method]]
     options: Mapping[Kind, dict[str, Any]]
     changed: Mapping[Kind, dict[str, Any]]
     unified: bool = False
+    uses_defects: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,38 +138,68 @@ def _whole(value: object, least: int) -> bool:
 
 @dataclass(frozen=True)
 class Cell:
-    """One result to be had; `sha256` is a hash of all that decides over it."""
+    """One result to be had.
+
+    Attributes:
+        class_name: The product.
+        method: The method's name.
+        kind: The features.
+        sha256: Hash of `decides`.
+        decides: All that decides over the result, by name, as plain values.
+    """
 
     class_name: str
     method: str
     kind: Kind
     sha256: str
+    decides: dict[str, Any] = field(compare=False, repr=False)
 
 
 class Identity:
     """Tells the cells of one set and one backbone apart, by all that decides over their results.
 
-    Names, sizes and times of change of images and masks decide, with labels and splits, and not
-    the options of reading them.
+    That is the whole config but for `CANNOT_DECIDE`, the content of every image and mask with
+    labels and splits, the content of every other file that the config names, backbone and projector
+    as they came out, adpt's code, and the source of every class from outside it.
 
     Args:
+        config: The resolved config, as plain values.
         data: The set, set up.
         backbone: The backbone.
-        projector_sha256: Hash of the projector's file, None where there is none.
+        projector_sha256: Fingerprint of the projector, None where there is none.
         methods: By name.
         setting: What the experiment fixes.
+        progress: Told how many files are read.
     """
 
     def __init__(
         self,
+        config: Mapping[str, Any],
         data: AnomalyDataModule,
         backbone: Backbone,
         projector_sha256: str | None,
         methods: Mapping[str, MethodSpec],
         setting: Setting,
+        progress: Progress = no_progress,
     ) -> None:
-        self.data, self.backbone, self.projector_sha256 = data, backbone, projector_sha256
-        self.methods, self.setting = methods, setting
+        self.data, self.projector_sha256 = data, projector_sha256
+        self.methods, self.setting, self.progress = methods, setting, progress
+        decisive = {k: v for k, v in config.items() if not _is_named(k, CANNOT_DECIDE)}
+        self.options = {n: v for n, v in leaves(decisive) if not _is_named(n, CANNOT_DECIDE)}
+        self.shared: dict[str, Any] = {
+            "adpt": adpt.__version__,
+            "adpt's code": own_code(),
+            "set": data.set_name,
+            "protocol": setting.protocol,
+            **{f"the backbone's {name}": value for name, value in leaves(backbone.decides())},
+        }
+        # Each part of the config with what it names: sources of classes, contents of files.
+        self.named = {
+            key: _sources(value)
+            | _files({n: v for n, v in leaves(value, key) if n in self.options})
+            for key, value in decisive.items()
+        }
+        self._of_method: dict[tuple[str, Kind], dict[str, Any]] = {}
         self._images: dict[str | None, str] = {}
 
     def differences(self) -> dict[str, Any]:
@@ -153,44 +216,148 @@ class Identity:
         return {name: value for name, value in found.items() if value}
 
     def cell(self, class_name: str, method: str, kind: Kind) -> Cell:
-        """A cell with its hash."""
-        spec, setting = self.methods[method], self.setting
-        seen = None if spec.unified else class_name
-        with_references = kind != "own" or setting.few_shot
-        parts = {
-            "adpt": adpt.__version__,
-            "set": self.data.set_name,
+        """A cell with all that decides over it."""
+        seen = None if self.methods[method].unified else class_name
+        if (method, kind) not in self._of_method:
+            self._of_method[method, kind] = self._decides(method, kind)
+        decides = {
+            **self._of_method[method, kind],
             "class": class_name,
             "images": self._images_sha256(seen),
-            "backbone": [self.backbone.name, self.backbone.fingerprint],
-            "setting": self.differences(),
-            "seed": setting.seed,
-            "protocol": [setting.protocol, setting.checks if setting.protocol == "paper" else None],
-            "kind": kind,
-            "method": [method, spec.options[kind]],
-            "references": [setting.shots, setting.aligned] if with_references else None,
+        }
+        text = json.dumps(decides, sort_keys=True, default=str)
+        return Cell(class_name, method, kind, hashlib.sha256(text.encode()).hexdigest(), decides)
+
+    def _decides(self, method: str, kind: Kind) -> dict[str, Any]:
+        """What decides over all cells of a method and a kind alike."""
+        spec = self.methods[method]
+        own = dict(leaves(spec.options[kind], f"method.{method}"))
+        named = [v for key, v in self.named.items() if not self._leaves_out(key, spec, kind)]
+        return {
+            **self.shared,
+            **{n: v for n, v in self.options.items() if not self._leaves_out(n, spec, kind)},
+            **{name: value for part in named for name, value in part.items()},
+            **own,
+            **_sources(spec.options[kind]),
+            **_files(own),
+            "method": method,
+            "features": kind,
             "projector": self.projector_sha256 if kind == "pretrained" else None,
         }
-        text = json.dumps(parts, sort_keys=True, default=str)
-        return Cell(class_name, method, kind, hashlib.sha256(text.encode()).hexdigest())
+
+    def _leaves_out(self, name: str, spec: MethodSpec, kind: Kind) -> bool:
+        """Whether an option has no part in the cells of this method and kind."""
+        of_references = _is_named(name, {"shots", "aligned"})
+        return (
+            (of_references and kind == "own" and not self.setting.few_shot)
+            or (_is_named(name, {"defects"}) and not spec.uses_defects)
+            or (_is_named(name, {"checks"}) and self.setting.protocol != "paper")
+        )
 
     def _images_sha256(self, class_name: str | None) -> str:
         """Hash of a class's files, labels and splits, or of all classes'."""
         if class_name not in self._images:
+            samples = [s for s in self.data.samples if class_name in (None, s.class_name)]
+            files = [path for s in samples for path in (s.image, s.mask) if path is not None]
+            known = contents(files, self.progress)
+            parts = self.data.sets.values() if isinstance(self.data, Mixed) else [self.data]
+            roots = [part.root for part in parts]
             digest = hashlib.sha256()
-            for sample in self.data.samples:
-                if class_name in (None, sample.class_name):
-                    files = [self._file(path) for path in (sample.image, sample.mask) if path]
-                    what = (files, sample.label, sample.split)
-                    digest.update(f"{what}".encode())
+            for sample in samples:
+                told = [
+                    _below(roots, sample.image),
+                    known[sample.image],
+                    sample.mask and known[sample.mask],
+                    *sample[1:4],
+                    *sample[5:],
+                ]
+                digest.update(json.dumps(told).encode())
             self._images[class_name] = digest.hexdigest()
         return self._images[class_name]
 
-    def _file(self, path: Path) -> tuple[str, int, int]:
-        """Place below the root, size, and time of the last change; a missing file has neither."""
-        place = str(path).removeprefix(str(self.data.root))
+
+def leaves(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The plain values of a config by their dotted names; lists count as one value."""
+    if not isinstance(config, Mapping):
+        yield name, config
+        return
+    for key, value in config.items():
+        yield from leaves(value, f"{name}.{key}" if name else str(key))
+
+
+def changes(cells: Sequence[Cell], dataset: str, records: Sequence[Record]) -> dict[str, int]:
+    """What keeps recorded results from standing for cells that they resemble.
+
+    Args:
+        cells: Cells that are not recorded.
+        dataset: Name of their set.
+        records: What is recorded.
+
+    Returns:
+        In words what differs, and for how many of the cells; a cell is held against the record of
+        the same set, class, method and features that differs from it in least.
+    """
+    similar: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.dataset == dataset:
+            similar[record.class_name, record.method, record.features].append(record)
+    counts: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        found = similar[cell.class_name, cell.method, cell.kind]
+        if not found:
+            continue
+        told = min((_differing(cell.decides, record.decides) for record in found), key=len)
+        counts["; ".join(told)] += 1
+    return dict(counts)
+
+
+def _differing(here: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    if not before:
+        return ["they are of an adpt that did not note what decides"]
+    # Records went through JSON, which knows no tuples.
+    now: dict[str, Any] = json.loads(json.dumps(here, default=str))
+    names = sorted(n for n in now.keys() | before.keys() if now.get(n, _NO) != before.get(n, _NO))
+    return [_change(name, before.get(name, _NO), now.get(name, _NO)) for name in names]
+
+
+_NO = "not there"
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    if all(isinstance(value, str) and len(value) == 64 for value in (before, now)):
+        return f"{name} changed"
+    return f"{name}: {shown(before)} → {shown(now)}"
+
+
+def _is_named(name: str, names: frozenset[str] | set[str]) -> bool:
+    parts = _OF_A_PART.sub("data.", name).split(".")
+    return any(".".join(parts[:end]) in names for end in range(1, len(parts) + 1))
+
+
+def _below(roots: Sequence[Path], path: Path) -> str:
+    """A path relative to the root that it lies in."""
+    root = next((root for root in roots if path.is_relative_to(root)), None)
+    return (path.relative_to(root) if root else path).as_posix()
+
+
+def _sources(config: Any) -> dict[str, str | None]:
+    """The source of each class from outside adpt that a config names."""
+    found = {f"source of {name}": source_of(name) for name in targets(config)}
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def _files(options: Mapping[str, Any]) -> dict[str, str | None]:
+    """The content of each file and folder that an option names."""
+    found: dict[str, str | None] = {}
+    for name, value in options.items():
+        if not isinstance(value, str) or name.rpartition(".")[2] in ("name", "_target_"):
+            continue
+        path = Path(value).expanduser()
         try:
-            status = path.stat()
-        except OSError:
-            return place, 0, 0
-        return place, status.st_size, status.st_mtime_ns
+            if path.is_file():
+                found[f"content of {name}"] = contents([path])[path]
+            elif value and path.is_dir():
+                found[f"content of {name}"] = content_of_folder(path)
+        except OSError:  # No path at all, such as a text that is too long for one.
+            continue
+    return found

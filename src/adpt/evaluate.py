@@ -2,13 +2,12 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import UserError
 from adpt.interruption import advising
@@ -38,6 +37,7 @@ def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
     from hydra.utils import instantiate
 
+    from adpt.cells import changes
     from adpt.downstream import choose_kinds
     from adpt.evaluation import Evaluation
     from adpt.files import advising_on_full_disk, remove_leftovers
@@ -64,6 +64,7 @@ def evaluate(config: DictConfig) -> None:
     if found and found.source:
         origin["projector_source"] = dict(found.source)
     evaluation = Evaluation(
+        cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
         data,
         backbone,
         projector,
@@ -78,11 +79,12 @@ def evaluate(config: DictConfig) -> None:
         instantiate(config.defects.draw, geometry=data.geometry),
         origin,
     )
-    cells, done = evaluation.cells(), recorded(config)
+    cells, done = evaluation.cells, recorded(config)
     due = [cell for cell in cells if cell.sha256 not in done]
     if len(due) < len(cells):
         log.info("%d of %d results are recorded already", len(cells) - len(due), len(cells))
-        warn_of_other_commits([done[c.sha256] for c in cells if c.sha256 in done], origin)
+    for what, count in changes(due, data.set_name, list(done.values())).items():
+        log.info("%d recorded before are computed anew, for this differs: %s", count, what)
     loggers = instantiate_all(config.logger)
     log_config(loggers, config)
     advice = partial(how_to_go_on, folder)
@@ -145,18 +147,6 @@ def recorded(config: DictConfig) -> "dict[str | None, Record]":
             raise UserError(f"recorded={folder} is not there; recorded=null computes all results.")
         return {}
     return {record.cell: record for record in read_records(folder)}
-
-
-def warn_of_other_commits(records: "Sequence[Record]", origin: dict[str, Any]) -> None:
-    """Say so where results that stay were computed by other code than is here now."""
-    commits = {str(record.provenance.get("commit")) for record in records}
-    others = sorted(commits - {str(origin["commit"])})
-    if others:
-        log.warning(
-            "Some of them were recorded by other commits (%s) than this one; recorded=null computes"
-            " all anew",
-            ", ".join(commit[:8] for commit in others),
-        )
 
 
 def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> bool:

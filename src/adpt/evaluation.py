@@ -53,6 +53,7 @@ class Evaluation:
     """Runs the cells of one set with one backbone.
 
     Args:
+        config: The resolved config, as plain values: it decides over the cells' results.
         data: Set up for testing.
         backbone: On `device`.
         projector: On `device`; None where there is none.
@@ -66,8 +67,13 @@ class Evaluation:
         cache: Keeps features on disk.
         defects: Draws the defects that some methods train on.
         origin: Provenance of the records.
+
+    Attributes:
+        cells: All cells, class by class.
+        failures: What could not be had.
     """
 
+    config: Mapping[str, Any]
     data: AnomalyDataModule
     backbone: Backbone
     projector: FeatureProjector | None
@@ -90,18 +96,23 @@ class Evaluation:
                 f"tsne={list(self.setting.tsne)}: {', '.join(unknown)} is no class in use; these"
                 f" are {', '.join(self.data.classes)}."
             )
-        self.identity = Identity(
-            self.data, self.backbone, self.projector_sha256, self.methods, self.setting
-        )
-
-    def cells(self) -> list[Cell]:
-        """All cells, class by class."""
-        return [
-            self.identity.cell(name, method, kind)
-            for name in self.data.classes
-            for kind in self.kinds
-            for method in self.methods
-        ]
+        self.projector_fingerprint = self.projector.fingerprint if self.projector else None
+        with StepBar("Identifying", shown=len(self.data.samples) > 5000) as progress:
+            self.identity = Identity(
+                self.config,
+                self.data,
+                self.backbone,
+                self.projector_fingerprint,
+                self.methods,
+                self.setting,
+                progress,
+            )
+            self.cells = [
+                self.identity.cell(name, method, kind)
+                for name in self.data.classes
+                for kind in self.kinds
+                for method in self.methods
+            ]
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Run some cells; a failure is kept in `failures`, and the others go on.
@@ -109,7 +120,7 @@ class Evaluation:
         Methods that are one for all classes come last, for they need all classes' features.
 
         Args:
-            cells: Some of `cells()`.
+            cells: Some of `cells`.
 
         Yields:
             The records, each when it is there. Details and heatmaps are written before.
@@ -193,7 +204,7 @@ class Evaluation:
             self._try(where, self._draw_panels, encoded.name, method)
 
     def _features(self, encoded: ClassData, kind: Kind) -> tuple[Features, Features]:
-        size, sha256 = self.data.batch_size, self.projector_sha256
+        size, sha256 = self.data.batch_size, self.projector_fingerprint
         return features_of(encoded, kind, self.projector, size, self.cache, sha256)
 
     def _run_cell(
@@ -344,6 +355,7 @@ class Evaluation:
             setting=self.identity.differences(),
             options=self.methods[cell.method].changed[cell.kind],
             cell=cell.sha256,
+            decides=cell.decides,
             epochs=outcome.epochs,
             history=outcome.history,
             details=path.name,
@@ -357,7 +369,7 @@ class Evaluation:
             return
         kinds = {
             cell.kind: load_details(self._details_path(cell))
-            for cell in self.cells()
+            for cell in self.cells
             if (cell.class_name, cell.method) == (class_name, method)
             and self._details_path(cell).exists()
         }

@@ -80,7 +80,7 @@ class Pretraining(LightningModule):
         self.backbone = backbone
         self.train_backbone, self.backbone_lr = train_backbone, backbone_lr
         if train_backbone:
-            self.first_fingerprint = backbone.fingerprint
+            self.first_hashes = (backbone.fingerprint, backbone.weights_sha256)
             backbone.unfreeze()
         self.projector = projector(channels=backbone.channels, on_residuals=residual)
         self.uses_references = residual or self.projector.needs_references
@@ -286,7 +286,7 @@ class Pretraining(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave a frozen backbone out of the file."""
-        checkpoint["backbone_sha256"] = self._started_from
+        checkpoint["backbone_sha256"] = self._started_from[0]
         if not self.train_backbone:
             checkpoint["state_dict"] = {
                 name: value
@@ -296,10 +296,10 @@ class Pretraining(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put a frozen backbone in hand back in, so that loading stays strict."""
-        if checkpoint.get("backbone_sha256") != self._started_from:
+        if checkpoint.get("backbone_sha256") not in self._started_from:
             raise UserError(
-                "The checkpoint was written with another backbone, other levels or other weights"
-                f" than '{self.backbone.name}' as configured here: resume with the same ones."
+                "The checkpoint was written with another backbone, or other levels, options or"
+                f" weights than '{self.backbone.name}' as configured here: resume with the same."
             )
         trained = any(name.startswith(BACKBONE) for name in checkpoint["state_dict"])
         if trained != self.train_backbone:
@@ -311,9 +311,14 @@ class Pretraining(LightningModule):
         checkpoint["state_dict"] = own | checkpoint["state_dict"]
 
     @property
-    def _started_from(self) -> str:
-        """Fingerprint of the backbone as it was before training."""
-        return self.first_fingerprint if self.train_backbone else self.backbone.fingerprint
+    def _started_from(self) -> tuple[str, str]:
+        """Fingerprint and weights' hash of the backbone as it was before training.
+
+        Checkpoints note the first; those of before options counted note the second.
+        """
+        if self.train_backbone:
+            return self.first_hashes
+        return self.backbone.fingerprint, self.backbone.weights_sha256
 
 
 def patch_labels(masks: Tensor, grid: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """The projector: residual features in, features that tell normal from anomalous out."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import torch
@@ -75,6 +77,21 @@ class FeatureProjector(nn.Module):
         if start_at_identity:
             for one in blocks:
                 one.start_at_identity()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all tensors and what is done with them, in hex.
+
+        Equal fingerprints mean equal features, whatever else their files say.
+        """
+        told = [self.channels, self.num_heads, self.num_references, self.scale_by_references,
+                self.block, self.on_residuals]  # fmt: skip
+        digest = hashlib.sha256(json.dumps(told).encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+            flat = value.detach().cpu().contiguous().view(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def forward(
         self,

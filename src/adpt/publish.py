@@ -27,14 +27,15 @@ def publish(config: DictConfig) -> None:
     from adpt.files import replacing
     from adpt.hub import OWN_FILE, upload
     from adpt.results import check_metrics, read_records
-    from adpt.weights import find_projector
+    from adpt.weights import find_projector, load_projector
 
     check_texts(config, "projector", "results", "repo", "license", "folder")
     metrics = names("metrics", config.metrics) or []
     repo, folder = repository(config.repo), Path(config.folder)
     projector = find_projector(config.projector)
     check_own(projector)
-    records = records_of(read_records(Path(config.results)), projector.sha256)
+    fingerprint = load_projector(projector.path).fingerprint
+    records = records_of(read_records(Path(config.results)), projector.sha256, fingerprint)
     check_metrics(metrics, records)
     card = model_card(repo, config.license, projector.metadata, projector.sha256, records, metrics)
 

@@ -207,6 +207,7 @@ def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
             by_kind,
             {kind: _changed(target, chosen) for kind, chosen in by_kind.items()},
             issubclass(target, TrainedMethod) and target.unified,
+            issubclass(target, TrainedMethod) and target.uses_defects,
         )
     if not specs:
         raise UserError("method is empty: choose some, such as method=[padim,patchcore].")
@@ -306,11 +307,12 @@ def load_matching_projector(
             f" '{trained_on}', but backbone '{backbone.name}' gives {backbone.channels}. Choose the"
             " backbone and levels that the projector was trained with."
         )
-    if metadata.get("backbone_sha256", backbone.fingerprint) != backbone.fingerprint:
+    known = metadata.get("backbone_sha256")
+    if known is not None and not backbone.is_known_as(known):
         raise WeightsError(
-            f"{file.name} was trained on other levels or other weights of backbone"
-            f" '{backbone.name}' than these. Give the backbone.levels and backbone.weights that it"
-            " was trained with."
+            f"{file.name} was trained on other levels, options or weights of backbone"
+            f" '{backbone.name}' than these. Give the backbone.levels, backbone.weights and other"
+            " options that it was trained with."
         )
     return projector.to(device)
 

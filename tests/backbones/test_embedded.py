@@ -22,7 +22,7 @@ from adpt.data.procedural.products import DOWNSTREAM_PRODUCTS
 from adpt.data.procedural.render import Shot, photograph_defect
 from adpt.errors import UserError
 
-FINGERPRINT = "162e64a31a47dd5964b853e6729c1434426488fca251ff033e787ddc104cec1a"
+WEIGHTS_SHA256 = "162e64a31a47dd5964b853e6729c1434426488fca251ff033e787ddc104cec1a"
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,12 @@ def test_it_refuses_levels_it_lacks(levels: object) -> None:
 
 def test_it_is_the_same_in_every_process() -> None:
     # Also a fixed value: another one means that results change with the installation.
-    command = "from adpt.backbones import build_backbone as b; print(b('embedded').fingerprint)"
+    told = "print(b.fingerprint, b.weights_sha256)"
+    command = f"from adpt.backbones import build_backbone; b = build_backbone('embedded'); {told}"
     result = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
-    assert result.stdout.decode().strip() == FINGERPRINT
-    assert build_backbone("embedded").fingerprint == FINGERPRINT
+    backbone = build_backbone("embedded")
+    assert result.stdout.decode().split() == [backbone.fingerprint, WEIGHTS_SHA256]
+    assert backbone.weights_sha256 == WEIGHTS_SHA256
 
 
 def test_its_file_is_small_and_holds_finite_half_precision() -> None:

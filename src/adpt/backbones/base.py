@@ -1,14 +1,23 @@
 """What every backbone gives: frozen features of an image at several levels."""
 
 import hashlib
+import inspect
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adpt.sources import source_of
+
 Levels = list[Tensor]
+
+_VERSIONS = ("torch", "torchvision", "timm", "pillow")
+"""Packages that a pixel passes on its way into a feature."""
 
 
 class Backbone(nn.Module, ABC):
@@ -29,6 +38,23 @@ class Backbone(nn.Module, ABC):
 
     indices: tuple[int, ...] = ()
     """Which blocks or stages the levels are, as the network counts them."""
+    options: Mapping[str, Any]
+    """The constructor's arguments, as plain values."""
+    options_show: ClassVar[bool] = False
+    """Whether levels, mean, standard deviation and weights tell all that the options decide; said
+    of the class itself, not of those that derive from it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note what a backbone is made with, so that none has to tell it."""
+        backbone = super().__new__(cls)
+        try:
+            given = inspect.signature(cls.__init__).bind(backbone, *args, **kwargs)
+        except TypeError:  # Of a copy, which gets what the original has; or `__init__` refuses.
+            return backbone
+        given.apply_defaults()
+        options = {name: _plain(value) for name, value in list(given.arguments.items())[1:]}
+        object.__setattr__(backbone, "options", options)
+        return backbone
 
     def __init__(
         self, name: str, channels: Sequence[int], mean: Sequence[float], std: Sequence[float]
@@ -71,21 +97,55 @@ class Backbone(nn.Module, ABC):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the levels chosen and all weights' names, shapes and values, in hex.
+        """SHA-256 over levels, options, mean, standard deviation and weights, in hex.
 
-        Equal fingerprints mean equal features; recorded with results so that numbers can be traced.
-        Of a frozen backbone it is taken in the precision that the weights have when it is first
-        asked for, then kept; of one that learns it is that of the weights as they are.
+        What a projector or an inspector that was made with this backbone knows it by. Of a frozen
+        backbone it is taken in the precision that the weights have when it is first asked for, then
+        kept; of one that learns it is that of the weights as they are.
         """
         if self._fingerprint is not None:
             return self._fingerprint
+        options = {} if vars(type(self)).get("options_show") else dict(self.options)
+        told = [options, self.mean.tolist(), self.std.tolist(), self.weights_sha256]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        if self.frozen:
+            self._fingerprint = digest
+        return digest
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 over the levels chosen and all weights' names, shapes and values, in hex."""
         digest = hashlib.sha256(f"levels {list(self.indices)};".encode())
         for key, value in sorted(self.state_dict().items()):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)};".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        if self.frozen:
-            self._fingerprint = digest.hexdigest()
+            digest.update(_bytes(value))
         return digest.hexdigest()
+
+    def is_known_as(self, digest: str) -> bool:
+        """Whether a file that notes this fingerprint was made with this backbone.
+
+        Files of before options, mean and standard deviation counted note the weights' hash.
+        """
+        return self.fingerprint == digest or self.weights_sha256 == digest
+
+    def decides(self) -> dict[str, Any]:
+        """All that decides over the features of an image, beside the image, as plain values.
+
+        Options, weights, the layers with their settings, the source of a class from outside adpt,
+        and the versions of what computes. Two backbones that differ in none of it have the same
+        features, and the same name in the cache.
+        """
+        return {
+            "name": self.name,
+            "class": type(self).__qualname__,
+            "source": source_of(type(self)),
+            "fingerprint": self.fingerprint,
+            "options": dict(self.options),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "network": hashlib.sha256("\n".join(_settings(self)).encode()).hexdigest(),
+            "versions": {name: metadata.version(name) for name in _VERSIONS},
+        }
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -114,3 +174,37 @@ class Backbone(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Ignore `mode`: a backbone is always in evaluation mode."""
         return super().train(False)
+
+
+def _settings(module: nn.Module) -> Iterator[str]:
+    """What the layers of a network say of themselves, and their plain attributes."""
+    yield repr(module)
+    for name, layer in module.named_modules():
+        for key, value in sorted(vars(layer).items()):
+            if not key.startswith("_") and isinstance(value, bool | int | float | str | tuple):
+                yield f"{name}.{key}={value!r}"
+
+
+def _plain(value: Any) -> Any:
+    """An argument as JSON takes it; large or odd ones as a hash or by their type."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value)
+    if isinstance(value, Tensor):
+        shape = f"{value.dtype} {tuple(value.shape)};".encode()
+        return hashlib.sha256(shape + _bytes(value)).hexdigest()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        listed = [_plain(one) for one in value]
+        return sorted(listed, key=repr) if isinstance(value, set | frozenset) else listed
+    if isinstance(value, nn.Module):
+        return hashlib.sha256("\n".join(_settings(value)).encode()).hexdigest()
+    told = repr(value)
+    return f"{type(value).__module__}.{type(value).__qualname__}" if " at 0x" in told else told
+
+
+def _bytes(value: Tensor) -> memoryview:
+    flat = value.detach().cpu().contiguous().view(-1)
+    return flat.view(torch.uint8).numpy().data

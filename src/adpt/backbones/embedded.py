@@ -37,6 +37,8 @@ class EmbeddedBackbone(Backbone):
         UserError: There are no such levels.
     """
 
+    options_show = True
+
     def __init__(self, name: str = "embedded", levels: int | tuple[int, ...] = 4) -> None:
         every = range(len(WIDTHS))
         if isinstance(levels, int) and 1 <= levels <= len(every):

@@ -65,6 +65,8 @@ class TimmBackbone(Backbone):
         image_size: The only height and width it takes; None if it takes any.
     """
 
+    options_show = True
+
     def __init__(
         self,
         name: str,

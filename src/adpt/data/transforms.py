@@ -1,6 +1,7 @@
 """From a decoded picture to a tensor of the configured size, and from a score map back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,10 @@ class Geometry:
                 f"data.resize={resize} is smaller than data.image_size={self.image_size}: the"
                 " centre crop needs a resize at least as large (data.resize=null for no crop)."
             )
+
+    def decides(self) -> dict[str, Any]:
+        """All that decides over an image's pixels, beside its file, as plain values."""
+        return {"image_size": list(self.image_size), "resize": self.resize}
 
     def image(self, picture: Image.Image) -> Tensor:
         """A picture as (3, H, W) uint8, resized with bicubic interpolation."""

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from adpt.backbones.base import Backbone
+from adpt.contents import contents
 from adpt.data import AnomalyDataModule, Sample
 from adpt.data.images import read_mask
 from adpt.downstream.feature_cache import (
@@ -20,9 +20,9 @@ from adpt.downstream.feature_cache import (
     MissingFeaturesError,
 )
 from adpt.errors import BadImageError
-from adpt.files import sha256
 from adpt.methods.trained import FeatureSet, InMemory
 from adpt.progress import Progress, no_progress
+from adpt.sources import MAKES_FEATURES, own_code, source_of
 
 log = logging.getLogger(__name__)
 
@@ -176,14 +176,13 @@ def own_space(
     if cache is None:
         return None
     return cache.space(
-        backbone=backbone.fingerprint,
-        name=backbone.name,
-        mean=backbone.mean.tolist(),
-        std=backbone.std.tolist(),
-        image_size=data.geometry.image_size,
-        resize=data.geometry.resize,
+        backbone=backbone.decides(),
+        geometry=data.geometry.decides(),
+        # A set of one's own may read its files in a way of its own.
+        set=source_of(type(data)),
+        code=own_code(MAKES_FEATURES),
+        batch_size=data.batch_size,  # Rounding differs.
         device=backbone.mean.device.type,
-        torch=torch.__version__,
     )
 
 
@@ -291,16 +290,12 @@ def _in_memory(
 
 def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
     """SHA-256 of each file, by its path; the path's own where the file cannot be read."""
-
-    def key(path: Path) -> str:
-        try:
-            return sha256(path)
-        except OSError:  # Named and skipped, or refused, by the loader.
-            return hashlib.sha256(str(path).encode()).hexdigest()
-
-    paths = [sample.image for sample in samples]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return dict(zip(map(str, paths), threads.map(key, paths), strict=True))
+    found = contents([sample.image for sample in samples])
+    # What cannot be read is named and skipped, or refused, by the loader.
+    return {
+        str(path): digest or hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
+        for path, digest in found.items()
+    }
 
 
 def _read_mask(data: AnomalyDataModule, sample: Sample) -> Tensor | None:

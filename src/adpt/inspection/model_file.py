@@ -183,7 +183,7 @@ def _backbone(
                 f"{path} was saved without its backbone's weights, and these cannot be had:"
                 f" {error}\nGive their file as backbone_weights=<file>."
             ) from error
-    if backbone.fingerprint != described["sha256"]:
+    if not backbone.is_known_as(described["sha256"]):
         raise WeightsError(
             f"{path} was fitted with other weights of backbone '{backbone.name}' than these: its"
             " thresholds and scores would mean nothing. Give the weights that it was fitted with"

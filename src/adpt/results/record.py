@@ -34,8 +34,8 @@ class Record:
             `{"train_fraction": 0.1}`, `{"few_shot": True}` or `{"aligned": 10}`; part of what
             tables keep apart. Empty for the plain experiment.
         options: The method's options that differ from its published ones.
-        cell: Hash of all that decides over the result (data, features, method and its options,
-            seed, protocol); a cell that is recorded need not be computed again.
+        cell: Hash of `decides`; a cell that is recorded need not be computed again.
+        decides: All that decides over the result, by name: options, hashes of files and of code.
         epochs: Of trained methods: `trained`, and under protocol `paper` for each metric the epoch
             that it was best at.
         history: Of trained methods, early to late: one mapping for each epoch that was looked at,
@@ -66,6 +66,7 @@ class Record:
     setting: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     cell: str | None = None
+    decides: dict[str, Any] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
     details: str | None = None

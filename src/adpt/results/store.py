@@ -157,7 +157,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "details": (str, type(None)),
     "history": list,
     **dict.fromkeys(
-        ("metrics", "counts", "seconds", "provenance", "setting", "options", "epochs"), dict
+        ("metrics", "counts", "seconds", "provenance", "setting", "options", "decides", "epochs"),
+        dict,
     ),
 }
 

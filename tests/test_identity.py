@@ -1,0 +1,441 @@
+"""Everything that decides over a result tells its cell apart, and nothing else does."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from adpt.cells import CANNOT_DECIDE, Identity, MethodSpec, Setting, leaves
+from adpt.data.transforms import Geometry
+from adpt.evaluate import evaluate
+from adpt.projector import FeatureProjector
+from adpt.results import Record, read_records
+from adpt.sources import DECIDES_NOTHING, MAKES_FEATURES, PACKAGE, source_of
+from adpt.weights import save_projector
+from drawn import draw_folder
+from runs import CONF, command, composed, evaluation, run_task
+
+KINDS = ("own", "residual", "pretrained")
+BACKBONES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
+DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem != "base")
+
+
+# ---- Every option ---------------------------------------------------------------------------
+
+
+class Fixed:
+    """A backbone that always says the same of itself."""
+
+    def decides(self) -> dict[str, Any]:
+        return {"fingerprint": "f" * 64}
+
+
+def cells(config: Mapping[str, Any], root: Path) -> dict[tuple[str, str], str]:
+    """The hash of each method's and kind's cell, set and backbone being the same throughout."""
+    specs = {}
+    for name, options in config["method"].items():
+        options = dict(options)
+        pretrained = options.pop("pretrained", {})
+        by_kind: dict[Any, Any] = dict.fromkeys(KINDS, options)
+        by_kind["pretrained"] = options | pretrained
+        specs[name] = MethodSpec({}, by_kind, {}, uses_defects=name == "glass")
+    setting = Setting(few_shot=config["few_shot"], protocol=config["protocol"])
+    data = SimpleNamespace(
+        set_name="own", samples=[], root=root, geometry=Geometry(), train_fraction=1, noise_ratio=0
+    )
+    identity = Identity(config, data, Fixed(), "p" * 64, specs, setting)  # type: ignore[arg-type]
+    return {
+        (method, kind): identity.cell("key", method, kind).sha256  # type: ignore[arg-type]
+        for method, kind in itertools.product(specs, KINDS)
+    }
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, 7]
+    return f"{value or ''}x"
+
+
+def altered(config: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    changed = json.loads(json.dumps(config))
+    node = changed
+    *above, last = name.split(".")
+    for part in above:
+        node = node[part]
+    node[last] = value
+    return changed
+
+
+def listed(name: str) -> bool:
+    """Whether the list of options that cannot decide has this one, or what it lies in."""
+    parts = name.split(".")
+    return any(".".join(parts[:end]) in CANNOT_DECIDE for end in range(1, len(parts) + 1))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [[f"backbone={name}", "backbone.name=resnet18"] for name in BACKBONES]
+    + [[f"data={name}", "data.root=own"] for name in DATA if name != "mixed"],
+    ids=lambda choices: choices[0],
+)
+def test_every_option_tells_cells_apart_unless_it_is_listed(
+    choices: list[str], tmp_path: Path
+) -> None:
+    # Under these, all options have a part in some cell.
+    whole = composed("evaluate", "method=all", "protocol=paper", "few_shot=true", "seed=3",
+                     f"output_dir={tmp_path}", "run_name=tiny", *choices)  # fmt: skip
+    config: Any = OmegaConf.to_container(whole, resolve=True)
+    before = cells(config, tmp_path)
+    assert len(set(before.values())) == 18
+    walked = []
+    for name, value in leaves(config):
+        if name == "protocol" or name.rpartition(".")[2] == "_target_":
+            continue  # See below: these take no odd value.
+        changed = cells(altered(config, name, other(value)), tmp_path) != before
+        of_method = name.startswith("method.")
+        assert changed == (of_method or not listed(name)), name
+        walked.append(name)
+    assert {"shots", "aligned", "checks", "defects.refresh", "data.resize", "backbone.levels",
+            "method.padim.epsilon", "method.glass.pretrained.noise_std"} <= {*walked}  # fmt: skip
+
+
+def test_options_have_a_part_in_the_cells_that_they_decide_over_alone(tmp_path: Path) -> None:
+    def differing(*overrides: str, of: tuple[str, ...] = ()) -> set[tuple[str, str]]:
+        def made(*words: str) -> dict[tuple[str, str], str]:
+            places = f"output_dir={tmp_path}", "run_name=tiny", "data=mvtec"
+            config: Any = OmegaConf.to_container(
+                composed("evaluate", "method=all", *places, *of, *words), resolve=True
+            )
+            return cells(config, tmp_path)
+
+        one, two = made(), made(*overrides)
+        return {cell for cell in one if one[cell] != two[cell]}
+
+    every = set(itertools.product(("feature_norm", "padim", "patchcore", "cflow", "glass", "uniad"),
+                                  KINDS))  # fmt: skip
+    with_references = {cell for cell in every if cell[1] != "own"}
+    assert differing("shots=4") == differing("aligned=10") == with_references
+    assert differing("shots=4", of=("few_shot=true",)) == every
+    assert differing("few_shot=true") == differing("protocol=paper") == every
+    assert differing("checks=9") == set()
+    assert differing("checks=9", of=("protocol=paper",)) == every
+    assert differing("defects.refresh=1") == {cell for cell in every if cell[0] == "glass"}
+    assert differing("defects.draw.textures=dtd") == {cell for cell in every if cell[0] == "glass"}
+    assert differing("method.glass.pretrained.noise_std=1") == {("glass", "pretrained")}
+    assert differing("method.padim.epsilon=1") == {c for c in every if c[0] == "padim"}
+    assert differing("+backbone.mean=[0,0,0]") == differing("+data.anything=1") == every
+    assert differing("+own_option.deep=1") == every
+
+
+def test_content_of_files_and_folders_that_options_name_decides(tmp_path: Path) -> None:
+    place = f"output_dir={tmp_path}", "run_name=tiny", "data=mvtec", "method=all"
+    textures, mask = tmp_path / "textures", tmp_path / "centres.npy"
+    (textures / "banded").mkdir(parents=True)
+    mask.write_bytes(b"1")
+    words = [f"defects.draw.textures={textures}", f"+backbone.centres={mask}"]
+    config: Any = OmegaConf.to_container(composed("evaluate", *place, *words), resolve=True)
+    before = cells(config, tmp_path)
+    (textures / "banded" / "one.png").write_bytes(b"a picture")
+    after = cells(config, tmp_path)
+    assert {cell[0] for cell in before if before[cell] != after[cell]} == {"glass"}
+    mask.write_bytes(b"2")
+    again = cells(config, tmp_path)
+    assert all(again[cell] != after[cell] for cell in after)
+
+
+def test_the_lists_of_code_name_what_there_is() -> None:
+    for part in (*DECIDES_NOTHING, *MAKES_FEATURES):
+        assert (PACKAGE / part).exists(), part
+
+
+# ---- The listed ones change no number -------------------------------------------------------
+
+QUICK = ["method=[feature_norm,padim,patchcore,cflow_quick,glass_quick,uniad_quick]", "heatmaps=0",
+         "method.cflow.epochs=1", "method.cflow.patches_per_step=512",
+         "method.glass.epochs=2", "method.uniad.epochs=2", "method.uniad.hidden_dim=16",
+         "method.uniad.num_heads=2", "checks=0", "data.classes=[key]"]  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return draw_folder(tmp_path / "own", ("bottle", "key"))
+
+
+def projector(path: Path, seed: int = 0, note: str = "4", **options: Any) -> Path:
+    torch.manual_seed(seed)
+    made = FeatureProjector((64, 96), num_heads=4, num_references=8, **options)
+    save_projector(made, path, {"backbone": "embedded", "config": f"data.num_workers={note}"})
+    return path
+
+
+def results(root: Path, folder: Path, *overrides: str) -> list[Record]:
+    run_task(evaluate, evaluation(folder, "data=folder", f"data.root={root}", *overrides))
+    return read_records(folder)
+
+
+def by_cell(records: list[Record]) -> dict[str | None, Any]:
+    return {record.cell: (record.method, record.features, record.metrics) for record in records}
+
+
+def test_listed_options_change_neither_cells_nor_numbers(root: Path, tmp_path: Path) -> None:
+    made = projector(tmp_path / "one.safetensors")
+    first = by_cell(results(root, tmp_path / "first", *QUICK, f"projector={made}"))
+    assert len(first) == 18
+    moved = shutil.copytree(root, tmp_path / "moved")
+    options = {
+        "data_dir": [f"data_dir={tmp_path}"],
+        "data.root": [f"data.root={moved}"],
+        "output_dir": [],  # Every run has its own.
+        "recorded": ["recorded=null"],
+        "run_name": ["run_name=another"],
+        "title": ["title=Another"],
+        "logger": ["logger=csv"],
+        "device": ["device=auto"] if not torch.cuda.is_available() else [],
+        "memory_gb": ["memory_gb=0", f"cache.folder={tmp_path / 'cache'}"],
+        "cache": ["cache=null"],
+        "data.num_workers": ["data.num_workers=1"],
+        "heatmaps": ["heatmaps=1"],
+        "tsne": ["tsne=[key]"],
+        "data.held_out": ["data.held_out=[key]"],
+        "data.pretrain_splits": ["data.pretrain_splits=[train]"],
+        "data.synthetic_defects": ["data.synthetic_defects=0.5"],
+    }
+    # These are known otherwise, as other tests show.
+    known = {"backbone.weights", "projector", "method", "features", "data.classes"}
+    assert {*options} | known == CANNOT_DECIDE
+    for together in (
+        ("data_dir", "data.root", "run_name", "title", "data.held_out", "cache", "heatmaps"),
+        ("recorded", "logger", "device", "memory_gb", "tsne", "data.pretrain_splits"),
+        ("data.num_workers", "data.synthetic_defects"),
+    ):
+        words = [word for name in together for word in options[name]]
+        folder = tmp_path / together[0]
+        again = by_cell(results(root, folder, *QUICK, f"projector={made}", *words))
+        assert again.keys() == first.keys(), together
+        for cell, (method, kind, metrics) in again.items():
+            assert metrics == first[cell][2], (together, method, kind)
+
+
+def test_what_is_recorded_is_taken_wherever_set_and_projector_lie(
+    root: Path, tmp_path: Path, computed: list[str]
+) -> None:
+    made = projector(tmp_path / "one.safetensors")
+    words = ["method=[padim]", "heatmaps=0"]
+    results(root, tmp_path / "out", *words, f"projector={made}")
+    computed.clear()
+    moved = shutil.copytree(root, tmp_path / "moved", copy_function=shutil.copyfile)
+    again = projector(tmp_path / "two.safetensors", note="0")
+    assert again.read_bytes() != made.read_bytes()
+    results(moved, tmp_path / "out", *words, f"projector={again}")
+    assert not computed
+    for change in ({"seed": 1}, {"scale_by_references": True}):
+        projector(again, **change)  # type: ignore[arg-type]
+        results(moved, tmp_path / "out", *words, f"projector={again}")
+        assert {kind for _, _, kind in computed} == {"pretrained"}
+        computed.clear()
+
+
+# ---- Files ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The cells that are computed, in order: class, method, kind."""
+    from adpt import evaluation as module
+
+    done: list[Any] = []
+    original = module.run_method
+
+    def counted(name: str, kind: str, method: Any, train: Any, tests: Any, *rest: Any) -> Any:
+        done.extend((class_name, name, kind) for class_name in tests)
+        return original(name, kind, method, train, tests, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "run_method", counted)
+    return done
+
+
+@pytest.mark.parametrize("which", ["train/good", "test/good", "test/scratch", "ground_truth/*"])
+def test_a_file_that_changed_under_its_name_size_and_date_is_noticed(
+    root: Path, tmp_path: Path, computed: list[Any], which: str
+) -> None:
+    words = ["method=[padim]", "heatmaps=0", "features=[own]"]
+    cache = f"cache.folder={tmp_path / 'cache'}"
+    for path in (root / "key").rglob("*.png"):  # Bitmaps of one size have files of one size.
+        image = Image.open(path)
+        image.save(path.with_suffix(".bmp"))
+        path.unlink()
+    before = results(root, tmp_path / "out", *words, cache)
+    computed.clear()
+    path = next(iter(sorted((root / "key").glob(f"{which}/*.bmp"))))
+    status, pixels = path.stat(), np.asarray(Image.open(path))
+    Image.fromarray(np.flipud(255 - pixels)).save(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    after = results(root, tmp_path / "out", *words, cache)[len(before) :]
+    assert computed == [("key", "padim", "own")]
+    fresh = results(root, tmp_path / "fresh", *words, "cache=null")
+    assert after[0].metrics == next(r.metrics for r in fresh if r.class_name == "key")
+
+
+# ---- Classes of one's own -------------------------------------------------------------------
+
+MINE = """
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adpt.backbones import Backbone
+from adpt.methods import Scores
+from adpt.methods.fitted import FittedMethod
+from adpt.methods.maps import smooth, upsample
+from helper import factor
+
+
+class Squares(Backbone):
+    def __init__(self, sides=(4, 8), power=1) -> None:
+        super().__init__("squares", [3 for _ in sides], mean=(0, 0, 0), std=(1, 1, 1))
+        self.sides, self.power = tuple(sides), power
+        self.freeze()
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        return [F.avg_pool2d(images, side) ** self.power for side in self.sides]
+
+
+class MeanDistance(FittedMethod):
+    learned = ("mean",)
+
+    def fit(self, batches):
+        shapes, parts = [], []
+        for levels in self.read(batches):
+            parts.append(levels[-1].float())
+            shapes = [tuple(level.shape[1:]) for level in levels]
+        self.remember(shapes, {"mean": torch.cat(parts).mean(0)})
+
+    def score(self, levels):
+        self.check_fitted(levels)
+        distances = factor((levels[-1].float() - self.mean).norm(dim=1))
+        maps = smooth(upsample(distances, self.image_size, align_corners=False))
+        return Scores(maps, maps.amax((1, 2)))
+"""
+HELPER = "def factor(distances):\n    return {}distances\n"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., list[Record]]:
+    """A backbone and a method of one's own, run from outside the checkout."""
+    for place, text in {
+        "mine.py": MINE,
+        "helper.py": HELPER.format(""),
+        "conf/backbone/squares.yaml": "_target_: mine.Squares\nsides: [4, 8]\npower: 1\n",
+        "conf/method/distance.yaml": (
+            "# @package method.distance\n_target_: mine.MeanDistance\n_partial_: true\n"
+            "image_size: ${data.image_size}\n"
+        ),
+    }.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(text)
+    root = draw_folder(tmp_path / "own", ("key",))
+
+    def run(*overrides: str) -> list[Record]:
+        done = command(
+            "evaluate", "--config-dir", "conf", "backbone=squares", "method=[padim,distance]",
+            "data=folder", f"data.root={root}", "data.image_size=48", "data.num_workers=0",
+            "features=[own]", "heatmaps=0", "device=cpu", "hydra.run.dir=out",
+            "cache.folder=cache", *overrides, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        run.said = done.stdout + done.stderr  # type: ignore[attr-defined]
+        return read_records(tmp_path / "out")
+
+    return run
+
+
+def test_options_and_source_of_own_classes_decide(own: Any, tmp_path: Path) -> None:
+    first = own()
+    cubes = own("backbone.power=3")
+    assert len(cubes) == 4
+    assert "backbone.power: 1 → 3" in own.said
+    # The same folder and cache, and yet the numbers of a run that had neither.
+    fresh = own("backbone.power=3", "cache=null", "hydra.run.dir=fresh")
+    assert fresh == cubes  # Read from `out`: nothing was added there.
+    alone = read_records(tmp_path / "fresh")
+    assert [r.metrics for r in alone] == [r.metrics for r in cubes[2:]]
+    assert [r.metrics for r in cubes[2:]] != [r.metrics for r in first]
+
+    (tmp_path / "helper.py").write_text(HELPER.format("-"))
+    edited = own()
+    assert len(edited) == 6
+    assert "source of mine.MeanDistance" in own.said
+    negated = {r.method: r.metrics["pixel_auroc"] for r in edited[4:]}
+    before = {r.method: r.metrics["pixel_auroc"] for r in first}
+    assert negated["distance"] == pytest.approx(1 - before["distance"])
+    assert negated["padim"] == before["padim"]
+    assert len(own()) == 6
+
+
+def test_the_source_of_a_class_includes_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "plugin"
+    (package / "deep").mkdir(parents=True)
+    files = {
+        package / "__init__.py": "from .first import Thing\n",
+        package / "first.py": "from plugin.deep import second\n\n\nclass Thing:\n    pass\n",
+        package / "deep" / "__init__.py": "",
+        package / "deep" / "second.py": "import json\nfrom .. import third\n",
+        package
+        / "third.py": "import torch\n\ntry:\n    import gone\nexcept ImportError:\n    pass\n",
+        tmp_path / "unrelated.py": "",
+    }
+    for path, text in files.items():
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = [source_of("plugin.Thing")]
+    for path, text in files.items():
+        path.write_text(text + "# edited\n")
+        changed = source_of("plugin.Thing")
+        assert (changed != hashes[-1]) == (path.name != "unrelated.py"), path
+        hashes.append(changed)
+    import plugin  # type: ignore[import-not-found]
+
+    assert source_of(plugin.Thing) is not None
+    assert source_of("adpt.methods.PaDiM") is None
+    assert source_of(FeatureProjector) is None
+
+
+# ---- What is said ---------------------------------------------------------------------------
+
+
+def test_a_run_says_what_keeps_recorded_results_from_counting(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said(*overrides: str) -> str:
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            results(root, tmp_path / "out", "method=[padim]", "heatmaps=0", *overrides)
+        return caplog.text
+
+    assert "differs" not in said()
+    assert "differs" not in said()
+    text = said("method.padim.epsilon=0.5", "shots=3")
+    assert re.search(r"2 recorded before .*: method.padim.epsilon: 0.01 → 0.5$", text, re.M)
+    assert re.search(r"2 recorded before .*: method.padim.epsilon: 0.01 → 0.5; shots: 2 → 3$", text,
+                     re.M)  # fmt: skip
+    (root / "key" / "train" / "good" / "000.png").unlink()
+    assert re.search(r"2 recorded before .*: images changed$", said(), re.M)

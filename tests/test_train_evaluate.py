@@ -169,7 +169,7 @@ def test_same_seed_same_projector_with_and_without_workers(data_root: Path, tmp_
 
 
 def test_a_run_resumed_from_its_checkpoint_ends_as_if_uninterrupted(
-    data_root: Path, tmp_path: Path
+    data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = projector_of(tmp_path / "whole", data_root, "trainer.max_epochs=3")
     first = projector_of(tmp_path / "first", data_root, "trainer.max_epochs=1")
@@ -179,6 +179,10 @@ def test_a_run_resumed_from_its_checkpoint_ends_as_if_uninterrupted(
     )
     assert equal(whole, resumed)
     assert not equal(whole, first)
+    assert "a checkpoint of other options: trainer.max_epochs: 1 → 3." in caplog.text
+    caplog.clear()
+    projector_of(tmp_path / "first", data_root, "trainer.max_epochs=1", "ckpt_path=last")
+    assert "other options" not in caplog.text
 
 
 def test_evaluation_repeats_itself(data_root: Path, tmp_path: Path) -> None:

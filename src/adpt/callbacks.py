@@ -22,6 +22,7 @@ from adpt.methods import Method
 from adpt.panels import choose_images, class_folder, draw_panels
 from adpt.pretraining import Pretraining
 from adpt.tracking import check_metrics, log_check, summarise_by_mean
+from adpt.values import differing, leaves
 from adpt.weights import ProjectorFile, save_backbone, save_projector
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,21 @@ class SaveProjector(lightning.Callback):
     ) -> None:
         self.path, self.start = Path(path), start
         self.config = _without_places(config)
+
+    def on_save_checkpoint(self, _: Any, __: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the config, which a resumed run compares with its own."""
+        checkpoint["config"] = self.config
+
+    def on_load_checkpoint(self, _: Any, __: Any, checkpoint: dict[str, Any]) -> None:
+        """Say what was configured otherwise before."""
+        texts = (checkpoint.get("config", self.config), self.config)
+        before, now = (dict(leaves(json.loads(text))) for text in texts)
+        if told := differing(before, now):
+            log.warning(
+                "Going on from a checkpoint of other options: %s. What was trained so far was"
+                " trained with the former ones; ckpt_path=null starts anew",
+                "; ".join(told),
+            )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Pretraining) -> None:  # type: ignore[override]
         """Write the file, in the first process only."""

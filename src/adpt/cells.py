@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from adpt.progress import Progress, no_progress
 from adpt.results import Record
 from adpt.results.record import PROTOCOLS
 from adpt.sources import own_code, source_of, targets
-from adpt.values import is_number, shown
+from adpt.values import differing, is_number, leaves
 
 CANNOT_DECIDE = frozenset({
     # Where things lie: images and weights are known by their content.
@@ -276,15 +276,6 @@ class Identity:
         return self._images[class_name]
 
 
-def leaves(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The plain values of a config by their dotted names; lists count as one value."""
-    if not isinstance(config, Mapping):
-        yield name, config
-        return
-    for key, value in config.items():
-        yield from leaves(value, f"{name}.{key}" if name else str(key))
-
-
 def changes(cells: Sequence[Cell], dataset: str, records: Sequence[Record]) -> dict[str, int]:
     """What keeps recorded results from standing for cells that they resemble.
 
@@ -306,27 +297,15 @@ def changes(cells: Sequence[Cell], dataset: str, records: Sequence[Record]) -> d
         found = similar[cell.class_name, cell.method, cell.kind]
         if not found:
             continue
-        told = min((_differing(cell.decides, record.decides) for record in found), key=len)
+        told = min((_changes(cell, record) for record in found), key=len)
         counts["; ".join(told)] += 1
     return dict(counts)
 
 
-def _differing(here: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
-    if not before:
+def _changes(cell: Cell, record: Record) -> list[str]:
+    if not record.decides:
         return ["they are of an adpt that did not note what decides"]
-    # Records went through JSON, which knows no tuples.
-    now: dict[str, Any] = json.loads(json.dumps(here, default=str))
-    names = sorted(n for n in now.keys() | before.keys() if now.get(n, _NO) != before.get(n, _NO))
-    return [_change(name, before.get(name, _NO), now.get(name, _NO)) for name in names]
-
-
-_NO = "not there"
-
-
-def _change(name: str, before: Any, now: Any) -> str:
-    if all(isinstance(value, str) and len(value) == 64 for value in (before, now)):
-        return f"{name} changed"
-    return f"{name}: {shown(before)} → {shown(now)}"
+    return differing(record.decides, cell.decides)
 
 
 def _is_named(name: str, names: frozenset[str] | set[str]) -> bool:

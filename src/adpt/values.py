@@ -1,5 +1,6 @@
 """Values from the command line: of the kind that is wanted, or one message."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -204,3 +205,32 @@ def check_texts(config: DictConfig, *options: str, null: bool = False) -> None:
         wanted = "text or null is wanted" if null else "text is wanted"
         quoted = f"; with quotes a number is one: '{option}=\"{value}\"'"
         raise UserError(f"{option}={shown(value)}: {wanted}{quoted if is_number(value) else ''}.")
+
+
+# ---- Told apart -------------------------------------------------------------------------------
+
+
+def leaves(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The plain values of a config by their dotted names; lists count as one value."""
+    if not isinstance(config, Mapping):
+        yield name, config
+        return
+    for key, value in config.items():
+        yield from leaves(value, f"{name}.{key}" if name else str(key))
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In words, what differs between the plain values of two configs or the like, by name."""
+    # What was read from a file went through JSON, which knows no tuples.
+    before, now = (json.loads(json.dumps(values, default=str)) for values in (before, now))
+    names = sorted(n for n in now.keys() | before.keys() if now.get(n, _NO) != before.get(n, _NO))
+    return [_change(name, before.get(name, _NO), now.get(name, _NO)) for name in names]
+
+
+_NO = "not there"
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    if all(isinstance(value, str) and len(value) == 64 for value in (before, now)):
+        return f"{name} changed"
+    return f"{name}: {shown(before)} → {shown(now)}"

@@ -389,6 +389,34 @@ def test_options_and_source_of_own_classes_decide(own: Any, tmp_path: Path) -> N
     assert len(own()) == 6
 
 
+FACTORY = """
+from mine import Squares
+
+
+def made(power=1):
+    class Closed(Squares):
+        def levels(self, images):
+            return [level**power for level in super().levels(images)]
+
+    return Closed()
+"""
+
+
+def test_a_function_that_makes_a_backbone_has_no_options_that_the_cache_overlooks(
+    own: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "factory.py").write_text(FACTORY)
+    group = tmp_path / "conf" / "backbone" / "closed.yaml"
+    group.write_text("_target_: factory.made\npower: 1\n")
+    words = ["backbone=closed", "method=[padim]"]
+    own(*words)
+    two = own(*words, "backbone.power=2")[-1]
+    own(*words, "backbone.power=2", "cache=null", "hydra.run.dir=fresh")
+    (fresh,) = read_records(tmp_path / "fresh")
+    assert two.metrics == fresh.metrics
+    assert own("backbone=squares", "backbone.power=2", "method=[padim]")[-1].metrics == two.metrics
+
+
 def test_the_source_of_a_class_includes_what_it_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,8 +199,19 @@ class Identity:
             | _files({n: v for n, v in leaves(value, key) if n in self.options})
             for key, value in decisive.items()
         }
+        self._own_set = source_of(type(data)) is None
         self._of_method: dict[tuple[str, Kind], dict[str, Any]] = {}
         self._images: dict[str | None, str] = {}
+
+    def of_features(self) -> dict[str, Any]:
+        """What decides over features and shows neither in backbone nor in geometry.
+
+        A function that makes a backbone may have options that the backbone does not tell, and a set
+        from outside adpt may read its files in a way of its own.
+        """
+        parts = ["backbone"] if self._own_set else ["backbone", "data"]
+        options = {n: v for n, v in self.options.items() if n.partition(".")[0] in parts}
+        return {**options, **{n: v for part in parts for n, v in self.named.get(part, {}).items()}}
 
     def differences(self) -> dict[str, Any]:
         """What differs from the plain experiment, for `Record.setting`."""

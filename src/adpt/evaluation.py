@@ -113,6 +113,8 @@ class Evaluation:
                 for kind in self.kinds
                 for method in self.methods
             ]
+        if self.cache is not None:
+            self.cache = self.cache.where(self.identity.of_features())
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Run some cells; a failure is kept in `failures`, and the others go on.
@@ -131,9 +133,10 @@ class Evaluation:
         unified = [cell for cell in cells if self.methods[cell.method].unified]
         encoded: dict[str, ClassData] = {}
         for name in self.data.classes:
-            own = [cell for cell in cells if cell.class_name == name and cell not in unified]
+            due = [cell for cell in cells if cell.class_name == name]
+            own = [cell for cell in due if cell not in unified]
             drawn = self._embedding_path(name) if name in self.setting.tsne else None
-            if drawn and own:
+            if drawn and due:
                 drawn.unlink(missing_ok=True)  # Of other features than the results to come.
             wanted = own or (drawn and not drawn.exists())
             if not wanted and not unified:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,21 @@ class FeatureCache:
         UserError: `max_gb` is not positive.
     """
 
+    decides: Mapping[str, Any]
+    """What decides over all features that are kept, beside what their space is asked for with."""
+
     def __init__(self, folder: str | Path, max_gb: float = 30.0) -> None:
         if not max_gb > 0:
             raise UserError(f"cache.max_gb={max_gb} must be above 0; cache=null uses no cache.")
         self.folder = Path(folder).expanduser()
         self.max_gb = max_gb
+        self.decides = {}
+
+    def where(self, decides: Mapping[str, Any]) -> "FeatureCache":
+        """The same folder, for features over which this decides, too."""
+        cache = FeatureCache(self.folder, self.max_gb)
+        cache.decides = {**self.decides, **decides}
+        return cache
 
     def space(self, **decides: Any) -> "FeatureSpace":
         """The part of the cache for features of one kind.
@@ -62,7 +72,7 @@ class FeatureCache:
         Args:
             decides: Whatever decides over the features beside the image: names, numbers, hashes.
         """
-        text = json.dumps(decides, sort_keys=True, default=str)
+        text = json.dumps([self.decides, decides], sort_keys=True, default=str)
         return FeatureSpace(self, hashlib.sha256(text.encode()).hexdigest()[:32])
 
     def make_room(self, num_bytes: int, keep: Collection[Path] = ()) -> bool:

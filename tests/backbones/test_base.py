@@ -1,5 +1,8 @@
 """The contract every backbone keeps."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -57,6 +60,71 @@ def test_fingerprint_follows_the_weights() -> None:
     other_levels = build_backbone("embedded", levels=[0, 3]).fingerprint
     assert build_backbone("embedded", levels=[1, 3]).fingerprint != other_levels
     assert len(one.fingerprint) == 64
+
+
+class Powers(Identity):
+    def __init__(
+        self, power: float = 1, network: nn.Module | None = None, **others: object
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.power = power
+
+
+def pooling(stride: int) -> nn.Module:
+    return nn.Sequential(nn.MaxPool2d(2, stride=stride), nn.Conv2d(3, 3, 1, stride=stride))
+
+
+def test_fingerprint_follows_options_mean_and_standard_deviation() -> None:
+    torch.manual_seed(0)
+    network = pooling(1)
+    strided = pooling(2)
+    strided.load_state_dict(network.state_dict())
+    alike = [Powers(), Powers(1), Powers(power=1), copy.deepcopy(Powers())]
+    assert len({one.fingerprint for one in alike}) == 1
+    others = [
+        *alike[:1],
+        Powers(2),
+        Powers(network=network),
+        Powers(network=strided),
+        Powers(kernel=torch.ones(3)),
+        Powers(kernel=torch.zeros(3)),
+        Powers(kernel=np.ones(3)),
+        Powers(kernel=[1, (2, 3)]),
+        Powers(kernel={"a": 1}),
+        Powers(kernel="a"),
+        Powers(kernel={1, 2}),
+    ]
+    assert len({one.fingerprint for one in others}) == len(others)
+    torch.manual_seed(0)
+    plain, shifted = (
+        build_backbone("resnet10t", pretrained=False, levels=1, mean=mean)
+        for mean in (None, (0.1, 0.2, 0.3))
+    )
+    shifted.load_state_dict(plain.state_dict())
+    assert plain.weights_sha256 == shifted.weights_sha256
+    assert plain.fingerprint != shifted.fingerprint
+
+
+def test_what_decides_over_features_shows_layers_attributes_and_source() -> None:
+    backbone = Powers(network=pooling(1))
+    before = backbone.decides()
+    assert backbone.decides() == before
+    backbone.power = 3
+    assert backbone.decides() != before
+    backbone.power = 1
+    assert backbone.network is not None
+    backbone.network[1].stride = (2, 2)  # type: ignore[index]
+    assert backbone.decides() != before
+    assert len(before["source"]) == 64
+    assert build_backbone("embedded").decides()["source"] is None
+
+
+def test_files_of_before_options_counted_know_a_backbone_by_its_weights() -> None:
+    backbone = build_backbone("embedded", levels=[1, 2])
+    assert backbone.is_known_as(backbone.fingerprint)
+    assert backbone.is_known_as(backbone.weights_sha256)
+    assert not backbone.is_known_as(build_backbone("embedded", levels=[1, 3]).fingerprint)
 
 
 @pytest.mark.parametrize(

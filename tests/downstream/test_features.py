@@ -12,8 +12,9 @@ from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
+from adpt.downstream import features as features_module
 from adpt.downstream.feature_cache import FeatureCache
-from adpt.downstream.features import Cached, Chained, Features, extract
+from adpt.downstream.features import Cached, Chained, Features, extract, own_space
 from adpt.downstream.matching import (
     AlignedReferences,
     FixedReferences,
@@ -120,6 +121,46 @@ def test_other_weights_sizes_and_levels_are_not_mixed_up(data: Folder, cache: Fe
     larger = folder_data(data.root, image_size=64)
     larger.setup()
     assert encode(larger, cache)[1] == 6
+
+
+def test_everything_that_decides_over_features_has_a_space_of_its_own(
+    data: Folder, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(Folder):
+        """Of a module outside adpt."""
+
+    def name(
+        backbone: EmbeddedBackbone | None = None, kind: type[Folder] = Folder, **options: object
+    ) -> str:
+        made = kind(data.root, **{"image_size": 48, "batch_size": 6, "num_workers": 0, **options})
+        space = own_space(cache, backbone or EmbeddedBackbone(levels=(1, 2)), made)
+        assert space is not None
+        return space.name
+
+    same = {name(), name(num_workers=1), name(train_fraction=0.5), name(seed=3)}
+    assert len(same) == 1
+    shifted, other = EmbeddedBackbone(levels=(1, 2)), EmbeddedBackbone(levels=(1, 2))
+    shifted.mean += 0.1
+    other.std *= 2
+    found = [
+        *same,
+        name(EmbeddedBackbone(levels=(1, 3))),
+        name(Counting()),
+        name(Counting(1)),
+        name(shifted),
+        name(other),
+        name(image_size=32),
+        name(resize=64),
+        name(resize=[64, 48]),
+        name(batch_size=5),
+        name(kind=Own),
+        cache.where({"backbone.power": 1}).space().name,
+    ]
+    monkeypatch.setattr(features_module, "own_code", lambda _: "another adpt")
+    assert len({*found, name()}) == len(found) + 1
+    one, two = (cache.where({"power": power}) for power in (1, 2))
+    assert one.space(a=1).name not in (two.space(a=1).name, cache.space(a=1).name)
+    assert one.where({"more": 1}).space(a=1).name != one.space(a=1).name
 
 
 def test_a_folder_that_is_too_small_leaves_the_features_in_memory(

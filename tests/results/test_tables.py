@@ -269,6 +269,20 @@ def test_other_weights_of_the_same_backbone_are_said() -> None:
     assert cautions([records[0], a_record(backbone="clip_l", backbone_sha256="cd" * 32)]) == []
 
 
+def test_options_that_tables_do_not_show_are_told_where_results_stand_side_by_side() -> None:
+    def decided(class_name: str, **decides: object) -> Record:
+        told = {"class": class_name, "images": class_name * 64, "backbone.power": 1, **decides}
+        return a_record(class_name=class_name, decides=told)
+
+    one, other = decided("a"), decided("b", **{"backbone.power": 3, "source of mine.X": "c" * 64})
+    assert cautions([one, decided("b")]) == []
+    assert cautions([one, other]) == [
+        "Results that stand side by side here differ in backbone.power: 1 and 3.",
+        "Results that stand side by side here differ in source of mine.X.",
+    ]
+    assert cautions([one, dataclasses.replace(other, method="padim")]) == []
+
+
 def test_many_origins_are_not_all_listed() -> None:
     (note,) = cautions([a_record(provenance={"hardware": f"{i} × A"}) for i in range(9)])
     assert note.endswith("0 × A, 1 × A, 2 × A, 3 × A and 5 more.")

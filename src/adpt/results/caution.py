@@ -1,11 +1,17 @@
 """What a reader should know before holding records against each other."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 from adpt.results.record import Record
 from adpt.results.words import listed, short_commit
 
 _SHOWN = 4
+_HASH = 64
+"""Digits of a hash, which tells a reader nothing."""
+_OF_A_CLASS = ("class", "images")
+_SAID_ELSEWHERE = ("the backbone's fingerprint", "the backbone's versions", "adpt")
+"""As weights, versions and commits."""
 
 
 def cautions(records: Iterable[Record]) -> list[str]:
@@ -26,6 +32,9 @@ def cautions(records: Iterable[Record]) -> list[str]:
             more = len(texts) - _SHOWN
             shown = [*texts[:_SHOWN], f"{more} more"] if more > 0 else texts
             found.append(f"These results come from different {noun}: {listed(shown)}.")
+    for name, values in _options(records).items():
+        told = f": {listed(values)}" if all(len(value) < _HASH for value in values) else ""
+        found.append(f"Results that stand side by side here differ in {name}{told}.")
     if seen := _distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
         more = len(seen) - _SHOWN
         shown = [*seen[:_SHOWN], f"{more} more"] if more > 0 else seen
@@ -67,6 +76,28 @@ def _weights(records: Iterable[Record]) -> list[str]:
         for sha256 in found
         if len(found) > 1
     ]
+
+
+def _options(records: Iterable[Record]) -> dict[str, list[str]]:
+    """What decided over results differently that tables do not tell apart, and its values.
+
+    Held against each other are classes of one set, or what was taken again, of the same method,
+    features and so on.
+    """
+    alike: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        key = (record.dataset, record.method, record.features, record.backbone, record.seed,
+               record.shots, record.protocol, record.projector_sha256,
+               json.dumps([record.setting, record.options], sort_keys=True))  # fmt: skip
+        if record.decides:
+            alike.setdefault(key, []).append(record)
+    found: dict[str, list[str]] = {}
+    for group in alike.values():
+        for name in dict.fromkeys(name for record in group for name in record.decides):
+            values = _distinct(str(record.decides.get(name, "not there")) for record in group)
+            if len(values) > 1 and name not in _OF_A_CLASS and not name.startswith(_SAID_ELSEWHERE):
+                found[name] = _distinct([*found.get(name, []), *values])
+    return found
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

@@ -274,13 +274,15 @@ def test_options_that_tables_do_not_show_are_told_where_results_stand_side_by_si
         told = {"class": class_name, "images": class_name * 64, "backbone.power": 1, **decides}
         return a_record(class_name=class_name, decides=told)
 
-    one, other = decided("a"), decided("b", **{"backbone.power": 3, "source of mine.X": "c" * 64})
+    one = decided("a", **{"source of mine.X": "d" * 64, "method.padim.epsilon": 1})
+    other = decided("b", **{"backbone.power": 3, "source of mine.X": "c" * 64})
     assert cautions([one, decided("b")]) == []
     assert cautions([one, other]) == [
         "Results that stand side by side here differ in backbone.power: 1 and 3.",
         "Results that stand side by side here differ in source of mine.X.",
     ]
-    assert cautions([one, dataclasses.replace(other, method="padim")]) == []
+    assert len(cautions([one, dataclasses.replace(other, method="cflow")])) == 2
+    assert cautions([one, dataclasses.replace(other, seed=7)]) == []
 
 
 def test_many_origins_are_not_all_listed() -> None:

@@ -9,9 +9,10 @@ from adpt.results.words import listed, short_commit
 _SHOWN = 4
 _HASH = 64
 """Digits of a hash, which tells a reader nothing."""
-_OF_A_CLASS = ("class", "images")
-_SAID_ELSEWHERE = ("the backbone's fingerprint", "the backbone's versions", "adpt")
-"""As weights, versions and commits."""
+_SAID_ELSEWHERE = (
+    "class", "images", "method", "the backbone's fingerprint", "the backbone's versions", "adpt"
+)  # fmt: skip
+"""Starts of names: rows of a table, options of methods, weights, versions and commits."""
 
 
 def cautions(records: Iterable[Record]) -> list[str]:
@@ -81,21 +82,19 @@ def _weights(records: Iterable[Record]) -> list[str]:
 def _options(records: Iterable[Record]) -> dict[str, list[str]]:
     """What decided over results differently that tables do not tell apart, and its values.
 
-    Held against each other are classes of one set, or what was taken again, of the same method,
-    features and so on.
+    Held against each other are classes and methods of one set, on the same features and so on.
     """
     alike: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        key = (record.dataset, record.method, record.features, record.backbone, record.seed,
-               record.shots, record.protocol, record.projector_sha256,
-               json.dumps([record.setting, record.options], sort_keys=True))  # fmt: skip
-        if record.decides:
-            alike.setdefault(key, []).append(record)
+        key = (record.dataset, record.features, record.backbone, record.seed, record.shots,
+               record.protocol, record.projector_sha256,
+               json.dumps(record.setting, sort_keys=True))  # fmt: skip
+        alike.setdefault(key, []).append(record)
     found: dict[str, list[str]] = {}
     for group in alike.values():
         for name in dict.fromkeys(name for record in group for name in record.decides):
-            values = _distinct(str(record.decides.get(name, "not there")) for record in group)
-            if len(values) > 1 and name not in _OF_A_CLASS and not name.startswith(_SAID_ELSEWHERE):
+            values = _distinct(str(r.decides[name]) for r in group if name in r.decides)
+            if len(values) > 1 and not name.startswith(_SAID_ELSEWHERE):
                 found[name] = _distinct([*found.get(name, []), *values])
     return found
 

@@ -142,7 +142,7 @@ def test_features_that_cannot_be_cached_are_held_in_memory(
 
 def test_what_a_killed_process_left_in_the_cache_makes_room(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, max_gb=1e-5)
-    left = tmp_path / "space" / "00" / ".0.safetensors.abc.part"
+    left = tmp_path / "space" / "00" / ".0.features.abc.part"
     with replacing(left) as temporary:
         temporary.write_bytes(b"0" * 9000)
     assert cache.make_room(5000)

@@ -55,7 +55,10 @@ def test_missing_and_damaged_features_are_named_and_damaged_ones_removed(
 ) -> None:
     made = space(tmp_path)
     made.write(key(1), levels(1))
-    for content in (b"", b"\0" * 400, made.path(key(1)).read_bytes()[:-7]):
+    whole = made.path(key(1)).read_bytes()
+    changed = bytearray(whole)
+    changed[-3] ^= 1
+    for content in (b"", b"\0" * 400, whole[:-7], whole[:-1], bytes(changed), whole, whole[32:]):
         made.path(key(2)).parent.mkdir(exist_ok=True)
         made.path(key(2)).write_bytes(content)
         with caplog.at_level(logging.WARNING), pytest.raises(MissingFeaturesError) as caught:
@@ -65,6 +68,16 @@ def test_missing_and_damaged_features_are_named_and_damaged_ones_removed(
         assert not made.path(key(2)).exists()
     with pytest.raises(MissingFeaturesError):
         made.read([key(3)])
+
+
+def test_a_folder_in_a_files_place_makes_way_and_what_a_kill_left_goes(tmp_path: Path) -> None:
+    made = space(tmp_path)
+    (made.path(key(1)) / "inside").mkdir(parents=True)
+    assert made.present([key(1)])
+    with pytest.raises(MissingFeaturesError):
+        made.read([key(1)])
+    made.write(key(1), levels(1))
+    assert made.read([key(1)])[0].unique().tolist() == [1]
 
 
 def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
@@ -127,7 +140,7 @@ def test_making_room_while_another_removes_files_does_not_fail(tmp_path: Path) -
 
     def churn() -> None:
         for _ in range(50):
-            for path in tmp_path.rglob("*.safetensors"):
+            for path in tmp_path.rglob("*.features"):
                 path.unlink(missing_ok=True)
 
     thread = threading.Thread(target=churn)

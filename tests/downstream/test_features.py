@@ -176,7 +176,7 @@ def test_a_folder_that_is_too_small_leaves_the_features_in_memory(
 def test_features_that_vanish_while_in_use_are_made_anew(data: Folder, cache: FeatureCache) -> None:
     plain, _ = encode(data, None)
     features, _ = encode(data, cache)
-    for path in list(cache.folder.rglob("*.safetensors"))[::2]:
+    for path in list(cache.folder.rglob("*.features"))[::2]:
         path.unlink()
     # Encoded alone or among others, an image's features differ in the last bits.
     for level, expected in zip(features.levels, plain.levels, strict=True):

@@ -4,18 +4,24 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from adpt.errors import UserError
 from adpt.files import PART, replacing
 
 log = logging.getLogger(__name__)
+
+SUFFIX = ".features"
+"""Ending of a file: the SHA-256 of what follows, and what it is for; then tensors as safetensors
+has them."""
+_DIGEST = 32
+"""Bytes of a SHA-256."""
 
 
 class MissingFeaturesError(LookupError):
@@ -102,8 +108,8 @@ class FeatureCache:
     def _files(self) -> list[tuple[float, int, Path]]:
         found = []
         for path in self.folder.rglob("*"):
-            # What a killed process left half-written takes up room, too.
-            if path.suffix not in (".safetensors", PART):
+            # What a killed process left half-written takes up room, and what adpt wrote formerly.
+            if path.suffix not in (SUFFIX, PART, ".safetensors"):
                 continue
             try:
                 status = path.stat()
@@ -122,7 +128,7 @@ class FeatureSpace:
 
     def path(self, key: str) -> Path:
         """Where the features of an image lie."""
-        return self.folder / key[:2] / f"{key}.safetensors"
+        return self.folder / key[:2] / f"{key}{SUFFIX}"
 
     def present(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys that are in the cache; they count as just used."""
@@ -142,10 +148,12 @@ class FeatureSpace:
             CacheFullError: The file could not be written, for instance because the disk is full.
         """
         named = {f"level_{n}": level.contiguous() for n, level in enumerate(levels)}
+        tensors = save(named)
         try:
-            with replacing(self.path(key)) as temporary:
-                save_file(named, temporary)
-        except (UserError, SafetensorError) as error:
+            with replacing(self.path(key)) as temporary, temporary.open("wb") as file:
+                file.write(self._digest(key, tensors))
+                file.write(tensors)
+        except UserError as error:
             raise CacheFullError(
                 f"Cannot write to the cache {self.cache.folder}: {error}"
             ) from error
@@ -158,7 +166,6 @@ class FeatureSpace:
         """
         levels: list[Tensor] = []
         for row, key in enumerate(keys):
-            # Image by image, so that no two files are mapped into memory at a time.
             image = self._read(key)
             levels = levels or [part.new_empty(len(keys), *part.shape) for part in image]
             for level, part in zip(levels, image, strict=True):
@@ -168,11 +175,28 @@ class FeatureSpace:
     def _read(self, key: str) -> list[Tensor]:
         path = self.path(key)
         try:
-            with safe_open(path, framework="pt") as file:
-                return [file.get_tensor(f"level_{n}") for n in range(len(file.keys()))]
+            # Not mapped into memory: of a file that is cut short meanwhile, the process would die.
+            content = memoryview(path.read_bytes())
         except FileNotFoundError as error:
             raise MissingFeaturesError(key) from error
-        except (SafetensorError, OSError) as error:
-            log.warning("%s is damaged and is made anew: %s", path, error)
-            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._remove(path, str(error))
             raise MissingFeaturesError(key) from error
+        if content[:_DIGEST] != self._digest(key, content[_DIGEST:]):
+            self._remove(path, "it is not what was written")
+            raise MissingFeaturesError(key)
+        tensors = load(bytes(content[_DIGEST:]))
+        return [tensors[f"level_{n}"] for n in range(len(tensors))]
+
+    def _digest(self, key: str, tensors: bytes | memoryview) -> bytes:
+        """Of what is written and what for: a file in another's place is noticed as well."""
+        digest = hashlib.sha256(f"{self.name} {key};".encode())
+        digest.update(tensors)
+        return digest.digest()
+
+    def _remove(self, path: Path, why: str) -> None:
+        log.warning("%s is damaged and is made anew: %s", path, why)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from adpt.downstream.feature_cache import (
     MissingFeaturesError,
 )
 from adpt.errors import BadImageError
+from adpt.files import remove_leftovers
 from adpt.methods.trained import FeatureSet, InMemory
 from adpt.progress import Progress, no_progress
 from adpt.sources import MAKES_FEATURES, own_code, source_of
@@ -214,6 +215,7 @@ def extract(
     known = space.present(list(keys.values()))
     missing = [sample for sample in samples if keys[str(sample.image)] not in known]
     if missing:
+        remove_leftovers(space.folder)
         blank = torch.zeros(1, 3, *data.geometry.image_size, dtype=torch.uint8)
         one = sum(level.numel() * 4 for level in backbone(blank.to(device)))
         if not cache.make_room(one * len(missing), {space.path(key) for key in known}):

@@ -10,9 +10,9 @@ _SHOWN = 4
 _HASH = 64
 """Digits of a hash, which tells a reader nothing."""
 _SAID_ELSEWHERE = (
-    "class", "images", "method", "the backbone's fingerprint", "the backbone's versions", "adpt"
+    "class", "images", "method", "the backbone's fingerprint", "the backbone's versions"
 )  # fmt: skip
-"""Starts of names: rows of a table, options of methods, weights, versions and commits."""
+"""Starts of names: rows of a table, options of methods, weights and versions."""
 
 
 def cautions(records: Iterable[Record]) -> list[str]:
@@ -94,7 +94,7 @@ def _options(records: Iterable[Record]) -> dict[str, list[str]]:
     for group in alike.values():
         for name in dict.fromkeys(name for record in group for name in record.decides):
             values = _distinct(str(r.decides[name]) for r in group if name in r.decides)
-            if len(values) > 1 and not name.startswith(_SAID_ELSEWHERE):
+            if len(values) > 1 and name != "adpt" and not name.startswith(_SAID_ELSEWHERE):
                 found[name] = _distinct([*found.get(name, []), *values])
     return found
 

@@ -144,13 +144,14 @@ def _mean(classes: Sequence[Arrays]) -> list[Markup]:
 
 
 def _plots(arrays: Arrays) -> Markup:
-    plots = [_curve_plot(name, arrays) for name in _CURVES]
+    drawn = [name for name in _CURVES if any(kind[name].size for kind in arrays.values())]
+    plots = [_curve_plot(name, arrays) for name in drawn]
     before_and_after = dict.fromkeys((next(iter(arrays)), list(arrays)[-1]))
     plots += [
         _histogram_plot(f"{title}, {kind}", arrays[kind][name], merged)
         for name, (title, merged) in _HISTOGRAMS.items()
         for kind in before_and_after
-        if name in arrays[kind]
+        if name in arrays[kind] and arrays[kind][name].size
     ]
     return tag("div", *plots, class_="plots")
 

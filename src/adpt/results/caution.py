@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from adpt.results.record import Record
-from adpt.results.words import listed, short_commit
-
-_SHOWN = 4
+from adpt.results.words import short_commit, shortened
 
 
 def cautions(records: Iterable[Record]) -> list[str]:
@@ -23,15 +21,11 @@ def cautions(records: Iterable[Record]) -> list[str]:
         ("weights of the same backbone", _weights(records)),
     ):
         if len(texts) > 1:
-            more = len(texts) - _SHOWN
-            shown = [*texts[:_SHOWN], f"{more} more"] if more > 0 else texts
-            found.append(f"These results come from different {noun}: {listed(shown)}.")
+            found.append(f"These results come from different {noun}: {shortened(texts)}.")
     if seen := _distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
-        more = len(seen) - _SHOWN
-        shown = [*seen[:_SHOWN], f"{more} more"] if more > 0 else seen
         found.append(
             "The projector was trained on images that are evaluated here, of "
-            f"{listed(shown)}: pretrained figures say nothing of products it has not seen."
+            f"{shortened(seen)}: pretrained figures say nothing of products it has not seen."
         )
     return found
 

@@ -61,7 +61,8 @@ def embed(kinds: Mapping[str, Tensor], masks: Tensor, seed: int, points: int = P
     """
     if masks.shape[-1] == 0:
         raise UserError(
-            "t-SNE tells normal from anomalous patches by masks, and there are none: leave tsne out."
+            "t-SNE tells normal from anomalous patches by masks, and there are none: leave tsne"
+            " out."
         )
     sizes = {(len(level), *level.shape[2:]) for level in kinds.values()}
     if len(sizes) != 1 or len(masks) != next(iter(sizes))[0]:

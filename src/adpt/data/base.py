@@ -324,11 +324,12 @@ class AnomalyDataModule(LightningDataModule):
 
     def _checked_samples(self, class_name: str) -> list[Sample]:
         found = list(self.find_samples(class_name))
+        if self.masks == "none":
+            found = [sample._replace(mask=None) for sample in found]
+        else:
+            self._check_masks(found)
         if not any(sample.label == 0 and sample.split == "train" for sample in found):
             raise DataError(self._explain(f"Class '{class_name}' has no normal training image."))
-        if self.masks == "none":
-            return [sample._replace(mask=None) for sample in found]
-        self._check_masks(found)
         return found
 
     def _check_masks(self, samples: Sequence[Sample]) -> None:

@@ -12,12 +12,12 @@ class Mixed(AnomalyDataModule):
     """Several data modules read as one; a class is called `<set>/<class>`, so names stay apart.
 
     Args:
-        sets: Name to data module. Each keeps its classes, its `pretrain_splits`, its `masks` and its
-            own `train_fraction` and `noise_ratio`; sizes, batches and everything else about reading is
-            said here, once for all.
+        sets: Name to data module. Each keeps its classes, its `pretrain_splits`, its `masks` and
+            its own `train_fraction` and `noise_ratio`; sizes, batches and everything else about
+            reading is said here, once for all.
         **options: As `AnomalyDataModule`, without root; `classes` are `<set>/<class>`, and
-            `train_fraction` and `noise_ratio` apply to what the sets' own ones leave; `masks` "none"
-            holds for all of them.
+            `train_fraction` and `noise_ratio` apply to what the sets' own ones leave; `masks`
+            "none" holds for all of them.
     """
 
     layout: ClassVar[str] = "  (each set's own)"

@@ -81,7 +81,7 @@ class RealIAD(AnomalyDataModule):
         """The class's images: by folder, or as its JSON lists them."""
         if self.split is None and self.masks == "none":
             raise DataError(
-                "data.masks=none: read by its folders, Real-IAD tells by the masks alone which views"
+                "data.masks=none: read by its folders, Real-IAD tells by masks alone which views"
                 " show a defect. Choose one of its own splits: data.split=realiad_jsons."
             )
         if self.split is None:

@@ -144,8 +144,7 @@ def _mean(classes: Sequence[Arrays]) -> list[Markup]:
 
 
 def _plots(arrays: Arrays) -> Markup:
-    drawn = [name for name in _CURVES if any(kind[name].size for kind in arrays.values())]
-    plots = [_curve_plot(name, arrays) for name in drawn]
+    plots = [_curve_plot(name, arrays) for name in _CURVES]
     before_and_after = dict.fromkeys((next(iter(arrays)), list(arrays)[-1]))
     plots += [
         _histogram_plot(f"{title}, {kind}", arrays[kind][name], merged)

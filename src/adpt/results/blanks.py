@@ -46,7 +46,9 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
     for where, found in reasons.items():
         for why, names in found.items():
             classes.setdefault((why, listed(names)), []).append(where)
-    blank = [f"{shortened(where)}: {why}, so no {n}." for (why, n), where in classes.items()]
+    blank = [
+        f"{shortened(where)}: {why}, which leaves {n} blank." for (why, n), where in classes.items()
+    ]
     return [*blank, *vanished]
 
 

@@ -74,7 +74,9 @@ def results_table(records: Sequence[Record]) -> "wandb.Table":
 
     metrics = [name for name in METRICS if any(name in record.metrics for record in records)]
     about = ["set", "class", "method", "features", "backbone", "protocol", "seed", "shots"]
-    table = wandb.Table(columns=[*about, "setting", "not published", "projector", *metrics, "notes"])
+    table = wandb.Table(
+        columns=[*about, "setting", "not published", "projector", *metrics, "notes"]
+    )
     for record in records:
         values = (record.metrics.get(name, math.nan) for name in metrics)
         table.add_data(

@@ -3,6 +3,7 @@
 import math
 
 from adpt.results import Record, latex_tables, markdown_report, summarise
+from adpt.results.training import training_table
 from recorded import a_record
 
 BOTH = ("image_auroc", "pixel_aupro")
@@ -59,6 +60,22 @@ def test_each_kind_of_features_is_judged_alone() -> None:
 def test_undefined_metrics_hide_no_agreement() -> None:
     records = seeds("own", (0.9, math.nan), (0.9, math.nan))
     assert line(records, "pcb1") == "| pcb1 | 90.0 | – |"
+
+
+def test_means_of_a_training_leave_out_what_a_class_does_not_define() -> None:
+    about = {"method": "cflow", "epochs": {"trained": 200}}
+    records = [
+        a_record(
+            class_name=name,
+            auroc=value,
+            history=({"epoch": 100, "loss": 1, "image_auroc": value},),
+            **about,
+        )
+        for name, value in (("pcb1", math.nan), ("pcb2", 0.75))
+    ]
+    table = training_table(summarise(records)[0])
+    assert table is not None
+    assert table.blocks[0].lines[0].cells[0][0].text == "75.0"
 
 
 def test_one_seed_has_no_spread() -> None:

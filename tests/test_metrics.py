@@ -264,6 +264,19 @@ def test_pixel_metrics_are_defined_where_image_metrics_are_not() -> None:
     assert {key for key, value in result.items() if np.isnan(value)} == set(KEYS[:3])
 
 
+def test_without_masks_only_metrics_of_images_are_known() -> None:
+    maps, labels = np.random.default_rng(0).random((6, 4, 4)), np.array([0, 1, 0, 1, 1, 0])
+    found = anomaly_metrics(maps, None, labels=labels, paper_aupro=True)
+    assert found["image_auroc"] == roc_auc_score(labels, maps.max(axis=(1, 2)))
+    assert {name for name, value in found.items() if np.isnan(value)} == {
+        name for name in found if name.startswith("pixel")
+    }
+    scored = anomaly_metrics(torch.tensor(maps), None, labels, labels=torch.tensor(labels))
+    assert scored["image_auroc"] == scored["image_f1max"] == 1
+    with pytest.raises(ValueError, match="labels must tell"):
+        anomaly_metrics(maps, None)
+
+
 def test_no_images_give_nan() -> None:
     result = anomaly_metrics(np.zeros((0, 4, 4)), np.zeros((0, 4, 4), dtype=bool))
     assert list(result) == KEYS

@@ -120,6 +120,16 @@ def test_heatmaps_have_the_size_that_was_asked_for(
         assert Image.open(path).format == {"png": "PNG", "jpg": "JPEG"}[image_format]
 
 
+def test_a_score_at_the_threshold_is_normal(model, photos: Path, tmp_path: Path) -> None:
+    image = next((photos / "test" / "scratch").glob("*.png"))
+    words = [f"inspector={model}", f"images={image}"]
+    run(tmp_path / "first", *words)
+    score = json.loads((tmp_path / "first" / "scores.jsonl").read_text())["score"]
+    assert run(tmp_path / "at", *words, f"threshold={score!r}") == 0
+    below = float(np.nextafter(score, -np.inf))
+    assert run(tmp_path / "below", *words, f"threshold={below!r}") == 2
+
+
 def test_only_anomalous_images_get_a_heatmap_where_asked(model, photos, tmp_path) -> None:
     run(tmp_path, f"inspector={model}", f"images={photos}/test", "heatmaps=anomalous")
     table = rows(tmp_path / "scores.csv")

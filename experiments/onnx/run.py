@@ -30,14 +30,6 @@ CASES = [
     ("feature_norm", "pretrained"),
 ]
 
-options = argparse.ArgumentParser(description=__doc__)
-options.add_argument("product", type=Path, help="a class's folder, in MVTec AD's layout")
-options.add_argument("--backbone", default="mobilenetv2")
-options.add_argument("--weights", help="local file of the backbone's weights")
-options.add_argument("--pairs", type=int, default=15, help="runs of either side")
-options.add_argument("--results", type=Path, default=Path(__file__).with_name("results.csv"))
-given = options.parse_args()
-
 
 def seconds(work: Callable[[], object]) -> float:
     """Time one call."""
@@ -46,11 +38,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(torch_side: Callable[[], object], onnx_side: Callable[[], object]) -> list[float]:
+def in_turns(
+    number_of_pairs: int, torch_side: Callable[[], object], onnx_side: Callable[[], object]
+) -> list[float]:
     """Medians of both sides in seconds; median, lowest and highest ratio of pairs."""
     torch_side(), onnx_side()
     pairs = []
-    for number in range(given.pairs):
+    for number in range(number_of_pairs):
         sides = (torch_side, onnx_side) if number % 2 else (onnx_side, torch_side)
         measured = [seconds(side) for side in sides]
         pairs.append(measured if number % 2 else measured[::-1])
@@ -70,7 +64,9 @@ def apart(one: list, other: list, what: int) -> np.ndarray:
     return np.abs(one[what] - other[what]) / np.ptp(one[what])
 
 
-def measure(method: str, kind: str, projector: Path, folder: Path) -> dict[str, object]:
+def measure(
+    given: argparse.Namespace, method: str, kind: str, projector: Path, folder: Path
+) -> dict[str, object]:
     """One row of the results."""
     inspector = Inspector.fit(
         given.product / "train" / "good",
@@ -115,7 +111,9 @@ def measure(method: str, kind: str, projector: Path, folder: Path) -> dict[str, 
     }
     for batch in (1, 8):
         some = images[:batch]
-        figures = in_turns(lambda some=some: in_torch(some), lambda some=some: in_onnx(some))
+        figures = in_turns(
+            given.pairs, lambda some=some: in_torch(some), lambda some=some: in_onnx(some)
+        )
         names = ("torch_ms", "onnx_ms", "ratio", "ratio_low", "ratio_high")
         for name, value, scale in zip(names, figures, (1e3 / batch,) * 2 + (1,) * 3, strict=True):
             row[f"{name}_batch{batch}"] = value * scale
@@ -147,18 +145,31 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-torch.set_num_threads(THREADS)
-with tempfile.TemporaryDirectory() as scratch:
-    torch.manual_seed(0)
-    widths = build_backbone(given.backbone, weights=given.weights).channels
-    untrained = Path(scratch) / "projector.safetensors"
-    save_projector(FeatureProjector(widths, scale_by_references=True), untrained)
-    rows = []
-    for method, kind in CASES:
-        rows.append(measure(method, kind, untrained, Path(scratch)))
-        print(rows[-1], flush=True)
-with given.results.open("w", newline="") as file:
-    writer = csv.DictWriter(file, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-print(table(rows))
+def main() -> None:
+    """Measure as the command line says."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("product", type=Path, help="a class's folder, in MVTec AD's layout")
+    options.add_argument("--backbone", default="mobilenetv2")
+    options.add_argument("--weights", help="local file of the backbone's weights")
+    options.add_argument("--pairs", type=int, default=15, help="runs of either side")
+    options.add_argument("--results", type=Path, default=Path(__file__).with_name("results.csv"))
+    given = options.parse_args()
+    torch.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as scratch:
+        torch.manual_seed(0)
+        widths = build_backbone(given.backbone, weights=given.weights).channels
+        untrained = Path(scratch) / "projector.safetensors"
+        save_projector(FeatureProjector(widths, scale_by_references=True), untrained)
+        rows = []
+        for method, kind in CASES:
+            rows.append(measure(given, method, kind, untrained, Path(scratch)))
+            print(rows[-1], flush=True)
+    with given.results.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ from adpt.backbones import build_backbone
 from adpt.data import AnomalyDataModule, DrawnForPretraining, Folder, Sample
 from adpt.data.reading import PlainImages
 from adpt.data.synthetic import SyntheticDefects
-from adpt.data.transforms import PhotometricViews
+from adpt.data.views import PhotometricViews
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.methods import FeatureNorm
 from adpt.metrics import anomaly_metrics

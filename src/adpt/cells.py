@@ -222,6 +222,7 @@ class Identity:
             "train_fraction": self.data.train_fraction if self.data.train_fraction < 1 else None,
             "noise_ratio": self.data.noise_ratio,
             "resize": self.data.geometry.resize,
+            "masks": self.data.masks if self.data.masks != "required" else None,
             "image_size": None if size == (224, 224) else list(size),
         }
         return {name: value for name, value in found.items() if value}

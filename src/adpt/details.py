@@ -37,7 +37,7 @@ class Details:
         pixel_roc: (2, P), at most 400 points, evenly spread over the curve.
         pixel_pr: (2, P), likewise.
         image_histogram: (3, B): left edges of the bins, share of normal images, of anomalous ones.
-        pixel_histogram: (3, B), likewise over pixels.
+        pixel_histogram: (3, B), likewise over pixels; (3, 0) where nobody marked the defects.
     """
 
     paths: npt.NDArray[np.str_]
@@ -61,16 +61,18 @@ def details_of(
     Args:
         paths: The N images.
         labels: (N,), 1 for anomalous.
-        masks: (N, H, W) bool.
+        masks: (N, H, W) bool; (N, 0, 0) where nobody marked the defects.
         image_scores: (N,).
         maps: (N, H, W).
     """
+    marked = masks.shape[-1] > 0
     largest = max(maps.shape[-2:])
     side = [max(1, round(length * min(1, MAP_SIDE / largest))) for length in maps.shape[-2:]]
     small = F.interpolate(maps[:, None].float(), size=side, mode="area")[:, 0]
     low, high = float(maps.min()), float(maps.max())
     small = (small - low) / max(high - low, 1e-30)
-    image, pixels = image_scores.numpy(), maps.flatten().numpy()
+    image = image_scores.numpy()
+    pixels = maps.flatten().numpy() if marked else np.zeros(0, np.float32)
     anomalous, wrong = labels.numpy() > 0, masks.flatten().numpy()
     image_roc, image_pr = _curves(image, anomalous)
     pixel_roc, pixel_pr = _curves(pixels, wrong)
@@ -162,6 +164,8 @@ def _evenly(ascending: Floats) -> Counts:
 
 
 def _histogram(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> Floats:
+    if not len(scores):
+        return np.zeros((3, 0))
     # In float64: bins of nearly constant float32 scores would have no width.
     low, high = np.float64(scores.min()), np.float64(scores.max())
     if low == high:

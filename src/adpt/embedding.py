@@ -51,13 +51,19 @@ def embed(kinds: Mapping[str, Tensor], masks: Tensor, seed: int, points: int = P
 
     Args:
         kinds: Kind of features to one level of them, (N, C, h, w); all of the same images.
-        masks: (N, H, W) bool.
+        masks: (N, H, W) bool; H and W are 0 where nobody marked the defects.
         seed: Decides which patches are drawn, and the layout.
         points: At most so many.
 
     Raises:
+        UserError: Nobody marked the defects.
         ValueError: Features or masks of different images or sizes, or fewer than 5 patches.
     """
+    if masks.shape[-1] == 0:
+        raise UserError(
+            "t-SNE tells normal from anomalous patches by masks, and there are none: leave tsne"
+            " out."
+        )
     sizes = {(len(level), *level.shape[2:]) for level in kinds.values()}
     if len(sizes) != 1 or len(masks) != next(iter(sizes))[0]:
         raise ValueError(f"features and masks are of the same images; got {sizes}, {masks.shape}")

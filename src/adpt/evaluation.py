@@ -21,6 +21,7 @@ from adpt.downstream import (
     Kind,
     Outcome,
     Watch,
+    counts_of,
     encode_class,
     features_of,
     run_method,
@@ -349,8 +350,7 @@ class Evaluation:
             backbone_sha256=self.backbone.fingerprint,
             counts={
                 "train": len(encoded.train),
-                "test": len(encoded.test),
-                "anomalous": int(encoded.test.labels.sum()),
+                **counts_of(encoded.test),
                 "skipped": len(encoded.train.skipped) + len(encoded.test.skipped),
             },
             seconds={"features": encoded.seconds, **outcome.seconds},

@@ -55,6 +55,6 @@ def measured(figures: Mapping[str, Tensor], objective: str | None) -> float | No
     if objective not in figures:
         raise UserError(
             f"objective={objective} was not measured: the held-out classes have no defective image,"
-            " or training ended before its last epoch."
+            " or no masks for a metric of pixels, or training ended before its last epoch."
         )
     return float(figures[objective])

@@ -84,7 +84,8 @@ def choose_cases(
     """The worst and the best cases.
 
     Anomalous images are ranked by image score and by the average precision of their own pixels; the
-    two ranks are added, so that a defect must be noticed and be located to count as found.
+    two ranks are added, so that a defect must be noticed and be located to count as found. Where no
+    image has a mask, the image score alone counts.
 
     Args:
         details: Scores and maps of the test images.
@@ -95,8 +96,12 @@ def choose_cases(
         Worst: the anomalous images lowest in rank and the normal images of the highest score. Best:
         the anomalous images highest in rank. The first of each is the extreme one.
     """
-    anomalous = [index for index, mask in masks.items() if mask.any()]
-    located = [_precision(details.maps[index], masks[index]) for index in anomalous]
+    if masks:
+        anomalous = [index for index, mask in masks.items() if mask.any()]
+        located = [_precision(details.maps[index], masks[index]) for index in anomalous]
+    else:
+        anomalous = np.flatnonzero(details.labels).tolist()
+        located = [0.0] * len(anomalous)
     ranks = rankdata(details.image_scores[anomalous]) + rankdata(located)
     ascending = [anomalous[place] for place in np.argsort(ranks, kind="stable")]
     missed = ascending[:count]
@@ -107,7 +112,7 @@ def choose_cases(
 
 
 def masks_of(data: AnomalyDataModule, details: Details) -> dict[int, Tensor]:
-    """Read the masks, (H, W) bool, of all anomalous images, and no image."""
+    """Read the masks, (H, W) bool, of all anomalous images that have one, and no image."""
     samples = _samples(data, details)
     return {
         index: data.geometry.mask(read_mask(sample.mask, sample.class_name))
@@ -122,7 +127,7 @@ def draw_panels(
     details: Mapping[Kind, Details],
     chosen: Mapping[int, str],
 ) -> list[Path]:
-    """Write a PNG for each of some images.
+    """Write a PNG for each of some images; without a picture of the mask where masks are missing.
 
     Arguments, files and errors as in `write_panels`, but for:
 
@@ -136,13 +141,16 @@ def draw_panels(
     if any(not np.array_equal(kind.paths, kinds[0].paths) for kind in kinds):
         raise ValueError(f"the details of {', '.join(details)} are of different images")
     samples = _samples(data, kinds[0])
+    marked = not any(sample.unmarked for sample in samples)
     ranges = {name: score_range(kind.maps) for name, kind in details.items()}
     written = []
     for index, prefix in chosen.items():
         sample = samples[index]
         batch = data.read([sample])
         image = batch.image[0].permute(1, 2, 0).numpy()
-        pictures = [("image", image), ("mask", outline(image, batch.mask[0].numpy()))]
+        pictures = [("image", image)]
+        if marked:
+            pictures.append(("mask", outline(image, batch.mask[0].numpy())))
         for name, kind in details.items():
             scores = _enlarged(kind.maps[index], image.shape[:2])
             pictures.append((name, heatmap(image, scores, *ranges[name])))

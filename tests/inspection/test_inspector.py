@@ -123,6 +123,13 @@ def test_defects_give_the_threshold_that_parts_them(photos: Path) -> None:
     assert not made.with_threshold(1e9).predict(next(bad.iterdir())).anomalous
 
 
+def test_a_score_at_the_threshold_is_normal(inspector, photos: Path) -> None:
+    image = next((photos / "test" / "scratch").glob("*.png"))
+    score = inspector.predict(image).score
+    assert not inspector.with_threshold(score).predict(image).anomalous
+    assert inspector.with_threshold(float(np.nextafter(score, -np.inf))).predict(image).anomalous
+
+
 def test_every_form_of_a_picture_gives_one_score(inspector, tmp_path: Path) -> None:
     pixels, _ = drawn.picture("bottle", 5, size=61)
     pixels = pixels[:43]

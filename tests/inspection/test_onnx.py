@@ -213,6 +213,20 @@ def test_the_threshold_in_float32_decides_as_the_one_in_float64(threshold: float
         assert (score > kept) == (float(score) > threshold)
 
 
+def test_a_score_at_the_threshold_is_normal(inspector, photos: Path, tmp_path: Path) -> None:
+    images = pixels(inspector, photos)[:1].numpy()
+
+    def found(threshold: float) -> tuple[float, bool]:
+        path = tmp_path / "m.onnx"
+        inspector.with_threshold(threshold).export_onnx(path)
+        _, score, anomalous = onnxruntime.InferenceSession(path).run(None, {"images": images})
+        return float(score[0]), bool(anomalous[0])
+
+    score, _ = found(inspector.threshold)
+    assert found(score) == (score, False)
+    assert found(float(np.nextafter(np.float32(score), np.float32(-np.inf)))) == (score, True)
+
+
 def refused(inspector: adpt.Inspector, path: Path) -> str:
     """The message; what lay at the path is still there, and nothing beside it."""
     path.write_text("from before")

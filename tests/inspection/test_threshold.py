@@ -73,8 +73,32 @@ def test_parted_scores_are_parted_in_the_middle() -> None:
     assert found.origin.startswith("largest F1 score, 1.000, on 3 normal and 2 anomalous images")
 
 
+def test_a_share_that_floats_make_larger_takes_no_further_score() -> None:
+    assert 0.07 * 100 > 7
+    assert from_quantile(range(1, 101), 0.07, "x").value == 7
+
+
+def test_where_all_are_best_taken_for_anomalous_the_threshold_lies_below_them() -> None:
+    found = from_labels([2], [1, 3], "x")
+    assert found.value < 1
+    assert "finds 2 of the anomalous and takes 1 of the normal" in found.origin
+
+
+def test_of_thresholds_with_one_f1_score_the_highest_is_taken() -> None:
+    # Both anomalous images with two normal ones, or one with none: 2/3 either way.
+    assert from_labels([3, 3.5], [2, 4], "x").value == 3.75
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_neighbouring_numbers_are_parted(steps: int) -> None:
+    lower = 1 + steps * np.finfo(float).eps
+    upper = float(np.nextafter(lower, 2))
+    assert lower <= from_labels([lower], [upper], "x").value < upper
+
+
 @pytest.mark.parametrize(
-    ("count", "folds", "parts"), [(2, None, 2), (10, None, 10), (51, None, 5), (7, 3, 3), (3, 9, 3)]
+    ("count", "folds", "parts"),
+    [(2, None, 2), (10, None, 10), (50, None, 10), (51, None, 5), (7, 3, 3), (3, 9, 3)],
 )
 def test_each_image_is_left_out_once_and_neighbours_together(count, folds, parts) -> None:
     found = folds_of(count, folds)

@@ -317,9 +317,13 @@ def test_terminal_shows_features_and_differences() -> None:
 
 
 def test_terminal_table_of_all_features_and_seeds_has_one_line_a_class() -> None:
-    metrics = dict.fromkeys(SEVEN, 0.876)
     records = [
-        a_record(features, metrics=metrics, class_name="transistor", seed=seed)
+        a_record(
+            features,
+            metrics=dict.fromkeys(SEVEN, 0.876 + seed / 1e5),
+            class_name="transistor",
+            seed=seed,
+        )
         for features in ("own", "residual", "pretrained")
         for seed in (0, 1)
     ]

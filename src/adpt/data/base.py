@@ -11,10 +11,10 @@ from typing import Any, ClassVar, get_args
 import torch
 from lightning import LightningDataModule
 
-from adpt.data.checks import check_mask_sizes
+from adpt.data.checks import check_mask_sizes, require_masks
 from adpt.data.index import indexed, no_collection
 from adpt.data.reading import BatchLoader, OnBadImage, PlainImages, PretrainingImages
-from adpt.data.sample import Batch, Sample, Split, collate
+from adpt.data.sample import Batch, Masks, Sample, Split, collate
 from adpt.data.sampling import EpochSampler
 from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
@@ -53,6 +53,9 @@ class AnomalyDataModule(LightningDataModule):
             its normal training images (those left by `train_fraction`). Methods take them for
             normal: their label is 0, they have no mask, and they may become references like any
             other. They are no test images any more. Not in pretraining, which needs true labels.
+        masks: "required" refuses defective images without a mask; "none" reads no mask, even where
+            there are some: pixel metrics are then unknown, and pretraining leaves defective images
+            out, which it does only where `synthetic_defects` draws others.
         seed: Decides order, views and drawn defects of the images in pretraining, and which images
             `train_fraction` and `noise_ratio` choose.
     """
@@ -78,6 +81,7 @@ class AnomalyDataModule(LightningDataModule):
         synthetic_defects: float = 0.0,
         train_fraction: float = 1.0,
         noise_ratio: float = 0.0,
+        masks: Masks = "required",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -105,6 +109,11 @@ class AnomalyDataModule(LightningDataModule):
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         if on_bad_image not in (None, "skip", "raise"):
             raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
+        if masks not in get_args(Masks):
+            raise DataError(
+                f"data.masks is 'required' or 'none', not '{masks}': none for labels without masks."
+            )
+        self.masks = masks
         if not self.pretrain_splits or set(self.pretrain_splits) - set(get_args(Split)):
             raise DataError(
                 f"data.pretrain_splits is [train], [test] or [train, test], not {pretrain_splits}."
@@ -136,7 +145,8 @@ class AnomalyDataModule(LightningDataModule):
         """All images of one class, both splits, in a fixed order.
 
         Raises:
-            DataError: Something the layout promises is missing, such as a defect's mask.
+            DataError: Something the layout promises is missing, such as a list's image. Masks need
+                no check here.
         """
 
     def listing_options(self) -> dict[str, Any] | None:
@@ -153,15 +163,29 @@ class AnomalyDataModule(LightningDataModule):
 
         Raises:
             DataError: The folder, a class, normal images or masks are missing, a mask and its
-                image differ in size, or `noise_ratio` is set for pretraining (stage "fit").
+                image differ in size, or for pretraining (stage "fit") `noise_ratio` is set, or
+                there are neither masks nor drawn defects.
         """
-        if stage == "fit" and self.noise_ratio:
+        if stage == "fit":
+            self.refuse_noise()
+        if not self.samples:
+            self._list()
+        if stage == "fit":
+            self._check_masks_of_pretraining()
+
+    def refuse_noise(self) -> None:
+        """Refuse anomalous images that pass for normal, which pretraining has no use for.
+
+        Raises:
+            DataError: `noise_ratio` is set.
+        """
+        if self.noise_ratio:
             raise DataError(
                 f"data.noise_ratio={self.noise_ratio} passes anomalous images off as normal, to try"
                 " methods in evaluation; pretraining needs true labels: leave it at 0 there."
             )
-        if self.samples:
-            return
+
+    def _list(self) -> None:
         if not self.root.is_dir():
             raise DataError(self._explain(f"There is no folder {self.root}."))
         samples: list[Sample] = []
@@ -219,8 +243,24 @@ class AnomalyDataModule(LightningDataModule):
 
     def pretraining_samples(self) -> list[Sample]:
         """All images that pretraining uses, normal and defective."""
+        return [sample for sample in self._of_pretraining() if not sample.unmarked]
+
+    def _of_pretraining(self) -> list[Sample]:
         samples = leave_out(self.samples, self.held_out)
         return [sample for sample in samples if sample.split in self.pretrain_splits]
+
+    def _check_masks_of_pretraining(self) -> None:
+        unmarked = [sample for sample in self._of_pretraining() if sample.unmarked]
+        if not unmarked:
+            return
+        number = f"{len(unmarked)} defective images have no mask, the first: {unmarked[0].image}"
+        if not self.defects.share:
+            raise DataError(
+                f"Pretraining needs masks, and {number}. Give masks with data.masks=required, or"
+                " leave these images out and draw defects on normal ones, with"
+                " data.synthetic_defects=0.5."
+            )
+        log.warning("%s: pretraining leaves them out, and draws defects on normal ones", number)
 
     # ---- Loaders -----------------------------------------------------------------------------
 
@@ -274,17 +314,26 @@ class AnomalyDataModule(LightningDataModule):
         options = self.listing_options()
         if options is None:
             return self._checked_samples(class_name)
-        decides = {"set": type(self).__name__, "class": class_name, **options}
+        decides = {
+            "set": type(self).__name__,
+            "class": class_name,
+            "masks": self.masks,
+            **options,
+        }
         return indexed(self.root, decides, partial(self._checked_samples, class_name))
 
     def _checked_samples(self, class_name: str) -> list[Sample]:
         found = list(self.find_samples(class_name))
+        if self.masks == "none":
+            found = [sample._replace(mask=None) for sample in found]
+        else:
+            self._check_masks(found)
         if not any(sample.label == 0 and sample.split == "train" for sample in found):
             raise DataError(self._explain(f"Class '{class_name}' has no normal training image."))
-        self._check_mask_sizes(found)
         return found
 
-    def _check_mask_sizes(self, samples: Sequence[Sample]) -> None:
+    def _check_masks(self, samples: Sequence[Sample]) -> None:
+        require_masks(samples, self.layout)
         check_mask_sizes(samples)
 
     def _explain(self, problem: str) -> str:

@@ -1,6 +1,6 @@
 """Checks of what a set lists: files that are there, masks for defects, masks of the right size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,24 +25,23 @@ def require_files(samples: Sequence[Sample], source: Path) -> None:
         )
 
 
-def require_masks(samples: Iterable[Sample], expected: str) -> list[Sample]:
+def require_masks(samples: Sequence[Sample], expected: str) -> None:
     """Check that every defective image has a mask.
 
     Args:
         samples: The images of a class.
-        expected: What should be there, for the message.
+        expected: The tree that should be there, for the message.
 
     Raises:
         DataError: Masks are missing; the message counts them and names the first such image.
     """
-    checked = list(samples)
-    missing = [sample for sample in checked if sample.label == 1 and sample.mask is None]
+    missing = [sample for sample in samples if sample.unmarked]
     if missing:
         raise DataError(
             f"{len(missing)} defective images of class '{missing[0].class_name}' have no mask, the"
-            f" first: {missing[0].image}. Expected: {expected}"
+            f" first: {missing[0].image}. Add them, or measure without masks, image metrics alone:"
+            f" data.masks=none. Expected:\n{expected}"
         )
-    return checked
 
 
 def check_mask_sizes(samples: Sequence[Sample]) -> None:

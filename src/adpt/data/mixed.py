@@ -12,11 +12,12 @@ class Mixed(AnomalyDataModule):
     """Several data modules read as one; a class is called `<set>/<class>`, so names stay apart.
 
     Args:
-        sets: Name to data module. Each keeps its classes, its `pretrain_splits` and its own
-            `train_fraction` and `noise_ratio`; sizes, batches and everything else about reading is
-            said here, once for all.
+        sets: Name to data module. Each keeps its classes, its `pretrain_splits`, its `masks` and
+            its own `train_fraction` and `noise_ratio`; sizes, batches and everything else about
+            reading is said here, once for all.
         **options: As `AnomalyDataModule`, without root; `classes` are `<set>/<class>`, and
-            `train_fraction` and `noise_ratio` apply to what the sets' own ones leave.
+            `train_fraction` and `noise_ratio` apply to what the sets' own ones leave; `masks`
+            "none" holds for all of them.
     """
 
     layout: ClassVar[str] = "  (each set's own)"
@@ -36,6 +37,9 @@ class Mixed(AnomalyDataModule):
                     " a name without a slash."
                 )
         self.sets = dict(sets)
+        if self.masks == "none":
+            for data in self.sets.values():
+                data.masks = "none"
 
     @property
     def set_name(self) -> str:
@@ -50,7 +54,9 @@ class Mixed(AnomalyDataModule):
     def setup(self, stage: str | None = None) -> None:
         """List and check the files of every set."""
         for data in self.sets.values():
-            data.setup(stage)
+            if stage == "fit":
+                data.refuse_noise()
+            data.setup()
         super().setup(stage)
 
     def available_classes(self) -> list[str]:
@@ -64,13 +70,13 @@ class Mixed(AnomalyDataModule):
             if sample.class_name == product:
                 yield sample._replace(class_name=class_name)
 
-    def pretraining_samples(self) -> list[Sample]:
+    def _of_pretraining(self) -> list[Sample]:
         """All images that both this module's and their own set's `pretrain_splits` allow."""
         return [
             sample
-            for sample in super().pretraining_samples()
+            for sample in super()._of_pretraining()
             if sample.split in self.sets[sample.class_name.split("/", 1)[0]].pretrain_splits
         ]
 
-    def _check_mask_sizes(self, samples: Sequence[Sample]) -> None:
+    def _check_masks(self, samples: Sequence[Sample]) -> None:
         """Done by each set already."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.checks import require_masks
 from adpt.data.files import images_in, subfolders
 from adpt.data.sample import Sample
 
@@ -40,16 +39,18 @@ class MVTec(AnomalyDataModule):
         folder = self.root / class_name
         for image in images_in(folder / "train" / self.normal / self.image_folder):
             yield Sample(image, 0, class_name, "train")
-        found = []
         for kind in subfolders(folder / "test"):
-            masks = {} if kind.name == self.normal else by_image(self.mask_folder(kind))
+            masks = {} if kind.name == self.normal else self.masks_of(kind)
             for image in images_in(kind / self.image_folder):
                 if kind.name == self.normal:
-                    found.append(Sample(image, 0, class_name, "test"))
+                    yield Sample(image, 0, class_name, "test")
                 else:
                     mask = masks.get(image.stem)
-                    found.append(Sample(image, 1, class_name, "test", mask=mask, defect=kind.name))
-        yield from require_masks(found, f"masks in the layout\n{self.layout}")
+                    yield Sample(image, 1, class_name, "test", mask=mask, defect=kind.name)
+
+    def masks_of(self, defect: Path) -> dict[str, Path]:
+        """The masks of a test folder's images by the images' stems; none where none are read."""
+        return {} if self.masks == "none" else by_image(self.mask_folder(defect))
 
     def mask_folder(self, defect: Path) -> Path:
         """Where the masks of a test folder's images lie."""

@@ -79,6 +79,11 @@ class RealIAD(AnomalyDataModule):
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """The class's images: by folder, or as its JSON lists them."""
+        if self.split is None and self.masks == "none":
+            raise DataError(
+                "data.masks=none: read by its folders, Real-IAD tells by masks alone which views"
+                " show a defect. Choose one of its own splits: data.split=realiad_jsons."
+            )
         if self.split is None:
             yield from self._scan(class_name, "OK", "train")
             yield from self._scan(class_name, "NG", "test")
@@ -168,20 +173,22 @@ class RealIAD(AnomalyDataModule):
             DataError: Label and mask contradict each other, or a path leads out of the set.
         """
         image = inside(folder, entry["image_path"], file)
-        defect, mask = entry["anomaly_class"], entry["mask_path"]
-        if (defect == normal_class) != (mask is None):
+        defect = entry["anomaly_class"]
+        anomalous = defect != normal_class
+        mask = None if self.masks == "none" else entry["mask_path"]
+        if self.masks != "none" and anomalous != (mask is not None):
             raise DataError(
                 f"{file} lists {entry['image_path']} as '{defect}' with mask {mask}: a defective"
                 " image needs a mask, and a normal one has none."
             )
         return Sample(
             image=image,
-            label=int(mask is not None),
+            label=int(anomalous),
             class_name=class_name,
             split=split,
             mask=None if mask is None else inside(folder, mask, file),
             view=view_of(image),
-            defect="good" if mask is None else defect,
+            defect=defect if anomalous else "good",
         )
 
 

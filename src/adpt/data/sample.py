@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Split = Literal["train", "test"]
+Masks = Literal["required", "none"]
 
 
 class Sample(NamedTuple):
@@ -19,7 +20,7 @@ class Sample(NamedTuple):
         label: 0 for normal, 1 for anomalous.
         class_name: The product.
         split: The part of the published split it belongs to.
-        mask: The defect's mask; None for a normal image.
+        mask: The defect's mask; None for a normal image, and where none is read (`data.masks`).
         view: The camera view, "" where a set has only one.
         defect: The kind of defect as the set names it, "good" for a normal image.
         noise: Whether this is an anomalous image that `data.noise_ratio` passes off as normal: its
@@ -34,6 +35,11 @@ class Sample(NamedTuple):
     view: str = ""
     defect: str = "good"
     noise: bool = False
+
+    @property
+    def unmarked(self) -> bool:
+        """Whether it has a defect and nothing tells where."""
+        return self.label == 1 and self.mask is None
 
 
 class ReadSample(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.checks import require_files, require_masks
+from adpt.data.checks import require_files
 from adpt.data.files import inside, subfolders
 from adpt.data.sample import Sample, Split
 from adpt.errors import DataError
@@ -53,7 +53,7 @@ class VisA(AnomalyDataModule):
         """The class's images, in the list's order."""
         listed = self._read_list()[class_name]
         require_files(listed, self.split_file)
-        yield from require_masks(listed, f"a mask for each anomaly in {self.split_file}")
+        yield from listed
 
     def _read_list(self) -> dict[str, list[Sample]]:
         if self._listed:
@@ -90,6 +90,8 @@ class VisA(AnomalyDataModule):
                 " are normal or anomaly, and train or test."
             )
         anomalous = label == "anomaly"
+        if self.masks == "none":
+            mask = ""
         return Sample(
             image=inside(self.root, row["image"] or "", self.split_file),
             label=int(anomalous),

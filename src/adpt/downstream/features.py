@@ -63,7 +63,7 @@ class Features:
 
     Attributes:
         source: The levels, in memory or in the cache.
-        masks: (N, H, W) bool.
+        masks: (N, H, W) bool; (N, 0, 0) where nobody marked the defects.
         labels: (N,) int64.
         paths: The image files.
         skipped: Files that could not be read.
@@ -79,6 +79,11 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def marked(self) -> bool:
+        """Whether the masks tell where the defects are."""
+        return self.masks.shape[-1] > 0
 
     @property
     def num_bytes(self) -> int:

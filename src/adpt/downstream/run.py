@@ -1,10 +1,11 @@
 """Run anomaly detection methods on a class: on its own, residual and pretrained features."""
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,9 @@ from adpt.metrics import anomaly_metrics
 from adpt.progress import Progress, no_progress
 from adpt.projector import FeatureProjector
 from adpt.references import choose_references
+from adpt.results.blanks import lacks
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["own", "residual", "pretrained"]
 
@@ -146,7 +150,7 @@ def encode_class(
 
     Raises:
         BadImageError: A file cannot be read and the data module does not skip such files.
-        DataError: The class has no test images or no readable normal training image.
+        DataError: The class has no test image or no normal training image that can be read.
     """
     started = time.perf_counter()
     samples = data.select("train", class_name=class_name)
@@ -156,8 +160,16 @@ def encode_class(
     readable = set(train.paths)
     normal = [s for s in samples if s.label == 0 and str(s.image) in readable]
     if not normal or not len(test):
-        what = "test image" if normal else "normal training image that can be read"
-        raise DataError(f"Class '{class_name}' of {data.root} has no {what}: nothing to evaluate.")
+        what, found = ("test", test) if normal else ("normal training", train)
+        unreadable = f" that can be read ({len(found.skipped)} cannot)" if found.skipped else ""
+        raise DataError(
+            f"Class '{class_name}' of {data.root} has no {what} image{unreadable}: nothing to"
+            " evaluate. Add some, or leave the class out with data.classes."
+        )
+    if any(sample.unmarked for sample in tested):
+        test = replace(test, masks=test.masks[:, :0, :0])
+    for sentence in lacks(counts_of(test)):
+        log.warning("%s: %s.", class_name, sentence)
     chosen = [str(sample.image) for sample in choose_references(normal, shots, seed)]
     if few_shot:
         train = train.take([train.paths.index(path) for path in chosen])
@@ -298,10 +310,17 @@ def score(method: Method, test: Features, batch_size: int, device: torch.device)
 
 
 def metrics_of(scores: Scores, test: Features) -> dict[str, float]:
-    """All metrics of a class."""
-    return anomaly_metrics(
-        scores.maps, test.masks, scores.image, labels=test.labels, paper_aupro=True
-    )
+    """All metrics of a class, nan where the test images define none."""
+    masks = test.masks if test.marked else None
+    return anomaly_metrics(scores.maps, masks, scores.image, labels=test.labels, paper_aupro=True)
+
+
+def counts_of(test: Features) -> dict[str, int]:
+    """What `Record.counts` says of test images."""
+    counts = {"test": len(test), "anomalous": int(test.labels.sum())}
+    if test.marked:
+        counts["marked"] = int(test.masks[test.labels > 0].flatten(1).any(dim=1).sum())
+    return counts
 
 
 class _Checks:

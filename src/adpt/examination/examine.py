@@ -146,6 +146,8 @@ def _list(
         if is_listed and not any(s.split == "train" and s.label == 0 for s in found):
             message = "has no normal training image: unpack the class anew, or leave it out."
             listing.add("no normal images", class_folder(data, name), message)
+        if data.masks == "none":
+            found = [sample._replace(mask=None) for sample in found]
         findings += listing.findings
         findings += faults_of_splits(data, name, published)
         samples += found

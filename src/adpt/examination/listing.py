@@ -10,7 +10,6 @@ from typing import Literal
 
 from adpt.data import AnomalyDataModule, MVTec, RealIAD, Sample, VisA
 from adpt.data.files import images_in, inside, leads_up, missing_files, subfolders, walk_files
-from adpt.data.mvtec import by_image
 from adpt.data.realiad import SPLITS, view_of
 from adpt.data.visa import COLUMNS
 from adpt.errors import DataError, OutsideError
@@ -65,6 +64,9 @@ def list_class(data: AnomalyDataModule, class_name: str) -> Listing:
         listing.samples += data.find_samples(class_name)
     except DataError as error:
         listing.add("listing", data.root, f"cannot be listed: {first_line(error)}")
+    for sample in listing.samples:
+        if sample.unmarked and data.masks != "none":
+            listing.add("mask missing", sample.image, "has no mask: add it, or data.masks=none.")
     return listing
 
 
@@ -89,21 +91,23 @@ def _mvtec(data: MVTec, class_name: str) -> Listing:
         if kind.name == data.normal:
             listing.samples += [Sample(image, 0, class_name, "test") for image in images]
             continue
-        masks = by_image(data.mask_folder(kind))
+        masks = data.masks_of(kind)
         for image in images:
             mask = masks.get(image.stem)
-            if mask is None:
+            if mask is None and data.masks != "none":
                 expected = data.mask_folder(kind) / f"{image.stem}_mask.png"
                 listing.add(
                     "mask missing", image, f"has no mask: expected is {expected} or the like."
                 )
             listing.samples.append(Sample(image, 1, class_name, "test", mask, defect=kind.name))
+        if data.masks == "none":
+            continue
         used = {masks[image.stem] for image in images if image.stem in masks}
         for mask in images_in(data.mask_folder(kind)):
             if mask not in used:
                 listing.add(*_no_image(mask))
     there = {kind.name for kind in kinds} | {data.normal}
-    for kind in subfolders(folder / "ground_truth"):
+    for kind in [] if data.masks == "none" else subfolders(folder / "ground_truth"):
         if kind.name not in there and not leads_up(kind):
             for mask in images_in(kind):
                 listing.add(*_no_image(mask))
@@ -120,13 +124,13 @@ def _visa(data: VisA, class_name: str) -> Listing:
         if own is not listing:
             listing.findings += own.findings
     for sample in listing.samples:
-        if sample.label == 1 and sample.mask is None:
+        if sample.unmarked and data.masks != "none":
             message = f"has no mask: {data.split_file} names none for this anomaly."
             listing.add("mask missing", sample.image, message)
     listed = {sample.image for sample in listing.samples}
     listing.leave_out_missing(data.split_file)
     masked = {image.stem for image in images_in(folder / "Images" / "Anomaly")}
-    for mask in images_in(folder / "Masks" / "Anomaly"):
+    for mask in [] if data.masks == "none" else images_in(folder / "Masks" / "Anomaly"):
         if mask.stem not in masked:
             listing.add(*_no_image(mask))
     for kind in subfolders(folder / "Images"):

@@ -118,6 +118,8 @@ def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) ->
     lower = scores[best - 1] if best else scores[0] - max(1.0, abs(scores[0])) * 1e-6
     # Halved before they are added, so that no score overflows.
     value = lower / 2 + scores[best] / 2
+    if value == scores[best]:  # Of neighbouring numbers the middle may be rounded up.
+        value = lower
     return Threshold(
         float(value),
         f"largest F1 score, {f1[best]:.3f}, on {len(below)} normal and {len(above)} anomalous"

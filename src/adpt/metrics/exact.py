@@ -27,7 +27,7 @@ _NEIGHBOURS = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 
 def anomaly_metrics(
     maps: Array,
-    masks: Array,
+    masks: Array | None,
     image_scores: Array | None = None,
     *,
     labels: Array | None = None,
@@ -37,17 +37,18 @@ def anomaly_metrics(
 
     Only the order of the scores matters (but for the paper's variant of AUPRO), ties are grouped
     as in scikit-learn, and the order of the images doesn't matter. A metric is nan where it is not
-    defined: without anomalous or without normal images (image metrics) or pixels (pixel metrics).
+    defined: without anomalous or without normal images (image metrics) or pixels (pixel metrics),
+    and all pixel metrics without masks.
 
     Beside its arguments this takes about 6 bytes a float32 pixel (10 if float64) and 80 more an
     anomalous pixel, and a copy of what comes from a GPU or in half precision.
 
     Args:
         maps: (N, H, W), a finite score a pixel of any range; larger is more anomalous.
-        masks: (N, H, W), non-zero where a pixel is anomalous.
+        masks: (N, H, W), non-zero where a pixel is anomalous; None where nobody knows.
         image_scores: (N,), finite; default: each map's maximum.
         labels: (N,), non-zero where an image is anomalous; default: those with an anomalous pixel.
-            Give them where a small defect may have vanished from a resized mask.
+            Give them where a small defect may have vanished from a resized mask, or without masks.
         paper_aupro: Also give `pixel_aupro_paper`, see `aupro_paper`.
 
     Returns:
@@ -55,9 +56,15 @@ def anomaly_metrics(
         `pixel_aupro` in [0, 1] or nan.
 
     Raises:
-        ValueError: Shapes that don't match, maps without pixels, NaN or infinite scores.
+        ValueError: Shapes that don't match, maps without pixels, NaN or infinite scores, neither
+            masks nor labels.
     """
-    pixels, anomalous = _maps_and_masks(maps, masks)
+    if masks is None and labels is None:
+        raise ValueError("without masks, labels must tell which images are anomalous.")
+    # Without an anomalous pixel no pixel metric is defined.
+    pixels, anomalous = _maps_and_masks(
+        maps, np.zeros(tuple(maps.shape), bool) if masks is None else masks
+    )
     if image_scores is None:
         images = pixels.max(axis=(1, 2))
     else:

@@ -150,7 +150,7 @@ def _plots(arrays: Arrays) -> Markup:
         _histogram_plot(f"{title}, {kind}", arrays[kind][name], merged)
         for name, (title, merged) in _HISTOGRAMS.items()
         for kind in before_and_after
-        if name in arrays[kind]
+        if name in arrays[kind] and arrays[kind][name].size
     ]
     return tag("div", *plots, class_="plots")
 

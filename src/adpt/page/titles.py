@@ -12,7 +12,7 @@ def titles(summaries: Sequence[Summary]) -> list[Markup]:
     return [
         tag(
             "summary",
-            f"{summary.dataset} · {summary.method}",
+            f"{summary.dataset} · {summary.name}",
             *([" ", tag("small", summary.setting)] if differ else []),
         )
         for summary in summaries

@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 
 from adpt.results.record import Record
-from adpt.results.words import listed, short_commit
+from adpt.results.words import short_commit, shortened
 
-_SHOWN = 4
 _HASH = 64
 """Digits of a hash, which tells a reader nothing."""
 _SAID_ELSEWHERE = (
@@ -30,18 +29,14 @@ def cautions(records: Iterable[Record]) -> list[str]:
         ("weights of the same backbone", _weights(records)),
     ):
         if len(texts) > 1:
-            more = len(texts) - _SHOWN
-            shown = [*texts[:_SHOWN], f"{more} more"] if more > 0 else texts
-            found.append(f"These results come from different {noun}: {listed(shown)}.")
+            found.append(f"These results come from different {noun}: {shortened(texts)}.")
     for name, values in _options(records).items():
-        told = f": {listed(values)}" if all(len(value) < _HASH for value in values) else ""
+        told = f": {shortened(values)}" if all(len(value) < _HASH for value in values) else ""
         found.append(f"Results that stand side by side here differ in {name}{told}.")
     if seen := _distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
-        more = len(seen) - _SHOWN
-        shown = [*seen[:_SHOWN], f"{more} more"] if more > 0 else seen
         found.append(
             "The projector was trained on images that are evaluated here, of "
-            f"{listed(shown)}: pretrained figures say nothing of products it has not seen."
+            f"{shortened(seen)}: pretrained figures say nothing of products it has not seen."
         )
     return found
 

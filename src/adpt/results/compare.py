@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
+from adpt.results.blanks import blanks
+from adpt.results.budget import MARK, footnote
 from adpt.results.caution import cautions
 from adpt.results.layout import (
     MINUS,
@@ -15,14 +17,13 @@ from adpt.results.layout import (
     Figure,
     Line,
     Table,
-    features_in,
     gain,
     values,
 )
-from adpt.results.record import Record
+from adpt.results.record import FEATURES, Record
 from adpt.results.summary import METRICS, NOTHING, SHOWN, Comparison, Row, Summary, mean_of
 from adpt.results.training import epochs_in_words
-from adpt.results.words import PROTOCOL_MEANING, listed, options_in_words, plural, setting_in_words
+from adpt.results.words import PROTOCOL_MEANING, listed, plural, setting_in_words
 
 
 class _Key(NamedTuple):
@@ -60,8 +61,7 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
         metrics: Names of `METRICS`; those that were not recorded are left out.
     """
     metrics = [metric for metric in metrics if metric in summary.mean.metrics]
-    rows = [*summary.rows, summary.mean]
-    kinds = features_in(row.metrics[metric] for row in rows for metric in metrics)
+    kinds = summary.features
     minus = [other for other in MINUS if {other, "pretrained"} <= set(kinds)]
     names = [*kinds, *(f"vs {other}" for other in minus)]
     columns = [Column(name, METRICS[metric]) for metric in metrics for name in names]
@@ -69,9 +69,11 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
     def line(row: Row) -> Line:
         return Line(row.name, tuple(c for m in metrics for c in _cells(row.metrics[m], kinds)))
 
-    notes = [*_incomplete({"": summary}, metrics), *cautions(summary.records)]
+    notes = [footnote(summary.method, summary.budget)] if summary.budget else []
+    notes += _incomplete({"": summary}, metrics)
+    notes += [*blanks(summary.records, metrics), *cautions(summary.records)]
     return Table(
-        f"{summary.dataset} · {summary.method}",
+        f"{summary.dataset} · {summary.name}",
         caption(summary),
         (Column("class"), *columns),
         (Block("", tuple(map(line, summary.rows))), Block("", (line(summary.mean),))),
@@ -84,8 +86,16 @@ def caption(summary: Summary) -> str:
     """Setting, spread and training of one summary, in sentences."""
     parts = [f"{summary.setting}."]
     if len(summary.seeds) > 1:
-        parts.append("Mean ± standard deviation over seeds.")
+        parts.append(_spread(summary))
     return " ".join([*parts, *epochs_in_words(summary.records)])
+
+
+def _spread(summary: Summary) -> str:
+    varying = [features for features in summary.features if features not in summary.fixed]
+    if not varying:
+        return "All seeds give the same."
+    without = "; without ± what is the same for all seeds" if summary.fixed else ""
+    return f"Mean ± standard deviation over seeds{without}."
 
 
 def _cells(comparison: Comparison, kinds: Sequence[str]) -> Iterable[Cell]:
@@ -120,10 +130,15 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
             if complete < len(datasets):
                 have = f"{complete} of {len(datasets)}"
                 notes.append(f"{name}: no mean over data sets, for {have} are complete.")
-        blocks.append(Block(name, _lines(cells)))
+        of_key = list(by_dataset.values())
+        if of_key[0].budget:
+            notes.append(footnote(_plain(key), of_key[0].budget))
+        recorded = {features for summary in of_key for features in summary.features}
+        blocks.append(Block(name, _lines(cells, [f for f in FEATURES if f in recorded])))
     named = {f"{s.dataset} · {_name(k, rows)}: ": s for s, k in zip(summaries, keys, strict=True)}
     notes += _incomplete(named, metrics)
-    notes += cautions(record for summary in summaries for record in summary.records)
+    records = [record for summary in summaries for record in summary.records]
+    notes = [*dict.fromkeys(notes), *blanks(records, metrics), *cautions(records)]
     return Table(
         ", ".join(
             [
@@ -138,8 +153,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
     )
 
 
-def _lines(cells: Sequence[Sequence[Comparison]]) -> tuple[Line, ...]:
-    kinds = features_in(comparison for cell in cells for comparison in cell)
+def _lines(cells: Sequence[Sequence[Comparison]], kinds: Sequence[str]) -> tuple[Line, ...]:
     figures = [[values(comparison) for comparison in cell] for cell in cells]
     lines = [Line(k, tuple(_pair(f[k] for f in cell) for cell in figures)) for k in kinds]
     for other, name in MINUS.items():
@@ -170,8 +184,8 @@ def _keys(summaries: Sequence[Summary]) -> list[_Key]:
         if number is None and len(others) == 1:
             # Own features alone, as yet, belong beside the others of their method.
             number = next(iter(others))
-        options = ", ".join(options_in_words(summary.options))
-        keys.append(_Key(summary.method, options, number, _variant(summary, variants)))
+        options = ", ".join(summary.budget)
+        keys.append(_Key(summary.name, options, number, _variant(summary, variants)))
     return keys
 
 
@@ -182,13 +196,17 @@ def _variant(summary: Summary, variants: set[str | None]) -> str | None:
 
 
 def _order(key: _Key, keys: Sequence[_Key]) -> tuple[int, int, int]:
-    methods = list(dict.fromkeys(other.method for other in keys))
-    return methods.index(key.method), key.shots or 0, keys.index(key)
+    methods = list(dict.fromkeys(_plain(other) for other in keys))
+    return methods.index(_plain(key)), key.shots or 0, keys.index(key)
+
+
+def _plain(key: _Key) -> str:
+    return key.method.removesuffix(MARK)
 
 
 def _name(key: _Key, keys: Iterable[_Key]) -> str:
     parts = [key.method]
-    if key.options and len({k.options for k in keys if k.method == key.method}) > 1:
+    if key.options and len({k.options for k in keys if _plain(k) == _plain(key)}) > 1:
         parts.append(key.options)
     if key.shots is not None and len({k.shots for k in keys if k.shots is not None}) > 1:
         parts.append(plural(key.shots, "reference"))

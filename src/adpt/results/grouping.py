@@ -75,7 +75,9 @@ def _by_options(members: Sequence[Record]) -> list[list[Record]]:
     """Records whose options of the method agree, seen from pretrained features first."""
     sets: dict[str, dict[str, list[Record]]] = {features: {} for features in FEATURES}
     for record in members:
-        options = json.dumps(record.options, sort_keys=True)
+        trained = record.epochs.get("trained")
+        chosen = record.options | ({} if trained is None else {"epochs": trained})
+        options = json.dumps(chosen, sort_keys=True)
         sets[record.features].setdefault(options, []).append(record)
     parts, taken = [], set()
     for features in reversed(FEATURES):

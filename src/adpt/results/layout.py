@@ -89,12 +89,6 @@ def spans(columns: Iterable[Column]) -> list[tuple[str, int]]:
     return found
 
 
-def features_in(comparisons: Iterable[Comparison]) -> list[str]:
-    """Which features any of the comparisons knows, in their usual order."""
-    comparisons = list(comparisons)
-    return [f for f in FEATURES if any(not math.isnan(getattr(c, f)) for c in comparisons)]
-
-
 def values(comparison: Comparison) -> dict[str, Figure]:
     """A figure for each kind of features, the best of several marked, ties as they are shown."""
     shown = {f: percent(getattr(comparison, f)) for f in FEATURES}

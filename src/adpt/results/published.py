@@ -78,7 +78,7 @@ def published_for(summary: Summary) -> Published | None:
     if (
         summary.protocol != "paper"
         or summary.varied
-        or any(summary.options.values())
+        or summary.budget
         or summary.shots != _SHOTS
         or {len(summary.rows), *counts} != {_CLASSES.get(summary.dataset)}
     ):

@@ -27,7 +27,8 @@ class Record:
         projector: Path of the projector's weights, or their name on the hub.
         projector_sha256: Hash of that file.
         backbone_sha256: Fingerprint of the backbone's weights.
-        counts: Images: `train`, `test`, `anomalous`, `skipped`.
+        counts: Images: `train`, `test`, `anomalous`, `marked` (anomalous ones in whose masks at the
+            scored size a defect is left; absent without masks), `skipped`.
         seconds: Duration of `features`, `fit`, `score`.
         provenance: What `adpt.results.provenance` gives.
         setting: What differs from the plain experiment, by the option's name, such as
@@ -81,8 +82,8 @@ class Record:
 def latest(records: Iterable[Record]) -> list[Record]:
     """Keep the last record of each cell: where a result was taken again, the later one counts.
 
-    A cell is data set, class, method and its options, features, backbone, projector, seed, shots,
-    setting and protocol.
+    A cell is data set, class, method, its options and epochs of training, features, backbone,
+    projector, seed, shots, setting and protocol.
     """
     cells: dict[tuple[object, ...], Record] = {}
     for record in records:
@@ -96,6 +97,7 @@ def latest(records: Iterable[Record]) -> list[Record]:
             record.seed,
             record.shots,
             record.protocol,
+            record.epochs.get("trained"),
             json.dumps([record.setting, record.options], sort_keys=True),
         )
         cells[cell] = record

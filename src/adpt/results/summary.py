@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+from adpt.results.budget import MARK, budget
 from adpt.results.grouping import Group, grouped
 from adpt.results.record import FEATURES, Record
 from adpt.results.words import options_in_words, plural, setting_in_words
@@ -37,6 +38,7 @@ class Comparison:
         classes: How many classes this is the mean of.
         by_seed: The values for each seed, by the name of the features; of a mean over classes, its
             values for the seeds that all these classes have.
+        fixed: Features that seeds decide nothing of.
     """
 
     own: float
@@ -44,6 +46,7 @@ class Comparison:
     pretrained: float
     classes: int = 1
     by_seed: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
 
     @property
     def difference(self) -> float:
@@ -71,12 +74,14 @@ class Comparison:
         return self.deviation("pretrained")
 
     def deviation(self, features: str) -> float:
-        """Standard deviation over seeds (of a sample), nan for fewer than two or where one is nan.
+        """Standard deviation over seeds (of a sample).
+
+        It is nan for fewer than two seeds, where one's value is nan, and for `fixed` features.
 
         Args:
             features: `own`, `residual` or `pretrained`.
         """
-        values = list(self.by_seed.get(features, {}).values())
+        values = [] if features in self.fixed else list(self.by_seed.get(features, {}).values())
         return math.nan if len(values) < 2 or math.isnan(sum(values)) else stdev(values)
 
 
@@ -96,7 +101,8 @@ def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
     shared = [cell for cell in comparisons if all(_has(cell, f) for f in compared)]
     own, residual, pretrained = (_mean(getattr(cell, f) for cell in shared) for f in FEATURES)
     by_seed = {f: _mean_by_seed([cell.by_seed.get(f, {}) for cell in shared]) for f in FEATURES}
-    return Comparison(own, residual, pretrained, len(shared), by_seed)
+    fixed = frozenset(f for f in FEATURES if all(f in cell.fixed for cell in shared))
+    return Comparison(own, residual, pretrained, len(shared), by_seed, fixed)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class Summary:
             several where each seed, or each class that was left out, has one of its own.
         variant: As of `Group`.
         records: What this is the summary of.
+        fixed: Features whose results are the same for all seeds, in every class and metric.
     """
 
     dataset: str
@@ -142,6 +149,23 @@ class Summary:
     projectors: tuple[str, ...] = ()
     variant: str | None = None
     records: tuple[Record, ...] = ()
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def budget(self) -> list[str]:
+        """A phrase for each of the method's options that is not the published one."""
+        return budget(self.records)
+
+    @property
+    def name(self) -> str:
+        """The method, marked where its options are not the published ones."""
+        return self.method + MARK * bool(self.budget)
+
+    @property
+    def features(self) -> list[str]:
+        """Kinds of features that were recorded, in their usual order."""
+        recorded = {record.features for record in self.records}
+        return [features for features in FEATURES if features in recorded]
 
     @property
     def projector_sha256(self) -> str | None:
@@ -187,8 +211,10 @@ def _summary(group: Group) -> Summary:
         classes.setdefault(record.class_name, []).append(record)
     found = {name for record in group.records for name in record.metrics}
     metrics = [name for name in METRICS if name in found]
+    kinds = {f: [record for record in group.records if record.features == f] for f in FEATURES}
+    fixed = frozenset(features for features, records in kinds.items() if _is_fixed(records))
     rows = tuple(
-        Row(name, {metric: _comparison(classes[name], metric) for metric in metrics})
+        Row(name, {metric: _comparison(classes[name], metric, fixed) for metric in metrics})
         for name in sorted(classes)
     )
     # The first may be of own features, taken from a setting without references for each image.
@@ -208,16 +234,31 @@ def _summary(group: Group) -> Summary:
         tuple(projectors),
         group.variant,
         group.records,
+        fixed,
     )
 
 
-def _comparison(records: Sequence[Record], metric: str) -> Comparison:
+def _is_fixed(records: Sequence[Record]) -> bool:
+    """Whether results of several seeds are equal to the last digit, in every class and metric.
+
+    Equal values of one metric may be chance: image AUROC is soon 1.
+    """
+    seeds: dict[str, set[int]] = {}
+    results: dict[str, set[str]] = {}
+    for record in records:
+        seeds.setdefault(record.class_name, set()).add(record.seed)
+        results.setdefault(record.class_name, set()).add(str(sorted(record.metrics.items())))
+    several = any(len(found) > 1 for found in seeds.values())
+    return several and all(len(found) == 1 for found in results.values())
+
+
+def _comparison(records: Sequence[Record], metric: str, fixed: frozenset[str]) -> Comparison:
     by_seed: dict[str, dict[int, float]] = {features: {} for features in FEATURES}
     for record in records:
         if metric in record.metrics:
             by_seed[record.features][record.seed] = record.metrics[metric]
     own, residual, pretrained = (_mean(by_seed[features].values()) for features in FEATURES)
-    return Comparison(own, residual, pretrained, 1, by_seed)
+    return Comparison(own, residual, pretrained, 1, by_seed, fixed)
 
 
 def _mean_by_seed(cells: Sequence[Mapping[int, float]]) -> dict[int, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adpt.files import replacing
+from adpt.results.budget import budget
 from adpt.results.compare import class_table, overviews
 from adpt.results.layout import Block, Cell, Table
 from adpt.results.record import Record, latest
@@ -55,7 +56,7 @@ def to_csv(records: Iterable[Record], path: str | Path) -> None:
 
     Of a result that was recorded twice the later one is written. What differs from the plain
     experiment stands in columns that begin with `setting_`, the method's options and epochs in such
-    with `option_` and `epochs_`.
+    with `option_` and `epochs_`, and in words in `not_published`.
 
     Args:
         records: Records of any data sets and methods.
@@ -127,6 +128,7 @@ def _csv_row(record: Record) -> dict[str, Any]:
     row |= {name: getattr(record, name) for name in ("protocol", "seed", "shots")}
     row |= {f"setting_{name}": value for name, value in record.setting.items()}
     row |= {f"option_{name}": value for name, value in record.options.items()}
+    row["not_published"] = ", ".join(budget([record]))
     metrics = dict.fromkeys(list(METRICS)[:7], math.nan) | record.metrics
     row |= {name: "" if math.isnan(value) else value for name, value in metrics.items()}
     row |= {f"epochs_{name}": value for name, value in record.epochs.items()}

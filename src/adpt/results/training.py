@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+from adpt.results.budget import footnote
 from adpt.results.layout import Block, Column, Figure, Line, Table
 from adpt.results.record import FEATURES, Record
 from adpt.results.summary import METRICS, SHOWN, Summary
@@ -34,10 +35,11 @@ def training_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table | 
     ]
     what = " / ".join(METRICS[metric] for metric in shown)
     return Table(
-        f"{summary.dataset} · {summary.method}: early to late",
+        f"{summary.dataset} · {summary.name}: early to late",
         f"{what} in percent after so many epochs, mean over classes and seeds. {summary.setting}.",
         (Column("features"), *(Column(f"{epoch}", "epochs") for epoch in epochs)),
         (Block("", tuple(lines)),),
+        (footnote(summary.method, summary.budget),) if summary.budget else (),
     )
 
 
@@ -73,7 +75,9 @@ def _chosen(epochs: Sequence[int]) -> list[int]:
 def _figures(records: Iterable[Record], epoch: int, metrics: Sequence[str]) -> tuple[Figure, ...]:
     entries = [e for record in records for e in record.history if int(e["epoch"]) == epoch]
     found = ([_number(entry.get(metric)) for entry in entries] for metric in metrics)
-    return tuple(Figure(percent(fmean(values) if values else math.nan)) for values in found)
+    # As in the mean of the last epoch, classes that do not define a metric are left out.
+    known = ([value for value in values if not math.isnan(value)] for values in found)
+    return tuple(Figure(percent(fmean(values) if values else math.nan)) for values in known)
 
 
 def _number(value: float | None) -> float:

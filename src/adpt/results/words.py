@@ -1,7 +1,7 @@
 """Numbers and settings as readers see them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LEGEND = (
@@ -16,6 +16,8 @@ PROTOCOL_MEANING = {
     "paper": "the authors' choices on test data",
 }
 """What the name of each protocol means."""
+
+_SHOWN = 4
 
 
 def percent(fraction: float, deviation: float = math.nan) -> str:
@@ -64,6 +66,12 @@ def options_in_words(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def shortened(texts: Sequence[str]) -> str:
+    """Texts as a list in a sentence; of more than four the others are counted."""
+    more = len(texts) - _SHOWN
+    return listed([*texts[:_SHOWN], f"{more} more"] if more > 0 else texts)
+
+
 def plural(number: int, noun: str) -> str:
     """A number and its noun, such as `2 seeds`."""
     return f"{number} {noun}{'s' * (number != 1)}"
@@ -93,6 +101,10 @@ def _phrase(name: str, value: Any) -> str:
             return f"images of {height} × {width} pixels"
         case "aligned", int():
             return f"for each image the {value} nearest training images as references"
+        case "masks", "none":
+            return "without masks"
+        case "epochs", str():
+            return f"{value} epochs"
         case _, True:
             return name.replace("_", " ")
     return f"{name.replace('_', ' ')} {value}"

@@ -10,6 +10,8 @@ from lightning.pytorch.loggers import Logger
 from adpt.embedding import load_embedding
 from adpt.plots import panel
 from adpt.results import METRICS, SHOWN, Record, setting_in_words, summarise
+from adpt.results.blanks import blanks
+from adpt.results.budget import budget
 from adpt.results.record import FEATURES
 from adpt.tracking.artifacts import log_results
 from adpt.tracking.logger import wandb_runs
@@ -67,12 +69,14 @@ def comparable(records: Sequence[Record]) -> dict[str, float]:
 
 
 def results_table(records: Sequence[Record]) -> "wandb.Table":
-    """A row for every result; undefined metrics are empty."""
+    """A row for every result; undefined metrics are empty, with the reason in `notes`."""
     import wandb
 
     metrics = [name for name in METRICS if any(name in record.metrics for record in records)]
     about = ["set", "class", "method", "features", "backbone", "protocol", "seed", "shots"]
-    table = wandb.Table(columns=[*about, "setting", "projector", *metrics])
+    table = wandb.Table(
+        columns=[*about, "setting", "not published", "projector", *metrics, "notes"]
+    )
     for record in records:
         values = (record.metrics.get(name, math.nan) for name in metrics)
         table.add_data(
@@ -85,8 +89,10 @@ def results_table(records: Sequence[Record]) -> "wandb.Table":
             record.seed,
             record.shots,
             ", ".join(setting_in_words(record.setting)),
+            ", ".join(budget([record])),
             record.projector_sha256 and record.projector_sha256[:8],
             *(None if math.isnan(value) else value for value in values),
+            " ".join(blanks([record], metrics)),
         )
     return table
 

@@ -19,6 +19,7 @@ LAYERS = [
         "results",
         "errors",
         "files",
+        "names",
         "progress",
         "details",
         "embedding",
@@ -52,6 +53,7 @@ LAYERS = [
 # (module, what it imports from its own layer); between any two others of a layer nothing goes.
 BESIDE = {
     ("files", "errors"),
+    ("files", "names"),
     ("paths", "errors"),
     ("projector", "projector_blocks"),
     ("residual", "chunking"),

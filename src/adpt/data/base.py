@@ -12,6 +12,7 @@ import torch
 from lightning import LightningDataModule
 
 from adpt.data.checks import check_mask_sizes
+from adpt.data.files import refuse_output
 from adpt.data.index import indexed, no_collection
 from adpt.data.reading import BatchLoader, OnBadImage, PlainImages, PretrainingImages
 from adpt.data.sample import Batch, Sample, Split, collate
@@ -21,6 +22,7 @@ from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
+from adpt.names import composed
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +166,7 @@ class AnomalyDataModule(LightningDataModule):
             return
         if not self.root.is_dir():
             raise DataError(self._explain(f"There is no folder {self.root}."))
+        refuse_output(self.root, "data.root")
         samples: list[Sample] = []
         with no_collection():
             for class_name in self.choose_classes():
@@ -299,4 +302,4 @@ def _listed(names: Any) -> Any:
 def _written_out(name: object, available: Sequence[str]) -> str:
     """A class name as text: YAML reads a name such as 01 as the number 1."""
     same = [known for known in available if known.isdigit() and int(known) == name]
-    return same[0] if same else str(name)
+    return same[0] if same else composed(str(name))

@@ -29,6 +29,7 @@ from adpt.embedding import embed, save_embedding
 from adpt.errors import UserError
 from adpt.files import is_full_disk
 from adpt.methods.trained import TrainedMethod
+from adpt.names import printable
 from adpt.panels import class_folder, write_panels
 from adpt.progress import Progress, StepBar
 from adpt.projector import FeatureProjector
@@ -327,7 +328,7 @@ class Evaluation:
             protocol=setting.protocol,
             seed=setting.seed,
             shots=setting.shots if with_references else None,
-            references=tuple(name.removeprefix(f"{root}/") for name in references)
+            references=tuple(printable(name.removeprefix(f"{root}/")) for name in references)
             if with_references
             else (),
             projector=self.projector_path if projected else None,

@@ -45,15 +45,19 @@ def composed(name: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """A part of a file's name, of letters, digits, `.`, `-` and `_` alone, at most 100 bytes.
+    """A part of a file's name, of letters, digits, `.`, `-` and `_` alone, at most 100 bytes."""
+    return shortened(re.sub(r"[^\w.-]", "_", text))
+
+
+def shortened(text: str) -> str:
+    """A part of a file's name of at most 100 bytes.
 
     What is cut off leaves a number, so that long names that begin alike stay apart.
     """
-    plain = re.sub(r"[^\w.-]", "_", text)
-    if len(plain.encode()) <= _LONGEST:
-        return plain
-    number = f"-{zlib.crc32(plain.encode()):08x}"
-    return within_bytes(plain, _LONGEST - len(number)) + number
+    if len(text.encode()) <= _LONGEST:
+        return text
+    number = f"-{zlib.crc32(text.encode()):08x}"
+    return within_bytes(text, _LONGEST - len(number)) + number
 
 
 def within_bytes(text: str, limit: int) -> str:

@@ -23,6 +23,7 @@ from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
 from adpt.names import composed
+from adpt.paths import expanded
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class AnomalyDataModule(LightningDataModule):
         super().__init__()
         if not isinstance(root, str | Path) or not str(root):
             raise DataError(f"data.root={root} is no folder: give that of the set.")
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         self.wanted_classes: Sequence[str] | None = _listed(classes)
         self.geometry = Geometry(image_size, resize)
         if min(self.geometry.image_size) < SMALLEST_SIDE:

@@ -7,7 +7,8 @@ whatever they are called. Names are compared in Unicode's composed form.
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from adpt.data.watch import look_at
@@ -40,6 +41,17 @@ def is_image(name: str) -> bool:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is none of the user's, by its name."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The image files that a pattern names, sorted.
+
+    `*`, `?` and `[...]` may stand in every part, `**` for folders at any depth. A part that is the
+    name of something there means that, whatever characters it has. What is hidden is left out where
+    a pattern stands for it.
+    """
+    start = Path(pattern.anchor)
+    return sorted(set(_matching(start, pattern.relative_to(start).parts)))
 
 
 def refuse_output(folder: Path, option: str) -> None:
@@ -157,7 +169,7 @@ def on_disk(paths: Iterable[Path]) -> dict[Path, Path]:
     found = {}
     for folder, wanted in by_folder.items():
         look_at(folder)
-        there = _existing(folder)
+        there = folder_on_disk(folder)
         if there is None:
             continue
         names = {entry.name for entry in _entries(there) if not _is_no_file(entry)}
@@ -174,6 +186,17 @@ def on_disk(paths: Iterable[Path]) -> dict[Path, Path]:
     return found
 
 
+def folder_on_disk(folder: Path) -> Path | None:
+    """A folder as the disk has it, in whatever Unicode form; None where there is none, or two."""
+    if folder.is_dir():
+        return folder
+    parent = None if folder.parent == folder else folder_on_disk(folder.parent)
+    if parent is None:
+        return None
+    alike = [f for f in subfolders(parent) if composed(f.name) == composed(folder.name)]
+    return alike[0] if len(alike) == 1 else None
+
+
 def inside(root: Path, relative: str, source: Path) -> Path:
     """A file that a list names relative to `root`.
 
@@ -186,6 +209,32 @@ def inside(root: Path, relative: str, source: Path) -> Path:
             f"{source} lists '{relative}': paths there must be relative and stay inside {root}."
         )
     return root.joinpath(*path.parts)
+
+
+def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    first, rest = parts[0], parts[1:]
+    literal = folder / first
+    if not rest:
+        if first == "**":
+            yield from images_below(folder)
+        elif literal.is_file():
+            yield from [literal] if is_image(first) and not is_output(folder) else []
+        else:
+            yield from (image for image in images_in(folder) if _fits(image.name, first))
+    elif first == "**":
+        for here, _ in walk_files(folder):
+            yield from _matching(here, rest)
+    elif literal.is_dir():
+        yield from _matching(literal, rest)
+    else:
+        for subfolder in subfolders(folder):
+            if _fits(subfolder.name, first):
+                yield from _matching(subfolder, rest)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern, whose brackets may be meant as they stand."""
+    return any(fnmatch(composed(name), composed(p)) for p in (pattern, pattern.replace("[", "[[]")))
 
 
 def _by_name(folders: Iterable[Path], change: Callable[[str], str]) -> dict[str, Path]:
@@ -203,17 +252,6 @@ def _by_name(folders: Iterable[Path], change: Callable[[str], str]) -> dict[str,
 def _file_key(name: str) -> tuple[str, str]:
     stem, _, ending = composed(name).rpartition(".")
     return stem, ending.lower()
-
-
-def _existing(folder: Path) -> Path | None:
-    """A folder as the disk has it, where names may be in another Unicode form."""
-    if folder.is_dir():
-        return folder
-    parent = None if folder.parent == folder else _existing(folder.parent)
-    if parent is None:
-        return None
-    alike = [f for f in subfolders(parent) if composed(f.name) == composed(folder.name)]
-    return alike[0] if len(alike) == 1 else None
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -296,7 +297,7 @@ def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
         try:
             return sha256(path)
         except OSError:  # Named and skipped, or refused, by the loader.
-            return hashlib.sha256(str(path).encode()).hexdigest()
+            return hashlib.sha256(os.fsencode(path)).hexdigest()
 
     paths = [sample.image for sample in samples]
     with ThreadPoolExecutor(_THREADS) as threads:

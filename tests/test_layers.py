@@ -63,6 +63,7 @@ BESIDE = {
     ("metrics_log", "checkpoints"),
     ("results", "errors"),
     ("results", "files"),
+    ("results", "names"),
     ("details", "errors"),
     ("details", "files"),
     ("embedding", "errors"),

@@ -92,16 +92,16 @@ def make_output_folder(folder: Path) -> None:
         OSError: It cannot be made.
     """
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
         mark_output(folder)
 
 
 def mark_output(folder: Path) -> None:
-    """Mark a folder that holds nothing but what adpt writes.
+    """Make a folder, if there is none, that holds nothing but what adpt writes, and mark it.
 
     Raises:
-        OSError: The mark cannot be written.
+        OSError: It cannot be made, or not be marked.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / OUTPUT_MARK).write_text(_MARK_TEXT, encoding="utf-8")
 
 

@@ -15,7 +15,6 @@ from adpt.data.images import read_mask
 from adpt.details import Details
 from adpt.downstream import Kind
 from adpt.errors import UserError
-from adpt.files import mark_output
 from adpt.metrics import average_precision
 from adpt.names import printable, shortened
 from adpt.plots import heatmap, outline, panel, save_png, score_range
@@ -139,11 +138,6 @@ def draw_panels(
         raise ValueError(f"the details of {', '.join(details)} are of different images")
     samples = _samples(data, kinds[0])
     ranges = {name: score_range(kind.maps) for name, kind in details.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        mark_output(folder)
-    except OSError as error:
-        raise UserError(f"Cannot write to {folder}: {error}.") from error
     written: list[Path] = []
     for index, prefix in chosen.items():
         sample = samples[index]

@@ -90,10 +90,11 @@ def _mvtec(data: MVTec, class_name: str) -> Listing:
     listing = Listing(class_name)
     good = data.training_folder(class_name)
     listing.samples += [Sample(i, 0, class_name, "train") for i in data.images_of(good)]
-    for kind in subfolders(good.parent):
-        if kind != good:
-            listing.add("unused", kind, f"is not used: only {data.normal} is trained on.", False)
+    for other in subfolders(good.parent):
+        if other != good:
+            listing.add("unused", other, f"is not used: only {data.normal} is trained on.", False)
     kinds = data.kinds(class_name)
+    fitting: set[Path] = set()
     for kind in kinds:
         images = data.images_of(kind.folder)
         if not images:
@@ -101,7 +102,7 @@ def _mvtec(data: MVTec, class_name: str) -> Listing:
         if kind.normal:
             listing.samples += [Sample(image, 0, class_name, "test") for image in images]
         else:
-            _defective(data, kind, images, listing)
+            fitting |= _defective(data, kind, images, listing)
     there = {kind.name.casefold() for kind in kinds} | {data.normal}
     folder = data.class_folder(class_name)
     for key, masks in folders_in_any_case(folder_in_any_case(folder, "ground_truth")).items():
@@ -109,13 +110,13 @@ def _mvtec(data: MVTec, class_name: str) -> Listing:
             for mask in images_below(masks):
                 listing.add(*_no_image(mask))
     told = {finding.path for finding in listing.findings}
-    used = {*files_of(listing.samples)}
+    used = {*files_of(listing.samples), *fitting}
     listing.findings += left_out(folder, class_name, used | told, data.not_used)
     return listing
 
 
-def _defective(data: MVTec, kind: Kind, images: Sequence[Path], listing: Listing) -> None:
-    """Take the defective images of a kind, and note what is wrong with their masks."""
+def _defective(data: MVTec, kind: Kind, images: Sequence[Path], listing: Listing) -> set[Path]:
+    """Take the defective images of a kind, note what is wrong, and give the masks that fit one."""
     masks = data.masks_of(listing.class_name, kind, images)
     folder = data.mask_folder(listing.class_name, kind)
     for clash in masks.clashes:
@@ -131,6 +132,7 @@ def _defective(data: MVTec, kind: Kind, images: Sequence[Path], listing: Listing
     for mask in images_below(folder):
         if mask not in masks.fitting:
             listing.add(*_no_image(mask))
+    return masks.fitting
 
 
 @list_class.register

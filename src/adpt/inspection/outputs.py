@@ -139,7 +139,6 @@ class Outputs:
                 printable(foreign[0].name),
                 folder,
             )
-        folder.mkdir(exist_ok=True)
         mark_output(folder)
 
     def _row(self, result: Inspection | UnreadImage) -> Row:

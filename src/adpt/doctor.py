@@ -72,7 +72,7 @@ def print_examination(examination: "Examination") -> None:
         console.print(Text(title, style="bold red" if is_fault else "bold"))
         shown = findings if is_fault else findings[:REMARKS_SHOWN]
         for finding in shown:
-            said = f"  {printable(finding.path)} {printable_text(finding.message)}"
+            said = f"  {printable(finding.path)} {one_line(finding.message)}"
             console.print(Text(said))
         if len(shown) < len(findings):
             console.print(f"  and {len(findings) - len(shown)} more: json=<file> has all")
@@ -115,7 +115,7 @@ def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path
             {
                 "kind": finding.kind,
                 "path": printable(finding.path),
-                "message": printable_text(finding.message),
+                "message": one_line(finding.message),
                 "class": finding.class_name,
                 "fault": finding.fault,
             }
@@ -124,6 +124,11 @@ def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path
     }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def one_line(message: str) -> str:
+    """A message as one line, whatever names stand in it."""
+    return printable_text(message).replace("\n", "\\n")
 
 
 @command

@@ -14,7 +14,8 @@ class Folder(MVTec):
         "  <class>/train/good/*            normal images of any common format\n"
         "  <class>/test/good/*             normal images to measure on\n"
         "  <class>/test/<defect>/*         defective images\n"
-        "  <class>/ground_truth/<defect>/  their masks, <name>_mask.png or <name>.png"
+        "  <class>/ground_truth/<defect>/  their masks, <name>_mask.png or <name>.png\n"
+        "  Folders within these are read too."
     )
     source: ClassVar[str] = (
         "Put the normal images of each product into <class>/train/good; defective images and"

@@ -137,6 +137,8 @@ def reason(error: BadImageError) -> str:
 def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
     """Image files: one file, all in a folder and the folders in it, or all that a pattern names.
 
+    What is left out is said in `adpt.data.files`.
+
     Args:
         where: A file, a folder, or a pattern such as `photos/*.png` or `photos/**/*.png`.
         option: What the user gave it as, for messages.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import drawn
-from adpt.data import AnomalyDataModule, Folder, MVTec, MVTec3D, RealIAD, VisA
+from adpt.data import BTAD, AnomalyDataModule, Folder, MVTec, MVTec3D, RealIAD, VisA
 from adpt.data.files import SYSTEM_FOLDERS, images_below, is_image, matching, on_disk, walk_files
 from adpt.data.foreign_textures import TextureFolder
 from adpt.errors import DataError
@@ -166,6 +166,22 @@ def test_names_of_folders_are_recognised_whatever_their_case(kind, tmp_path: Pat
     assert [s.mask.parent.name for s in data.select("test", 1)] == ["Scratch"] * 3
 
 
+def test_btads_normal_folder_is_recognised_whatever_its_case(btad_root: Path) -> None:
+    before = ready(BTAD(btad_root, classes="01"))
+    for part in ("train", "test"):
+        (btad_root / "01" / part / "ok").rename(btad_root / "01" / part / "OK")
+    after = ready(BTAD(btad_root, classes="01"))
+    assert [s.label for s in after.select("train")] == [s.label for s in before.select("train")]
+    assert len(after.select("test", 0)) == len(before.select("test", 0)) == 3
+
+
+def test_a_folder_of_normal_images_of_another_name_is_told_what_to_be_called(tmp_path) -> None:
+    root = drawn.draw_mvtec(tmp_path / "set")
+    (root / "bottle/test/good").rename(root / "bottle/test/fine")
+    with pytest.raises(DataError, match="A folder of normal images is called good"):
+        Folder(root).setup()
+
+
 @pytest.mark.parametrize("both", ["train", "train/good", "test", "test/good", "ground_truth"])
 def test_two_folders_that_differ_by_case_alone_are_both_named(both: str, mvtec_root: Path) -> None:
     one = mvtec_root / "bottle" / both
@@ -186,6 +202,7 @@ def test_masks_and_classes_match_in_either_unicode_form(tmp_path: Path) -> None:
     assert data.classes == [COMPOSED]
     assert {s.mask for s in data.samples if s.defect == COMPOSED} == {of_it}
     assert ready(Folder(root, classes=DECOMPOSED)).classes == [COMPOSED]
+    assert Folder(root, held_out=DECOMPOSED).held_out == (COMPOSED,)
 
 
 def test_a_class_whose_name_is_no_text_has_a_name_that_can_be_written(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class AnomalyDataModule(LightningDataModule):
         self.defects = SyntheticDefects(synthetic_defects)
         self.on_bad_image = on_bad_image
         self.pretrain_splits: tuple[Split, ...] = tuple(pretrain_splits)
-        self.held_out: tuple[str, ...] = tuple(_listed(held_out))
+        self.held_out: tuple[str, ...] = tuple(composed(str(n)) for n in _listed(held_out))
         self.train_fraction, self.noise_ratio = train_fraction, noise_ratio
         whole = isinstance(batch_size, int) and isinstance(num_workers, int)
         if not whole or batch_size < 1 or num_workers < 0:

@@ -17,6 +17,7 @@ from adpt.data.files import (
     images_below,
     images_in,
     inside,
+    name_key,
     on_disk,
     subfolders,
     walk_files,
@@ -150,9 +151,9 @@ def _visa(data: VisA, class_name: str) -> Listing:
             listing.add("mask missing", sample.image, message)
     listing.leave_out_missing(data.split_file)
     listed = {sample.image for sample in listing.samples}
-    masked = {image.stem for image in images_in(folder / "Images" / "Anomaly")}
+    masked = {name_key(image.stem) for image in images_in(folder / "Images" / "Anomaly")}
     for mask in images_in(folder / "Masks" / "Anomaly"):
-        if mask.stem not in masked:
+        if name_key(mask.stem) not in masked:
             listing.add(*_no_image(mask))
     for kind in subfolders(folder / "Images"):
         images = images_in(kind)

@@ -80,7 +80,7 @@ def test_a_name_that_is_no_utf8_is_told(folder_root: Path, tmp_path: Path, capsy
         run_task(doctor, config(folder_root, f"json={tmp_path}/found.json"))
     assert "caf\\udce9.png holds no byte" in capsys.readouterr().out
     content = json.loads((tmp_path / "found.json").read_text())
-    assert Path(content["findings"][0]["path"]).name == name
+    assert Path(content["findings"][0]["path"]).name == "caf\\udce9.png"
 
 
 def test_an_interrupt_ends_with_one_line(folder_root: Path, tmp_path: Path, monkeypatch, capsys):

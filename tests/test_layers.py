@@ -19,6 +19,7 @@ LAYERS = [
         "results",
         "errors",
         "files",
+        "names",
         "progress",
         "details",
         "embedding",
@@ -54,6 +55,7 @@ LAYERS = [
 # (module, what it imports from its own layer); between any two others of a layer nothing goes.
 BESIDE = {
     ("files", "errors"),
+    ("files", "names"),
     ("paths", "errors"),
     ("projector", "projector_blocks"),
     ("residual", "chunking"),
@@ -63,6 +65,7 @@ BESIDE = {
     ("metrics_log", "checkpoints"),
     ("results", "errors"),
     ("results", "files"),
+    ("results", "names"),
     ("details", "errors"),
     ("details", "files"),
     ("embedding", "errors"),

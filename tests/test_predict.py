@@ -240,7 +240,7 @@ def test_a_second_run_removes_the_heatmaps_of_the_first_and_nothing_else(
 ) -> None:
     given = f"inspector={model}"
     run(tmp_path, given, f"images={photos}/test/good")
-    before = {path.name for path in (tmp_path / "heatmaps").iterdir()}
+    before = {path.name for path in (tmp_path / "heatmaps").glob("*.jpg")}
     assert len(before) == 3
     own = [tmp_path / "heatmaps" / name for name in ("own.jpg", "000009_own.jpg")]
     own.append(tmp_path / "000000_000.jpg")
@@ -251,7 +251,7 @@ def test_a_second_run_removes_the_heatmaps_of_the_first_and_nothing_else(
         table.write('{"heatmap": "heatmaps/../000000_000.jpg"}\n[]\n{"heat')
     run(tmp_path, given, f"images={photos}/test/scratch/000.png", "heatmap_format=png")
     assert all(path.is_file() for path in own)
-    left = {path.name for path in (tmp_path / "heatmaps").iterdir()}
+    left = {path.name for path in (tmp_path / "heatmaps").glob("*.[jp]*g")}
     assert left == {"own.jpg", "000009_own.jpg", "000000_000.png"}
 
 

@@ -18,6 +18,7 @@ from adpt.data.sample import image_folders
 from adpt.details import Details, details_of
 from adpt.downstream import ClassData, Kind, Outcome, encode_class, run_methods
 from adpt.errors import UserError
+from adpt.files import mark_output
 from adpt.methods import Method
 from adpt.panels import choose_images, class_folder, draw_panels
 from adpt.pretraining import Pretraining
@@ -274,6 +275,7 @@ class DownstreamCheck(lightning.Callback):
         for outcome in outcomes:
             own = self._own[encoded.name][outcome.method]
             details: dict[Kind, Details] = {"own": own, "pretrained": _details(encoded, outcome)}
+            mark_output(folder / outcome.method)
             paths += draw_panels(folder / outcome.method, self._set, details, chosen)
         return paths
 

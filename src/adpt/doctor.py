@@ -11,6 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.errors import UserError
+from adpt.names import printable, printable_text
 from adpt.paths import conf_dir
 from adpt.values import check_texts, is_number
 from adpt.wiring import command, entry
@@ -71,7 +72,8 @@ def print_examination(examination: "Examination") -> None:
         console.print(Text(title, style="bold red" if is_fault else "bold"))
         shown = findings if is_fault else findings[:REMARKS_SHOWN]
         for finding in shown:
-            console.print(Text(f"  {printable(finding.path)} {finding.message}"))
+            said = f"  {printable(finding.path)} {one_line(finding.message)}"
+            console.print(Text(said))
         if len(shown) < len(findings):
             console.print(f"  and {len(findings) - len(shown)} more: json=<file> has all")
     if examination.findings:
@@ -100,7 +102,7 @@ def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path
 
     content = {
         "set": data.set_name,
-        "root": str(data.root),
+        "root": printable(data.root),
         "sound": not examination.faults,
         "classes": examination.classes,
         "images": examination.images,
@@ -112,8 +114,8 @@ def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path
         "findings": [
             {
                 "kind": finding.kind,
-                "path": str(finding.path),
-                "message": finding.message,
+                "path": printable(finding.path),
+                "message": one_line(finding.message),
                 "class": finding.class_name,
                 "fault": finding.fault,
             }
@@ -124,9 +126,9 @@ def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def printable(path: Path) -> str:
-    """A path as text that every terminal takes, whatever bytes its name has."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+def one_line(message: str) -> str:
+    """A message as one line, whatever names stand in it."""
+    return printable_text(message).replace("\n", "\\n")
 
 
 @command

@@ -28,8 +28,9 @@ from adpt.downstream import (
 )
 from adpt.embedding import embed, save_embedding
 from adpt.errors import UserError
-from adpt.files import is_full_disk
+from adpt.files import is_full_disk, mark_output
 from adpt.methods.trained import TrainedMethod
+from adpt.names import printable
 from adpt.panels import class_folder, write_panels
 from adpt.progress import Progress, StepBar
 from adpt.projector import FeatureProjector
@@ -342,7 +343,7 @@ class Evaluation:
             protocol=setting.protocol,
             seed=setting.seed,
             shots=setting.shots if with_references else None,
-            references=tuple(name.removeprefix(f"{root}/") for name in references)
+            references=tuple(printable(name.removeprefix(f"{root}/")) for name in references)
             if with_references
             else (),
             projector=self.projector_path if projected else None,
@@ -377,6 +378,7 @@ class Evaluation:
             and self._details_path(cell).exists()
         }
         folder = self.folder / "heatmaps" / self.data.set_name / class_folder(class_name) / method
+        mark_output(folder)
         write_panels(folder, self.data, kinds, self.setting.heatmaps)
 
     def _embedding_path(self, class_name: str) -> Path:

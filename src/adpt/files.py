@@ -11,12 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adpt.errors import UserError
+from adpt.names import within_bytes
 
 if sys.platform != "win32":
     import fcntl
 
 PART = ".part"
 """Ending of a file that is not complete; its name begins with a dot."""
+
+OUTPUT_MARK = ".adpt-output"
+"""File that tells a folder of adpt's own results: images in it are never taken for input."""
+
+_MARK_TEXT = (
+    "adpt writes its results into this folder. Images in it are not taken as input while this file"
+    " is here.\n"
+)
+_LONGEST_PREFIX = 200
+"""Bytes of a file's name in that of its temporary file; a name takes 255 with what is added."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -33,7 +44,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+        prefix = f".{within_bytes(path.name, _LONGEST_PREFIX)}."
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=PART)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error}.") from error
     temporary = Path(name)
@@ -69,6 +81,33 @@ def require_writable(path: Path, option: str) -> None:
             pass
     except OSError as error:
         raise UserError(f"{option}={path} cannot be written: {error.strerror}.") from error
+
+
+def make_output_folder(folder: Path) -> None:
+    """Make a folder for results, marked as one; a folder that is there already stays as it is.
+
+    That may be the user's own, with images in it.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if not folder.is_dir():
+        mark_output(folder)
+
+
+def mark_output(folder: Path) -> None:
+    """Make a folder, if there is none, that holds nothing but what adpt writes, and mark it.
+
+    Raises:
+        OSError: It cannot be made, or not be marked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / OUTPUT_MARK).write_text(_MARK_TEXT, encoding="utf-8")
+
+
+def is_output(folder: Path) -> bool:
+    """Whether a folder is marked as one of adpt's own results."""
+    return os.path.lexists(folder / OUTPUT_MARK)
 
 
 def is_full_disk(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from adpt.details import Details
 from adpt.downstream import Kind
 from adpt.errors import UserError
 from adpt.metrics import average_precision
+from adpt.names import printable, shortened
 from adpt.plots import heatmap, outline, panel, save_png, score_range
 
 WORST, BEST = "worst_", "best_"
@@ -24,7 +25,7 @@ WORST, BEST = "worst_", "best_"
 
 def class_folder(class_name: str) -> str:
     """The name of a class's folder of pictures: one folder, also for `<set>/<class>`."""
-    return class_name.replace("/", "_")
+    return shortened(class_name.replace("/", "_"))
 
 
 def write_panels(
@@ -143,7 +144,7 @@ def draw_panels(
     samples = _samples(data, kinds[0])
     marked = not any(sample.unmarked for sample in samples)
     ranges = {name: score_range(kind.maps) for name, kind in details.items()}
-    written = []
+    written: list[Path] = []
     for index, prefix in chosen.items():
         sample = samples[index]
         batch = data.read([sample])
@@ -155,7 +156,10 @@ def draw_panels(
             scores = _enlarged(kind.maps[index], image.shape[:2])
             pictures.append((name, heatmap(image, scores, *ranges[name])))
         defect = sample.defect if sample.label else "normal"
-        path = folder / f"{prefix}{defect}_{sample.image.stem}.png"
+        stem = shortened(f"{defect}_{printable(sample.image.stem)}")
+        path = folder / f"{prefix}{stem}.png"
+        if path in written:  # Images in different folders may have one name.
+            path = folder / f"{prefix}{stem}_{index}.png"
         save_png(panel(pictures), path)
         written.append(path)
     return written

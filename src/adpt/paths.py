@@ -25,6 +25,18 @@ def conf_dir() -> Path:
     )
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with its leading `~` or `~user` written out, unless a file of that very name exists.
+
+    A `~` that stands for nobody's home stays.
+    """
+    given = Path(path)
+    try:
+        return given if os.path.lexists(given) else given.expanduser()
+    except RuntimeError:  # No such user.
+        return given
+
+
 def index_dir() -> Path:
     """Give the folder of the indices of large sets: beside that of cached features."""
     features = os.environ.get("ADPT_CACHE", "~/.cache/adpt/features")

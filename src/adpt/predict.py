@@ -5,6 +5,7 @@ anomalous, 3 none is, but some could not be read; with `exit_code=false` 0 inste
 A stream whose reader leaves ends with 141.
 """
 
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import DataError, UserError
-from adpt.paths import conf_dir
+from adpt.paths import conf_dir, expanded
 from adpt.sweeps import failure_file
 from adpt.values import check_texts
 from adpt.wiring import command, entry
@@ -162,7 +163,7 @@ def check_files(config: DictConfig) -> None:
         written["output_dir"] = f"{config.output_dir}/scores.csv"
     for key, path in written.items():
         if path is not None:
-            require_writable(Path(path).expanduser(), key)
+            require_writable(expanded(path), key)
 
 
 def overridden() -> list[str]:
@@ -268,7 +269,7 @@ def score(inspector: "Inspector", paths: list[Path], config: DictConfig) -> int:
 
     stream = config.images == STREAM
     found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)
-    folder = Path(config.output_dir).expanduser()
+    folder = expanded(config.output_dir)
     outputs = Outputs(
         folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
     )
@@ -317,6 +318,11 @@ def from_stdin(inspector: "Inspector") -> "Iterator[Inspection | UnreadImage]":
     Raises:
         DataError: There is no line.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Names of files are bytes: one that is no text must not end the stream.
+        sys.stdin.reconfigure(
+            encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors()
+        )
     empty = True
     for line in sys.stdin:
         if path := line.rstrip("\r\n"):

@@ -9,6 +9,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from adpt.files import make_output_folder
+
 log = logging.getLogger(__name__)
 
 _NAME = "failed.txt"
@@ -44,7 +46,7 @@ class OutputFolder(Callback):
         HydraConfig.instance().set_config(config)
         folder = Path(config.hydra[kind].dir)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_output_folder(folder)
             if not os.access(folder, os.W_OK):
                 raise PermissionError("it may not be written to")
         except OSError as error:
@@ -64,7 +66,7 @@ class FailedJobs(Callback):
             return
         print(f"\nadpt: {len(failed)} of the sweep's jobs failed:", file=sys.stderr)
         for path in failed:
-            lines = path.read_text().strip().splitlines() or ["no message"]
+            lines = path.read_text(encoding="utf-8").strip().splitlines() or ["no message"]
             print(f"  {path.parent.relative_to(folder)}: " + "\n    ".join(lines), file=sys.stderr)
         print("Start the same command again once they are mended.", file=sys.stderr)
         sys.exit(1)

@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import SweepError, UserError, WeightsError
 from adpt.interruption import Stopped, stopping
+from adpt.names import printable, printable_text
 from adpt.sweeps import failure_file, job_number
 from adpt.values import check_kinds, check_words
 
@@ -39,6 +40,7 @@ def command(main: Callable[..., T]) -> Callable[..., T]:
     @functools.wraps(main)
     def run(*config: DictConfig) -> T:
         try:
+            check_utf8(sys.argv[1:])
             check_words(sys.argv[1:])
         except UserError as error:
             print(f"\nadpt: {error}", file=sys.stderr)
@@ -64,6 +66,8 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
         if failed:
             failed.unlink(missing_ok=True)
         try:
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(harmless)
             with stopping():
                 check_kinds(config)
                 return task(config)
@@ -76,14 +80,35 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
             message = user_message(error) or keep_trace(error)
             if message is None:
                 raise
+            message = printable_text(message)
             print(f"\nadpt: {message}", file=sys.stderr)
             if not failed or isinstance(error, SweepError):
                 sys.exit(1)
             failed.parent.mkdir(parents=True, exist_ok=True)
-            failed.write_text(message)
+            failed.write_text(message, encoding="utf-8")
             return None
 
     return run
+
+
+def check_utf8(words: Sequence[str]) -> None:
+    """Refuse words that are no UTF-8: Hydra keeps them in files that are.
+
+    Raises:
+        UserError: There is one.
+    """
+    for word in words:
+        if word != word.encode(errors="ignore").decode():
+            raise UserError(
+                f"{printable(word)} holds bytes that are no UTF-8: rename the file or folder, or"
+                " name it by a pattern, with ? in place of such a letter."
+            )
+
+
+def harmless(record: logging.LogRecord) -> bool:
+    """Make a log's line one that every terminal and file takes, whatever names stand in it."""
+    record.msg, record.args = printable_text(record.getMessage()), ()
+    return True
 
 
 def user_message(error: BaseException) -> str | None:
@@ -125,7 +150,8 @@ def keep_trace(error: BaseException) -> str | None:
     run = HydraConfig.get()
     path = Path(run.runtime.output_dir) / f"{run.job.name}-error.txt"
     try:
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        trace = printable_text("".join(traceback.format_exception(error)))
+        path.write_text(trace, encoding="utf-8")
     except OSError:
         return None
     while error.__cause__ is not None:

@@ -12,6 +12,7 @@ import drawn
 from adpt.data import RealIAD, index
 from adpt.data.sample import Sample
 from adpt.errors import DataError
+from adpt.files import OUTPUT_MARK, mark_output
 from adpt.paths import index_dir
 
 SPLIT = "realiad_jsons"
@@ -146,6 +147,34 @@ def test_listed_file_that_went_is_noticed(realiad_root: Path) -> None:
     next((realiad_root / "realiad_512" / "zipper" / "OK" / "S0003").iterdir()).unlink()
     with pytest.raises(DataError, match=r"1 files that .* are missing"):
         listed(realiad_root, split=SPLIT)
+
+
+@pytest.mark.parametrize("place", ["OK/S0001", "NG", "OK"])
+def test_a_mark_of_results_is_noticed_when_it_comes_and_when_it_goes(
+    realiad_root: Path, place: str
+) -> None:
+    folder = realiad_root / "realiad_512" / "zipper" / place
+    drawn.save(drawn.picture("new", 0)[0], realiad_root / "realiad_512/zipper/OK/own/a_C1_.jpg")
+    first = listed(realiad_root)
+    time.sleep(0.02)
+    mark_output(folder)
+    if place == "OK":
+        with pytest.raises(DataError, match="no normal training image"):
+            listed(realiad_root)
+    else:
+        inside = [sample for sample in first if sample.image.is_relative_to(folder)]
+        assert len(listed(realiad_root)) == len(first) - len(inside) < len(first)
+    time.sleep(0.02)
+    (folder / OUTPUT_MARK).unlink()
+    assert listed(realiad_root) == first
+
+
+def test_a_listed_file_that_is_renamed_to_what_fits_is_noticed(realiad_root: Path) -> None:
+    first = listed(realiad_root, split=SPLIT)
+    image = first[0].image
+    time.sleep(0.02)
+    image.rename(image.with_suffix(".JPG"))
+    assert listed(realiad_root, split=SPLIT)[0].image == image.with_suffix(".JPG")
 
 
 def test_change_in_a_class_leaves_the_others_index(realiad_root: Path, monkeypatch) -> None:

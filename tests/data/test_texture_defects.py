@@ -1,6 +1,7 @@
 """Defects for GLASS: Perlin masks, foreign textures, where the product is, and their blending."""
 
 import logging
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,14 @@ def test_masks_are_found_by_the_images_name(tmp_path: Path, place: str) -> None:
     for image in ("/data/mvtec/bottle/train/good/000.png", "/d/bottle/train/good/000.JPG"):
         found = [path for path in mask_files(tmp_path, Path(image)) if path.is_file()]
         assert found[0] == file
+
+
+@pytest.mark.parametrize(("of_file", "of_image"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_masks_are_found_in_either_unicode_form(tmp_path: Path, of_file, of_image) -> None:
+    in_folder, in_set = (unicodedata.normalize(form, "ü") for form in (of_file, of_image))
+    file = write(tmp_path / in_folder / f"{in_folder}.png", np.zeros((4, 4)))
+    image = Path(f"/d/{in_set}/train/good/{in_set}.jpg")
+    assert next(path for path in mask_files(tmp_path, image) if path.is_file()) == file
 
 
 def test_the_most_specific_mask_comes_first(tmp_path: Path) -> None:

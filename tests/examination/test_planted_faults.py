@@ -99,11 +99,6 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "missing file",
         f"{TRAIN}/001.png",
     ),
-    "folder named like an image": (
-        lambda c: (c / TRAIN / "009.png").mkdir(),
-        "unreadable",
-        f"{TRAIN}/009.png",
-    ),
     "pipe": (lambda c: os.mkfifo(c / TRAIN / "009.png"), "unreadable", f"{TRAIN}/009.png"),
 }
 

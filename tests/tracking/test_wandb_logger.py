@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 
 from adpt.errors import UserError
+from adpt.files import is_output
 from adpt.tracking import finishing, has_wandb_account, log_config, wandb_logger
 from runs import CONF
 from wandb_files import read_run, records
@@ -53,6 +54,7 @@ def test_without_an_account_runs_are_offline_with_one_warning(
     assert "No W&B account is set up" in warned[0].getMessage()
     assert "wandb sync" in warned[0].getMessage()
     assert logger._offline
+    assert is_output(tmp_path / "out" / "wandb")
     caplog.clear()
     assert made(tmp_path / "asked", mode="offline")._offline
     assert not caplog.records

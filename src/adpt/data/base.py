@@ -12,6 +12,7 @@ import torch
 from lightning import LightningDataModule
 
 from adpt.data.checks import check_mask_sizes, require_masks
+from adpt.data.files import refuse_output
 from adpt.data.index import indexed, no_collection
 from adpt.data.reading import BatchLoader, OnBadImage, PlainImages, PretrainingImages
 from adpt.data.sample import Batch, Masks, Sample, Split, collate
@@ -21,6 +22,8 @@ from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
+from adpt.names import composed
+from adpt.paths import expanded
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ class AnomalyDataModule(LightningDataModule):
         super().__init__()
         if not isinstance(root, str | Path) or not str(root):
             raise DataError(f"data.root={root} is no folder: give that of the set.")
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         self.wanted_classes: Sequence[str] | None = _listed(classes)
         self.geometry = Geometry(image_size, resize)
         if min(self.geometry.image_size) < SMALLEST_SIDE:
@@ -98,7 +101,7 @@ class AnomalyDataModule(LightningDataModule):
         self.defects = SyntheticDefects(synthetic_defects)
         self.on_bad_image = on_bad_image
         self.pretrain_splits: tuple[Split, ...] = tuple(pretrain_splits)
-        self.held_out: tuple[str, ...] = tuple(_listed(held_out))
+        self.held_out: tuple[str, ...] = tuple(composed(str(n)) for n in _listed(held_out))
         self.train_fraction, self.noise_ratio = train_fraction, noise_ratio
         whole = isinstance(batch_size, int) and isinstance(num_workers, int)
         if not whole or batch_size < 1 or num_workers < 0:
@@ -149,6 +152,10 @@ class AnomalyDataModule(LightningDataModule):
                 no check here.
         """
 
+    def expected(self) -> str:
+        """The tree that should be there, for the message where masks are missing."""
+        return self.layout
+
     def listing_options(self) -> dict[str, Any] | None:
         """What decides over `find_samples` beside root and class; None keeps no index of the set.
 
@@ -188,6 +195,7 @@ class AnomalyDataModule(LightningDataModule):
     def _list(self) -> None:
         if not self.root.is_dir():
             raise DataError(self._explain(f"There is no folder {self.root}."))
+        refuse_output(self.root, "data.root")
         samples: list[Sample] = []
         with no_collection():
             for class_name in self.choose_classes():
@@ -333,7 +341,7 @@ class AnomalyDataModule(LightningDataModule):
         return found
 
     def _check_masks(self, samples: Sequence[Sample]) -> None:
-        require_masks(samples, self.layout)
+        require_masks(samples, self.expected())
         check_mask_sizes(samples)
 
     def _explain(self, problem: str) -> str:
@@ -348,4 +356,4 @@ def _listed(names: Any) -> Any:
 def _written_out(name: object, available: Sequence[str]) -> str:
     """A class name as text: YAML reads a name such as 01 as the number 1."""
     same = [known for known in available if known.isdigit() and int(known) == name]
-    return same[0] if same else str(name)
+    return same[0] if same else composed(str(name))

@@ -1,8 +1,9 @@
 """The user's own products, laid out like MVTec AD."""
 
+from pathlib import Path
 from typing import ClassVar
 
-from adpt.data.files import subfolders
+from adpt.data.files import folders_by_name, folders_in_any_case
 from adpt.data.mvtec import MVTec
 
 
@@ -13,7 +14,8 @@ class Folder(MVTec):
         "  <class>/train/good/*            normal images of any common format\n"
         "  <class>/test/good/*             normal images to measure on\n"
         "  <class>/test/<defect>/*         defective images\n"
-        "  <class>/ground_truth/<defect>/  their masks, <name>_mask.png or <name>.png"
+        "  <class>/ground_truth/<defect>/  their masks, <name>_mask.png or <name>.png\n"
+        "  Folders within these are read too."
     )
     source: ClassVar[str] = (
         "Put the normal images of each product into <class>/train/good; defective images and"
@@ -23,5 +25,10 @@ class Folder(MVTec):
 
     def available_classes(self) -> list[str]:
         """Folders that hold a `train` or a `test` folder."""
-        found = subfolders(self.root)
-        return [f.name for f in found if (f / "train").is_dir() or (f / "test").is_dir()]
+        found = folders_by_name(self.root)
+        return [name for name, folder in found.items() if is_class(folder)]
+
+
+def is_class(folder: Path) -> bool:
+    """Whether a folder holds a `train` or a `test` folder."""
+    return bool({"train", "test"} & folders_in_any_case(folder).keys())

@@ -1,5 +1,6 @@
 """Where the product is in a picture: from a mask file, or estimated from the border's colour."""
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def mask_files(folder: Path, image: Path) -> Iterator[Path]:
 
     The folder may mirror any end of the image's own path (`bottle/train/good/000.png`), or hold
     one folder a class (`bottle/000.png`, as GLASS's published masks do), or the files themselves.
-    The mask has the image's name, or the same name with the ending .png.
+    The mask has the image's name, or the same name with the ending .png, in either Unicode form.
 
     Args:
         folder: Of the masks.
@@ -127,5 +128,7 @@ def mask_files(folder: Path, image: Path) -> Iterator[Path]:
     tails = [Path(*image.parts[-length:]) for length in range(len(image.parts) - 1, 1, -1)]
     classes = [Path(parent.name, image.name) for parent in image.parents if parent.name]
     for place in (*tails, *classes, Path(image.name)):
-        yield folder / place
-        yield folder / place.with_suffix(".png")
+        for form in ("NFC", "NFD"):
+            name = Path(unicodedata.normalize(form, str(place)))
+            yield folder / name
+            yield folder / name.with_suffix(".png")

@@ -27,7 +27,7 @@ from adpt.paths import index_dir
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Goes up with every change of what an index holds, or of how sets are listed."""
 SETTLED = 2.0
 """Seconds. Of a folder that changed later than this before it was listed no index is kept: file

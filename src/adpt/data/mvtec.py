@@ -1,12 +1,21 @@
 """MVTec AD, and every other set in its layout."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.files import images_in, subfolders
+from adpt.data.checks import Clash
+from adpt.data.files import (
+    folder_in_any_case,
+    folders_by_name,
+    folders_in_any_case,
+    images_below,
+    name_key,
+)
 from adpt.data.sample import Sample
+from adpt.errors import DataError
 
 
 class MVTec(AnomalyDataModule):
@@ -29,36 +38,152 @@ class MVTec(AnomalyDataModule):
     """What the folder of normal images is called."""
     image_folder: ClassVar[str] = ""
     """Folder that holds the images inside each kind's folder; "" where they lie in it directly."""
+    not_used: ClassVar[tuple[str, ...]] = ()
+    """Folders of the published set that are left alone on purpose."""
 
     def available_classes(self) -> list[str]:
         """The published classes that have a folder."""
-        return [f.name for f in subfolders(self.root) if f.name in self.known_classes]
+        return [name for name in folders_by_name(self.root) if name in self.known_classes]
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
-        """Normal training images, then the test folder with its masks."""
-        folder = self.root / class_name
-        for image in images_in(folder / "train" / self.normal / self.image_folder):
+        """Normal training images, then the test folder with its masks.
+
+        Images may lie in folders within these, their masks in folders of the same names. Case does
+        not matter in the names of folders.
+        """
+        for image in self.images_of(self.training_folder(class_name)):
             yield Sample(image, 0, class_name, "train")
-        for kind in subfolders(folder / "test"):
-            masks = {} if kind.name == self.normal else self.masks_of(kind)
-            for image in images_in(kind / self.image_folder):
-                if kind.name == self.normal:
+        for kind in self.kinds(class_name):
+            images = self.images_of(kind.folder)
+            if kind.normal:
+                for image in images:
                     yield Sample(image, 0, class_name, "test")
-                else:
-                    mask = masks.get(image.stem)
-                    yield Sample(image, 1, class_name, "test", mask=mask, defect=kind.name)
+                continue
+            masks = self.masks_of(class_name, kind, images)
+            for clash in masks.clashes:
+                raise DataError(str(clash))
+            for image in images:
+                mask = masks.mask_of.get(image)
+                yield Sample(image, 1, class_name, "test", mask, defect=kind.name)
 
-    def masks_of(self, defect: Path) -> dict[str, Path]:
-        """The masks of a test folder's images by the images' stems; none where none are read."""
-        return {} if self.masks == "none" else by_image(self.mask_folder(defect))
+    def expected(self) -> str:
+        """The tree that should be there, and what masks and normal images are told by."""
+        return (
+            f"{self.layout}\nA folder of normal images is called {self.normal}; masks of images in"
+            " a folder within one of a defect lie in a folder of the same name."
+        )
 
-    def mask_folder(self, defect: Path) -> Path:
+    def class_folder(self, class_name: str) -> Path:
+        """Where a class lies."""
+        return folders_by_name(self.root).get(class_name, self.root / class_name)
+
+    def training_folder(self, class_name: str) -> Path:
+        """Where the normal training images of a class lie."""
+        train = folder_in_any_case(self.class_folder(class_name), "train")
+        return folder_in_any_case(train, self.normal)
+
+    def kinds(self, class_name: str) -> "list[Kind]":
+        """The folders of a class's test images.
+
+        Raises:
+            DataError: The names of two differ in nothing but case.
+        """
+        found = folders_in_any_case(folder_in_any_case(self.class_folder(class_name), "test"))
+        return [
+            Kind(name_key(folder.name), folder, key == self.normal) for key, folder in found.items()
+        ]
+
+    def images_of(self, kind: Path) -> list[Path]:
+        """The images in the folder of a kind, those in folders within it included."""
+        return images_below(self.images_folder(kind))
+
+    def mask_folder(self, class_name: str, kind: "Kind") -> Path:
         """Where the masks of a test folder's images lie."""
-        return defect.parent.parent / "ground_truth" / defect.name
+        masks = folder_in_any_case(self.class_folder(class_name), "ground_truth")
+        return folder_in_any_case(masks, kind.name)
+
+    def masks_of(self, class_name: str, kind: "Kind", images: Sequence[Path]) -> "Matched":
+        """Which mask belongs to which image of a kind; none where no masks are read."""
+        if self.masks == "none":
+            return Matched({}, [], set())
+        return match_masks(
+            images, self.images_folder(kind.folder), self.mask_folder(class_name, kind)
+        )
+
+    def images_folder(self, kind: Path) -> Path:
+        """What holds the images of a kind's folder."""
+        return folder_in_any_case(kind, self.image_folder) if self.image_folder else kind
 
 
-def by_image(folder: Path) -> dict[str, Path]:
-    """Masks by the stem of the image they belong to: `<stem>_mask.*` goes before `<stem>.*`."""
-    masks = {mask.stem: mask for mask in images_in(folder)}
-    marked = {stem: mask for stem, mask in masks.items() if stem.endswith("_mask")}
-    return masks | {stem.removesuffix("_mask"): mask for stem, mask in marked.items()}
+class Kind(NamedTuple):
+    """A folder of test images.
+
+    Attributes:
+        name: The defect, as text.
+        folder: Where it lies.
+        normal: Whether its images are normal.
+    """
+
+    name: str
+    folder: Path
+    normal: bool
+
+
+class Matched(NamedTuple):
+    """Masks and their images.
+
+    Attributes:
+        mask_of: The mask of each image that has one.
+        clashes: Masks that fit several images, and images that several masks fit.
+        fitting: All masks that fit an image.
+    """
+
+    mask_of: dict[Path, Path]
+    clashes: list[Clash]
+    fitting: set[Path]
+
+
+def match_masks(images: Sequence[Path], folder: Path, mask_folder: Path) -> Matched:
+    """Find the mask of each image by its name: `<stem>_mask.*` goes before `<stem>.*`.
+
+    Args:
+        images: Below `folder`.
+        folder: Of the images.
+        mask_folder: Of the masks, which lie in folders of the same names as the images.
+    """
+    plain: dict[str, list[Path]] = defaultdict(list)
+    marked: dict[str, list[Path]] = defaultdict(list)
+    for mask in images_below(mask_folder):
+        key = _place(mask, mask_folder)
+        plain[key].append(mask)
+        if key.lower().endswith("_mask"):
+            marked[key[: -len("_mask")]].append(mask)
+    mask_of, clashes = {}, []
+    known: set[Path] = set()
+    image_of: dict[Path, Path] = {}
+    for image in images:
+        key = _place(image, folder)
+        fitting = marked.get(key) or plain.get(key) or []
+        if not fitting:
+            continue
+        mask_of[image] = fitting[0]
+        known.update(fitting)
+        if len(fitting) > 1:
+            message = f"has several masks, {' and '.join(map(str, fitting))}: remove all but one."
+            clashes.append(Clash(image, message))
+        other = image_of.setdefault(fitting[0], image)
+        if other != image:
+            message = (
+                f"and {other} both fit one mask, {fitting[0]}: give each image a name of its own,"
+                " and a mask."
+            )
+            clashes.append(Clash(image, message))
+    return Matched(mask_of, clashes, known)
+
+
+def _place(path: Path, folder: Path) -> str:
+    """A file's place in a folder, without its ending, in a form to be compared."""
+    place = path.relative_to(folder)
+    return "/".join(
+        (*(name_key(part).casefold() for part in place.parts[:-1]), name_key(path.stem))
+    )

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import ClassVar
 
-from adpt.data.mvtec import MVTec
+from adpt.data.files import folder_in_any_case
+from adpt.data.mvtec import Kind, MVTec
 
 
 class MVTec3D(MVTec):
@@ -28,6 +29,8 @@ class MVTec3D(MVTec):
     )  # fmt: skip
     image_folder: ClassVar[str] = "rgb"
 
-    def mask_folder(self, defect: Path) -> Path:
+    not_used: ClassVar[tuple[str, ...]] = ("validation", "xyz", "gt")
+
+    def mask_folder(self, class_name: str, kind: Kind) -> Path:
         """Masks lie beside the images' folder."""
-        return defect / "gt"
+        return folder_in_any_case(kind.folder, "gt")

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.checks import require_files
-from adpt.data.files import inside, subfolders, walk_files
+from adpt.data.checks import Clash, require_files
+from adpt.data.files import folder_in_any_case, inside, name_key, subfolders, walk_files
 from adpt.data.sample import Sample, Split
 from adpt.data.watch import look_at, remark
 from adpt.errors import DataError
@@ -91,15 +91,15 @@ class RealIAD(AnomalyDataModule):
             yield from self._listed(class_name, self.split_file(class_name, self.split))
 
     def _scan(self, class_name: str, kind: Literal["OK", "NG"], split: Split) -> Iterator[Sample]:
-        top = self.images / class_name / kind
+        top = folder_in_any_case(self.images / class_name, kind)
         for folder, names in walk_files(top):
-            masks = {name.removesuffix(".png"): name for name in names if name.endswith(".png")}
-            for name in names:
-                if name.endswith(".png"):
-                    continue
+            masks, images = masks_and_images(names)
+            for clash in clashes_of(folder, names) if kind == "NG" else ():
+                raise DataError(str(clash))
+            for name in images:
                 image = folder / name
                 view = view_of(image)
-                mask = masks.pop(name.rpartition(".")[0], None) if kind == "NG" else None
+                mask = masks.pop(stem_of(name), None) if kind == "NG" else None
                 if mask is None:
                     yield Sample(image, 0, class_name, split, view=view)
                 else:
@@ -147,8 +147,7 @@ class RealIAD(AnomalyDataModule):
                 ' {"meta": {"normal_class", "prefix"}, "train": [...], "test": [...]}, entries'
                 " with anomaly_class, image_path and mask_path (null for normal images)."
             ) from error
-        require_files(samples, file)
-        return samples
+        return require_files(samples, file)
 
     def read_entry(
         self,
@@ -190,6 +189,32 @@ class RealIAD(AnomalyDataModule):
             view=view_of(image),
             defect=defect if anomalous else "good",
         )
+
+
+def masks_and_images(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The masks in a folder, PNG all of them, by the stem of their image, and the images."""
+    masks = {stem_of(name): name for name in names if name.lower().endswith(".png")}
+    return masks, [name for name in names if not name.lower().endswith(".png")]
+
+
+def stem_of(name: str) -> str:
+    """What image and mask have in common."""
+    return name_key(name.rpartition(".")[0])
+
+
+def clashes_of(folder: Path, names: Sequence[str]) -> Iterator[Clash]:
+    """Images in a folder that have one mask between them, and masks of one image."""
+    masks, images = masks_and_images(names)
+    for several, what in (
+        ([name for name in images if stem_of(name) in masks], "fit one mask"),
+        ([name for name in names if name not in images], "are masks of one image"),
+    ):
+        first: dict[str, str] = {}
+        for name in several:
+            other = first.setdefault(stem_of(name), name)
+            if other != name:
+                message = f"and {folder / other} both {what}: remove or rename one of them."
+                yield Clash(folder / name, message)
 
 
 def view_of(image: Path) -> str:

@@ -51,9 +51,7 @@ class VisA(AnomalyDataModule):
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """The class's images, in the list's order."""
-        listed = self._read_list()[class_name]
-        require_files(listed, self.split_file)
-        yield from listed
+        yield from require_files(self._read_list()[class_name], self.split_file)
 
     def _read_list(self) -> dict[str, list[Sample]]:
         if self._listed:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -300,7 +301,7 @@ def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
     found = contents([sample.image for sample in samples])
     # What cannot be read is named and skipped, or refused, by the loader.
     return {
-        str(path): digest or hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
+        str(path): digest or hashlib.sha256(os.fsencode(path)).hexdigest()
         for path, digest in found.items()
     }
 

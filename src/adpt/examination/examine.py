@@ -7,17 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
 from adpt.data import AnomalyDataModule, Mixed, Sample, VisA
-from adpt.data.files import subfolders
+from adpt.data.files import is_hidden, leads_up, refuse_output, subfolders
 from adpt.errors import DataError
 from adpt.examination.finding import Finding, first_line
+from adpt.examination.leftover import holds_images, left_out_whole
 from adpt.examination.links import faulty_links
 from adpt.examination.listing import Listing, class_folder, faults_of_splits, list_class
 from adpt.examination.pictures import Examined, examine_sample
 from adpt.examination.published import differences
+from adpt.files import is_output
 from adpt.progress import Progress, no_progress
 
 # After these it is no wonder if images are missing.
@@ -122,7 +125,8 @@ def _list(
     classes = _classes(data)
     folders = [class_folder(data, name) for name in classes]
     top = folders[0].parent
-    findings = [*faulty_links(top, folders), *_empty_folders(data, classes)]
+    refuse_output(data.root, "data.root")
+    findings = [*faulty_links(top, folders), *_other_folders(data, folders)]
     samples: list[Sample] = []
     for number, name in enumerate(classes):
         progress(f"listing {_named(prefix, name)}", number, len(classes))
@@ -154,16 +158,23 @@ def _list(
     return findings, samples
 
 
-def _empty_folders(data: AnomalyDataModule, classes: Sequence[str]) -> Iterator[Finding]:
-    """Folders that may have been meant as classes, in a set whose classes are its folders."""
-    if data.known_classes or data.wanted_classes is not None:
+def _other_folders(data: AnomalyDataModule, classes: Sequence[Path]) -> Iterator[Finding]:
+    """Folders beside the classes, where all are wanted: empty, hidden, or with images left out."""
+    if data.wanted_classes is not None:
         return
-    for folder in subfolders(data.root):
+    for folder in sorted(path for path in data.root.iterdir() if path.is_dir()):
         # A folder that nobody may enter is not known to be empty.
         with contextlib.suppress(OSError):
-            if folder.name not in classes and not any(folder.iterdir()):
+            if is_hidden(folder.name) or is_output(folder):
+                yield from left_out_whole(folder)
+            elif data.known_classes or folder in classes or leads_up(folder):
+                continue
+            elif not any(folder.iterdir()):
                 message = "is empty: fill it, or remove it."
                 yield Finding("folder without images", folder, message, folder.name)
+            elif holds_images(folder):
+                message = "holds images and is no class: it has neither a train nor a test folder."
+                yield Finding("unused", folder, message, fault=False)
 
 
 def _classes(data: AnomalyDataModule) -> list[str]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from adpt.data.files import is_image, leads_up
+from adpt.data.files import is_hidden, is_image, leads_up
 from adpt.examination.finding import Finding
 
 Identity = tuple[int, int]
@@ -45,16 +45,24 @@ def _walk(folder: Path, above: set[Identity], entered: set[Identity]) -> Iterato
 
 
 def _folder(folder: Path) -> list[Path]:
-    """The folders and links in a folder that are not named like images."""
+    """The folders and links in a folder, less links to files that are named like images."""
     try:
         with os.scandir(folder) as entries:
             return sorted(
                 folder / entry.name
                 for entry in entries
-                if (entry.is_symlink() or entry.is_dir()) and not is_image(entry.name)
+                if not is_hidden(entry.name)
+                and (_is_folder(entry) or (entry.is_symlink() and not is_image(entry.name)))
             )
     except OSError:  # Said by whoever lists the class's images.
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
 
 
 def _fault_of(path: Path, above: set[Identity]) -> Finding | None:

@@ -2,18 +2,32 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial, singledispatch
 from pathlib import Path
 from typing import Literal
 
 from adpt.data import AnomalyDataModule, MVTec, RealIAD, Sample, VisA
-from adpt.data.files import images_in, inside, leads_up, missing_files, subfolders, walk_files
-from adpt.data.realiad import SPLITS, view_of
+from adpt.data.checks import files_of
+from adpt.data.files import (
+    folder_in_any_case,
+    folders_by_name,
+    folders_in_any_case,
+    images_below,
+    images_in,
+    inside,
+    name_key,
+    on_disk,
+    subfolders,
+    walk_files,
+)
+from adpt.data.mvtec import Kind
+from adpt.data.realiad import SPLITS, clashes_of, masks_and_images, stem_of, view_of
 from adpt.data.visa import COLUMNS
 from adpt.errors import DataError, OutsideError
 from adpt.examination.finding import Finding, first_line, reason
+from adpt.examination.leftover import left_out
 from adpt.examination.published import ADVICE
 
 
@@ -31,14 +45,13 @@ class Listing:
 
     def leave_out_missing(self, source: Path) -> None:
         """Leave out images and masks that `source` lists and that are not there."""
-        masks = [sample.mask for sample in self.samples if sample.mask is not None]
-        missing = set(missing_files([*(sample.image for sample in self.samples), *masks]))
-        for path in sorted(missing):
+        there = on_disk(files_of(self.samples))
+        for path in sorted(set(files_of(self.samples)) - there.keys()):
             self.add("missing file", path, f"is listed in {source}, and not there: unpack it anew.")
         self.samples = [
-            sample._replace(mask=None) if sample.mask in missing else sample
+            sample._replace(image=there[sample.image], mask=sample.mask and there.get(sample.mask))
             for sample in self.samples
-            if sample.image not in missing
+            if sample.image in there
         ]
 
     def read(self, kind: str, path: Path, step: Callable[[], Sample]) -> None:
@@ -72,46 +85,62 @@ def list_class(data: AnomalyDataModule, class_name: str) -> Listing:
 
 def class_folder(data: AnomalyDataModule, class_name: str) -> Path:
     """The folder that a class lies in."""
-    return (data.images if isinstance(data, RealIAD) else data.root) / class_name
+    top = data.images if isinstance(data, RealIAD) else data.root
+    return folders_by_name(top).get(class_name, top / class_name)
 
 
 @list_class.register
 def _mvtec(data: MVTec, class_name: str) -> Listing:
-    listing, folder = Listing(class_name), data.root / class_name
-    for image in images_in(folder / "train" / data.normal / data.image_folder):
-        listing.samples.append(Sample(image, 0, class_name, "train"))
-    for kind in subfolders(folder / "train"):
-        if kind.name != data.normal:
-            listing.add("unused", kind, f"is not used: only {data.normal} is trained on.", False)
-    kinds = [kind for kind in subfolders(folder / "test") if not leads_up(kind)]
+    listing = Listing(class_name)
+    good = data.training_folder(class_name)
+    listing.samples += [Sample(i, 0, class_name, "train") for i in data.images_of(good)]
+    for other in subfolders(good.parent):
+        if other != good:
+            listing.add("unused", other, f"is not used: only {data.normal} is trained on.", False)
+    kinds = data.kinds(class_name)
+    fitting: set[Path] = set()
     for kind in kinds:
-        images = images_in(kind / data.image_folder)
+        images = data.images_of(kind.folder)
         if not images:
-            listing.add(*_no_images(kind))
-        if kind.name == data.normal:
+            listing.add(*_no_images(kind.folder))
+        if kind.normal:
             listing.samples += [Sample(image, 0, class_name, "test") for image in images]
-            continue
-        masks = data.masks_of(kind)
-        for image in images:
-            mask = masks.get(image.stem)
-            if mask is None and data.masks != "none":
-                expected = data.mask_folder(kind) / f"{image.stem}_mask.png"
-                listing.add(
-                    "mask missing", image, f"has no mask: expected is {expected} or the like."
-                )
-            listing.samples.append(Sample(image, 1, class_name, "test", mask, defect=kind.name))
-        if data.masks == "none":
-            continue
-        used = {masks[image.stem] for image in images if image.stem in masks}
-        for mask in images_in(data.mask_folder(kind)):
-            if mask not in used:
+        else:
+            fitting |= _defective(data, kind, images, listing)
+    there = {kind.name.casefold() for kind in kinds} | {data.normal}
+    folder = data.class_folder(class_name)
+    ground_truth = folder_in_any_case(folder, "ground_truth")
+    if data.masks == "none":
+        fitting |= {ground_truth}
+        there |= folders_in_any_case(ground_truth).keys()
+    for key, masks in folders_in_any_case(ground_truth).items():
+        if key not in there:
+            for mask in images_below(masks):
                 listing.add(*_no_image(mask))
-    there = {kind.name for kind in kinds} | {data.normal}
-    for kind in [] if data.masks == "none" else subfolders(folder / "ground_truth"):
-        if kind.name not in there and not leads_up(kind):
-            for mask in images_in(kind):
-                listing.add(*_no_image(mask))
+    told = {finding.path for finding in listing.findings}
+    used = {*files_of(listing.samples), *fitting}
+    listing.findings += left_out(folder, class_name, used | told, data.not_used)
     return listing
+
+
+def _defective(data: MVTec, kind: Kind, images: Sequence[Path], listing: Listing) -> set[Path]:
+    """Take the defective images of a kind, note what is wrong, and give the masks that fit one."""
+    masks = data.masks_of(listing.class_name, kind, images)
+    folder = data.mask_folder(listing.class_name, kind)
+    for clash in masks.clashes:
+        listing.add("ambiguous mask", *clash)
+    for image in images:
+        mask = masks.mask_of.get(image)
+        if mask is None and data.masks != "none":
+            within = image.parent.relative_to(data.images_folder(kind.folder))
+            expected = folder / within / f"{image.stem}_mask.png"
+            listing.add("mask missing", image, f"has no mask: expected is {expected} or the like.")
+        sample = Sample(image, 1, listing.class_name, "test", mask, defect=kind.name)
+        listing.samples.append(sample)
+    for mask in [] if data.masks == "none" else images_below(folder):
+        if mask not in masks.fitting:
+            listing.add(*_no_image(mask))
+    return masks.fitting
 
 
 @list_class.register
@@ -127,21 +156,20 @@ def _visa(data: VisA, class_name: str) -> Listing:
         if sample.unmarked and data.masks != "none":
             message = f"has no mask: {data.split_file} names none for this anomaly."
             listing.add("mask missing", sample.image, message)
-    listed = {sample.image for sample in listing.samples}
     listing.leave_out_missing(data.split_file)
-    masked = {image.stem for image in images_in(folder / "Images" / "Anomaly")}
+    listed = {sample.image for sample in listing.samples}
+    masked = {name_key(image.stem) for image in images_in(folder / "Images" / "Anomaly")}
     for mask in [] if data.masks == "none" else images_in(folder / "Masks" / "Anomaly"):
-        if mask.stem not in masked:
+        if name_key(mask.stem) not in masked:
             listing.add(*_no_image(mask))
     for kind in subfolders(folder / "Images"):
-        if leads_up(kind):
-            continue
         images = images_in(kind)
         if not images:
             listing.add(*_no_images(kind))
         for image in images:
             if image not in listed:
                 listing.add("unused", image, f"is not in {data.split_file}.", False)
+    listing.findings += left_out(folder.parent, class_name, None)
     return listing
 
 
@@ -163,6 +191,7 @@ def _rows(data: VisA, listing: Listing) -> Iterator[tuple[int, dict[str, str]]]:
 @list_class.register
 def _realiad(data: RealIAD, class_name: str) -> Listing:
     listing = Listing(class_name)
+    listing.findings += left_out(class_folder(data, class_name), class_name, None)
     if data.split is None:
         _scan(data, "OK", listing)
         _scan(data, "NG", listing)
@@ -195,8 +224,8 @@ def faults_of_splits(data: AnomalyDataModule, class_name: str, published: bool) 
             continue
         listing = Listing(class_name)
         _read_split(data, file, listing)
-        files = [path for s in listing.samples for path in (s.image, s.mask) if path is not None]
-        if published and (missing := sorted(set(missing_files(files)))):
+        files = set(files_of(listing.samples))
+        if published and (missing := sorted(files - on_disk(files).keys())):
             count = f"lists {len(missing)} files that are not there, such as {missing[0]}"
             listing.add("missing file", file, f"{count}: {ADVICE}")
         findings += listing.findings
@@ -224,14 +253,14 @@ def _read_split(data: RealIAD, file: Path, listing: Listing) -> None:
 
 
 def _scan(data: RealIAD, kind: Literal["OK", "NG"], listing: Listing) -> None:
-    top = data.images / listing.class_name / kind
+    top = folder_in_any_case(data.images / listing.class_name, kind)
     for folder, names in walk_files(top):
-        if not names and not any(entry.is_dir() for entry in folder.iterdir()):
+        if not names and not subfolders(folder):
             listing.add(*_no_images(folder))
-        masks = {name.removesuffix(".png"): name for name in names if name.endswith(".png")}
-        for name in names:
-            if name.endswith(".png"):
-                continue
+        masks, images = masks_and_images(names)
+        for clash in clashes_of(folder, names) if kind == "NG" else ():
+            listing.add("ambiguous mask", *clash)
+        for name in images:
             image = folder / name
             try:
                 view = view_of(image)
@@ -240,7 +269,7 @@ def _scan(data: RealIAD, kind: Literal["OK", "NG"], listing: Listing) -> None:
                     "name", image, "does not tell its camera view: give it its published name."
                 )
                 view = ""
-            mask = masks.pop(name.rpartition(".")[0], None) if kind == "NG" else None
+            mask = masks.pop(stem_of(name), None) if kind == "NG" else None
             if mask is None:
                 split: Literal["train", "test"] = "train" if kind == "OK" else "test"
                 sample = Sample(image, 0, listing.class_name, split, view=view)

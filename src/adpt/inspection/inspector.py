@@ -24,6 +24,7 @@ from adpt.inspection.scorer import Scorer, references_from
 from adpt.inspection.settings import Settings, make_method
 from adpt.inspection.threshold import Threshold
 from adpt.methods import Scores
+from adpt.paths import expanded
 from adpt.progress import Progress, no_progress
 from adpt.projector import FeatureProjector
 from adpt.wiring import choose_device, load_matching_projector
@@ -209,8 +210,8 @@ class Inspector:
         Raises:
             WeightsError: The file is missing, damaged, of something else or of a newer adpt.
         """
-        weights = None if backbone_weights is None else Path(backbone_weights).expanduser()
-        return cls(read_model(Path(path).expanduser(), choose_device(device), weights))
+        weights = None if backbone_weights is None else expanded(backbone_weights)
+        return cls(read_model(expanded(path), choose_device(device), weights))
 
     def save(self, path: str | os.PathLike[str], backbone_weights: bool = True) -> None:
         """Write the inspector as one file, whole or not at all.
@@ -223,7 +224,7 @@ class Inspector:
         Raises:
             UserError: The file cannot be written.
         """
-        write_model(self._model, Path(path).expanduser(), backbone_weights)
+        write_model(self._model, expanded(path), backbone_weights)
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the inspector as an ONNX graph, for use without adpt and PyTorch.
@@ -242,7 +243,7 @@ class Inspector:
         """
         from adpt.inspection.onnx_file import write_onnx
 
-        write_onnx(self._model, Path(path).expanduser())
+        write_onnx(self._model, expanded(path))
 
     def with_threshold(self, value: float) -> Self:
         """The same inspector with another threshold.
@@ -353,7 +354,7 @@ def _kind(features: Kind | None, projector: FeatureProjector | None, method: str
 def _listed(images: Images, option: str) -> list[Path]:
     if isinstance(images, str | os.PathLike):
         return find_images(images, option)
-    paths = list(dict.fromkeys(Path(path).expanduser() for path in images))
+    paths = list(dict.fromkeys(expanded(path) for path in images))
     if not paths:
         raise DataError(f"{option}: the list of images is empty.")
     return paths

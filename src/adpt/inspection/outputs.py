@@ -15,17 +15,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from adpt.data.files import images_in
 from adpt.errors import BadImageError, UserError
-from adpt.files import replacing
+from adpt.files import is_full_disk, make_output_folder, mark_output, replacing
 from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.page import MOST, Card, build_page
 from adpt.inspection.pictures import UnreadImage, picture_of
 from adpt.inspection.rows import Row
+from adpt.names import file_name, printable, spreadsheet_cell
+from adpt.paths import expanded
 from adpt.plots import Picture, heatmap, outline
 
 log = logging.getLogger(__name__)
 
 _HEATMAP = re.compile(r"heatmaps/\d{6,}_[\w.-]+\.(jpg|png)")
+_FOLDER = "heatmaps"
 _THUMBNAIL = 220
 _QUALITY = 88
 
@@ -60,8 +64,10 @@ class Outputs:
 
     def __enter__(self) -> Self:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_output_folder(self.folder)
             self._remove_heatmaps()
+            if self.heatmaps != "none":
+                self._make_heatmap_folder()
             self._csv = (self.folder / "scores.csv").open("w", newline="", encoding="utf-8")
             self._jsonl = (self.folder / "scores.jsonl").open("w", encoding="utf-8")
         except OSError as error:
@@ -88,7 +94,7 @@ class Outputs:
         row = self._row(result)
         self.rows.append(row)
         try:
-            self._table.writerow(row.as_dict())
+            self._table.writerow({k: spreadsheet_cell(v) for k, v in row.as_dict().items()})
             self._jsonl.write(json.dumps(row.as_dict()) + "\n")
             self._csv.flush()
             self._jsonl.flush()
@@ -121,12 +127,27 @@ class Outputs:
             if isinstance(name, str) and _HEATMAP.fullmatch(name):
                 (self.folder / name).unlink(missing_ok=True)
 
+    def _make_heatmap_folder(self) -> None:
+        """Make the folder of the heatmaps, marked, so that no run takes them for photographs."""
+        folder = self.folder / _FOLDER
+        foreign = [
+            path for path in images_in(folder) if not _HEATMAP.match(f"{_FOLDER}/{path.name}")
+        ]
+        if foreign:
+            log.warning(
+                "%s and whatever else lies in %s is no input from now on: heatmaps go there",
+                printable(foreign[0].name),
+                folder,
+            )
+        mark_output(folder)
+
     def _row(self, result: Inspection | UnreadImage) -> Row:
         if isinstance(result, UnreadImage):
-            log.warning("%s: %s", result.path, result.error)
-            return Row(result.path, None, None, self.inspector.threshold, result.error)
+            path, error = printable(result.path), printable(result.error)
+            log.warning("%s: %s", path, error)
+            return Row(path, None, None, self.inspector.threshold, error)
         name = self._draw(result)
-        path = result.path or ""
+        path = printable(result.path or "")
         return Row(path, result.score, result.anomalous, result.threshold, heatmap=name)
 
     def _draw(self, result: Inspection) -> str:
@@ -139,7 +160,7 @@ class Outputs:
         if not wanted and not shown:
             return ""
         try:
-            picture = picture_of(Path(result.path).expanduser())
+            picture = picture_of(expanded(result.path))
         except BadImageError:  # Gone since it was scored.
             return ""
         if self.longest_side is not None:
@@ -150,12 +171,17 @@ class Outputs:
             keep(self._cards, (result.score, number, _thumbnail(picture, drawn)))
         if not wanted:
             return ""
-        # Names of files in different folders may be the same; odd characters trouble a link.
-        stem = re.sub(r"[^\w.-]", "_", Path(result.path).stem)[:80]
-        name = f"heatmaps/{number:06d}_{stem}.{self.image_format}"
-        with replacing(self.folder / name) as temporary:
-            kind = "JPEG" if self.image_format == "jpg" else "PNG"
-            Image.fromarray(drawn).save(temporary, format=kind, quality=_QUALITY)
+        # Names of files in different folders may be the same.
+        name = f"{_FOLDER}/{number:06d}_{file_name(Path(result.path).stem)}.{self.image_format}"
+        try:
+            with replacing(self.folder / name) as temporary:
+                kind = "JPEG" if self.image_format == "jpg" else "PNG"
+                Image.fromarray(drawn).save(temporary, format=kind, quality=_QUALITY)
+        except (UserError, ValueError) as error:
+            if is_full_disk(error):
+                raise
+            log.warning("The heatmap of %s is left out: %s", printable(result.path), error)
+            return ""
         return name
 
 

@@ -1,11 +1,11 @@
 """The images that an inspector takes: files, pictures in memory, arrays and tensors."""
 
-import glob
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from glob import has_magic
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,20 +16,24 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from adpt.data.files import EXTENSIONS, is_image, walk_files
+from adpt.data.files import (
+    EXTENSIONS,
+    NOT_READ,
+    folder_on_disk,
+    matching,
+    on_disk,
+    refuse_output,
+    walk_files,
+)
 from adpt.data.images import as_rgb, read_image
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
+from adpt.files import OUTPUT_MARK, is_output
+from adpt.paths import expanded
 
 log = logging.getLogger(__name__)
 
 _THREADS = 4
-
-_NOT_READ = frozenset({
-    "arw", "avif", "cr2", "cr3", "dng", "gif", "heic", "heif", "jfif", "jp2", "jxl", "nef", "pbm",
-    "pgm", "pnm", "ppm", "psd", "raw", "svg",
-})  # fmt: skip
-"""Endings of images that are not read."""
 
 ImageInput = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """A file; a picture of Pillow; (H, W, 3) or (H, W) uint8; or a tensor (3, H, W), uint8 in [0, 255]
@@ -71,7 +75,7 @@ def read(image: ImageInput, geometry: Geometry) -> Read | UnreadImage:
     if not isinstance(image, str | os.PathLike):
         picture = _in_memory(image)
         return Read(None, geometry.image(picture), (picture.height, picture.width))
-    path = Path(image).expanduser()
+    path = expanded(image)
     try:
         picture = picture_of(path)
     except BadImageError as error:
@@ -110,8 +114,15 @@ def picture_of(path: Path) -> Image.Image:
     """The picture of a file, 8-bit RGB and upright.
 
     Raises:
-        BadImageError: The file cannot be read.
+        BadImageError: The file cannot be read, or adpt wrote it.
     """
+    if is_output(path.parent):
+        raise BadImageError(f"adpt wrote it, as {OUTPUT_MARK} in its folder says: it is no input")
+    try:
+        if path.exists() and not path.is_file():
+            raise BadImageError("it is a folder" if path.is_dir() else "it is no ordinary file")
+    except OSError as error:  # A name that is too long, for instance.
+        raise BadImageError(f"{path} cannot be looked at: {error.strerror}") from error
     return read_image(path, path.parent.name)
 
 
@@ -126,6 +137,8 @@ def reason(error: BadImageError) -> str:
 def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
     """Image files: one file, all in a folder and the folders in it, or all that a pattern names.
 
+    What is left out is said in `adpt.data.files`.
+
     Args:
         where: A file, a folder, or a pattern such as `photos/*.png` or `photos/**/*.png`.
         option: What the user gave it as, for messages.
@@ -136,38 +149,57 @@ def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
     Raises:
         DataError: There is no such file or folder, or no image in it.
     """
-    path = Path(where).expanduser()
-    if path.is_file():
-        return [path]
+    path = expanded(where)
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise DataError(f"{option}={where} cannot be looked at: {error.strerror}.") from error
+    if not there:
+        path = folder_on_disk(path) or on_disk([path]).get(path, path)
     if path.is_dir():
-        found, left_out = [], Counter[str]()
-        for folder, names in walk_files(path):
-            found += [folder / name for name in names]
-            endings = (file.suffix[1:].lower() for file in folder.iterdir())
-            left_out.update(ending for ending in endings if ending in _NOT_READ)
-        if left_out:
-            log.warning(
-                "%s=%s: %d files are left out, of types that are not read (%s). Those that are: %s",
-                option,
-                where,
-                left_out.total(),
-                ", ".join(f"{ending}: {count}" for ending, count in sorted(left_out.items())),
-                ", ".join(sorted(EXTENSIONS)),
-            )
-        if not found:
-            raise DataError(f"{option}={where}: there is no image in that folder.")
-        return sorted(found)
-    if glob.has_magic(str(path)):
-        # glob takes patterns in any part of a path, absolute ones too; Path.glob does not.
-        matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
-        found = sorted(match for match in matches if is_image(match.name) and match.is_file())
-        if not found:
-            raise DataError(f"{option}={where}: no image file fits that pattern.")
-        return found
+        refuse_output(path, option)
+        return _in_folder(path, option)
+    if path.is_file():
+        refuse_output(path.parent, option)
+        return [path]
+    if path.exists():
+        raise DataError(f"{option}={where} is no ordinary file. Give a folder, or an image.")
+    if has_magic(str(path)):
+        if found := matching(path):
+            return found
+        folder = next(parent for parent in path.parents if parent.exists())
+        hint = "" if "[" not in str(path) else " [ab] stands for one character, a or b."
+        raise DataError(
+            f"{option}={where}: no image file fits that pattern. Looked in {folder.absolute()},"
+            f" hidden folders and what adpt wrote left out.{hint}"
+        )
     raise DataError(
         f"{option}={where}: there is no such file or folder. Give a folder of images, one image,"
         " or a pattern such as 'photos/*.png'."
     )
+
+
+def _in_folder(path: Path, option: str) -> list[Path]:
+    found, left_out = [], Counter[str]()
+    for folder, names in walk_files(path):
+        found += [folder / name for name in names]
+        endings = (file.suffix[1:].lower() for file in folder.iterdir())
+        left_out.update(ending for ending in endings if ending in NOT_READ)
+    if left_out:
+        log.warning(
+            "%s=%s: %d files are left out, of types that are not read (%s). Those that are: %s",
+            option,
+            path,
+            left_out.total(),
+            ", ".join(f"{ending}: {count}" for ending, count in sorted(left_out.items())),
+            ", ".join(sorted(EXTENSIONS)),
+        )
+    if not found:
+        raise DataError(
+            f"{option}={path}: there is no image in that folder. Hidden folders and what adpt wrote"
+            " are left out."
+        )
+    return sorted(found)
 
 
 def _in_memory(image: Image.Image | npt.NDArray[Any] | Tensor) -> Image.Image:

@@ -115,7 +115,10 @@ def _to_line(record: Record) -> bytes:
         {n: None if math.isnan(value) else value for n, value in entry.items()}
         for entry in record.history
     ]
-    return json.dumps(fields, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    return (
+        json.dumps(fields, allow_nan=False, ensure_ascii=False).encode(errors="backslashreplace")
+        + b"\n"
+    )
 
 
 def _read_file(path: Path) -> list[Record]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adpt.files import replacing
+from adpt.names import spreadsheet_cell
 from adpt.results.budget import budget
 from adpt.results.compare import class_table, overviews
 from adpt.results.layout import Block, Cell, Table
@@ -74,7 +75,7 @@ def to_csv(records: Iterable[Record], path: str | Path) -> None:
     ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({k: spreadsheet_cell(v) for k, v in row.items()} for row in rows)
 
 
 def _print(table: Table, console: "Console") -> None:

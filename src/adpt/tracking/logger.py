@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import UserError
+from adpt.files import make_output_folder
 
 if TYPE_CHECKING:
     import wandb
@@ -62,7 +63,7 @@ def wandb_logger(
         job_type = HydraConfig.get().job.name
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             group = Path(HydraConfig.get().sweep.dir).name
-    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    make_output_folder(Path(save_dir, "wandb"))  # Pictures lie in it.
     return WandbLogger(
         project=project,
         name=name,

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.data import AnomalyDataModule, Sample
-from adpt.data.images import read_mask
 from adpt.details import Details
 from adpt.downstream import Kind
 from adpt.errors import UserError
@@ -110,7 +109,7 @@ def masks_of(data: AnomalyDataModule, details: Details) -> dict[int, Tensor]:
     """Read the masks, (H, W) bool, of all anomalous images, and no image."""
     samples = _samples(data, details)
     return {
-        index: data.geometry.mask(read_mask(sample.mask, sample.class_name))
+        index: data.read_mask(sample)
         for index, sample in enumerate(samples)
         if sample.label and sample.mask is not None
     }

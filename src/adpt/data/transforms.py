@@ -1,6 +1,7 @@
 """From a decoded picture to a tensor of the configured size, and from a score map back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from adpt.data.images import ReadingRules
 from adpt.errors import UserError
 
 Size = tuple[int, int]
+
+_LARGEST_SCALED = 64_000_000
+"""Pixels up to which a picture is scaled as a whole before its centre is cropped; of a larger one,
+as of a strip whose shorter side is scaled up, the centre alone is scaled."""
 
 
 class Geometry:
@@ -22,6 +28,7 @@ class Geometry:
         resize: None squeezes the whole picture to `image_size`. A number scales the shorter side
             to it, keeping the aspect ratio, a pair (height, width) squeezes the picture to that;
             both then crop the centre to `image_size`.
+        rules: How files are read.
 
     Raises:
         UserError: A size is no positive whole number, or the crop would be larger than the resized
@@ -29,8 +36,12 @@ class Geometry:
     """
 
     def __init__(
-        self, image_size: int | Sequence[int] = 224, resize: int | Sequence[int] | None = None
+        self,
+        image_size: int | Sequence[int] = 224,
+        resize: int | Sequence[int] | None = None,
+        rules: ReadingRules | None = None,
     ) -> None:
+        self.rules = rules or ReadingRules()
         self.image_size = _pair(image_size, "image_size")
         smallest = self.image_size if resize is None else _pair(resize, "resize")
         self.resize = resize if resize is None or isinstance(resize, int) else smallest
@@ -42,17 +53,21 @@ class Geometry:
 
     def image(self, picture: Image.Image) -> Tensor:
         """A picture as (3, H, W) uint8, resized with bicubic interpolation."""
-        size = self._resized((picture.height, picture.width))
-        resized = picture.resize(size[::-1], Image.Resampling.BICUBIC)
-        return self._crop(torch.from_numpy(np.array(resized)).permute(2, 0, 1)).contiguous()
+        pixels = self._scaled(picture, Image.Resampling.BICUBIC)
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def mask(self, mask: NDArray[np.bool_]) -> Tensor:
         """A mask (h, w) as (H, W) bool, resized by nearest neighbour."""
-        size = self._resized((mask.shape[0], mask.shape[1]))
-        resized = Image.fromarray(mask.astype(np.uint8)).resize(
-            size[::-1], Image.Resampling.NEAREST
-        )
-        return self._crop(torch.from_numpy(np.array(resized) != 0)).contiguous()
+        pixels = self._scaled(Image.fromarray(mask.astype(np.uint8)), Image.Resampling.NEAREST)
+        return torch.from_numpy(pixels != 0)
+
+    def decides(self) -> dict[str, Any]:
+        """All that decides over the pixels that come of an image file, as plain values."""
+        return {
+            "image_size": list(self.image_size),
+            "resize": list(self.resize) if isinstance(self.resize, tuple) else self.resize,
+            "bit_depth": dict(self.rules.bit_depths),
+        }
 
     def lay_back(self, score_map: Tensor, original: Size, fill: float = float("nan")) -> Tensor:
         """A score map in the picture's own pixels.
@@ -94,9 +109,17 @@ class Geometry:
     def _offset(self, resized: Size) -> Size:
         return (resized[0] - self.image_size[0]) // 2, (resized[1] - self.image_size[1]) // 2
 
-    def _crop(self, pixels: Tensor) -> Tensor:
-        top, left = self._offset((pixels.shape[-2], pixels.shape[-1]))
-        return pixels[..., top : top + self.image_size[0], left : left + self.image_size[1]]
+    def _scaled(self, picture: Image.Image, how: Image.Resampling) -> NDArray[np.uint8]:
+        """A picture, resized and cropped."""
+        height, width = self._resized((picture.height, picture.width))
+        top, left = self._offset((height, width))
+        rows, columns = self.image_size
+        if height * width <= _LARGEST_SCALED:
+            pixels = np.array(picture.resize((width, height), how))
+            return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])
+        down, right = picture.height / height, picture.width / width
+        centre = (left * right, top * down, (left + columns) * right, (top + rows) * down)
+        return np.array(picture.resize((columns, rows), how, centre))
 
 
 def _pair(size: int | Sequence[int], name: str) -> Size:

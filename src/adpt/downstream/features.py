@@ -12,7 +12,6 @@ from torch import Tensor
 
 from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule, Sample
-from adpt.data.images import read_mask
 from adpt.downstream.feature_cache import (
     CacheFullError,
     FeatureCache,
@@ -305,10 +304,8 @@ def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
 
 def _read_mask(data: AnomalyDataModule, sample: Sample) -> Tensor | None:
     """The mask of an image that need not be read itself; None for one that is skipped."""
-    if sample.mask is None:
-        return torch.zeros(data.geometry.image_size, dtype=torch.bool)
     try:
-        return data.geometry.mask(read_mask(sample.mask, sample.class_name))
+        return data.read_mask(sample)
     except BadImageError as error:
         if data.on_bad_image != "skip":
             raise

@@ -173,6 +173,8 @@ def depth_in_use(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> int | No
 
     Whatever cannot be read is any other file here: it is named where it is read.
     """
+    if not path.is_file():  # A pipe would never end.
+        return None
     try:
         with path.open("rb") as file:
             start = file.read(25)

@@ -87,9 +87,11 @@ def _numbers(
 ) -> bool:
     """Whether each value may be one that somebody gave."""
     low, high = values[0], values[-1]
+    if len(values) == 2 and low == 0:
+        return True
     if lossy or len(values) > SMALL_NUMBERS:
         return False
-    if high <= SMALL_NUMBERS or (len(values) == 2 and low == 0):
+    if high <= SMALL_NUMBERS:
         return True
     if low > 0 and not on_transparent:
         return False  # There is no background: its black is not quite black.

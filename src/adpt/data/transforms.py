@@ -15,6 +15,8 @@ from adpt.errors import UserError
 
 Size = tuple[int, int]
 
+_STRIP = 4_000_000
+"""Pixels of a score map that are laid back at a time."""
 _LARGEST_SCALED = 64_000_000
 """Pixels up to which a picture is scaled as a whole before its centre is cropped; of a larger one,
 as of a strip whose shorter side is scaled up, the centre alone is scaled."""
@@ -85,17 +87,21 @@ class Geometry:
         # Pixel centres of the original, in the map's own pixels.
         rows = (torch.arange(original[0]) + 0.5) * resized[0] / original[0] - top
         columns = (torch.arange(original[1]) + 0.5) * resized[1] / original[1] - left
-        grid = torch.stack(
-            torch.meshgrid(2 * rows / height - 1, 2 * columns / width - 1, indexing="ij")[::-1], -1
-        )
-        laid = F.grid_sample(
-            score_map[None, None].float(),
-            grid[None].to(score_map.device),
-            padding_mode="border",
-            align_corners=False,
-        )[0, 0]
-        seen = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-        return laid.masked_fill(~seen.to(laid.device), fill)
+        across = 2 * columns / width - 1
+        laid = torch.empty(original, device=score_map.device)
+        # A large picture in strips: coordinates take more memory than the result.
+        for start in range(0, original[0], strip := max(1, _STRIP // original[1])):
+            down = 2 * rows[start : start + strip] / height - 1
+            grid = torch.stack(torch.meshgrid(down, across, indexing="ij")[::-1], -1)
+            laid[start : start + strip] = F.grid_sample(
+                score_map[None, None].float(),
+                grid[None].to(score_map.device),
+                padding_mode="border",
+                align_corners=False,
+            )[0, 0]
+        laid[(rows < 0) | (rows >= height)] = fill
+        laid[:, (columns < 0) | (columns >= width)] = fill
+        return laid
 
     def _resized(self, original: Size) -> Size:
         if self.resize is None:

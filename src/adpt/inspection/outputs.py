@@ -139,7 +139,8 @@ class Outputs:
         if not wanted and not shown:
             return ""
         try:
-            picture = picture_of(Path(result.path).expanduser())
+            rules = self.inspector.geometry.rules
+            picture = picture_of(Path(result.path).expanduser(), rules)
         except BadImageError:  # Gone since it was scored.
             return ""
         if self.longest_side is not None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from adpt.data.files import EXTENSIONS, is_image, walk_files
-from adpt.data.images import as_rgb, read_image
+from adpt.data.images import ReadingRules, as_rgb, read_image
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
 
@@ -69,14 +69,15 @@ def read(image: ImageInput, geometry: Geometry) -> Read | UnreadImage:
         ValueError: A picture in memory of a shape or type that `ImageInput` does not name.
     """
     if not isinstance(image, str | os.PathLike):
-        picture = _in_memory(image)
+        picture = _in_memory(image, geometry.rules)
         return Read(None, geometry.image(picture), (picture.height, picture.width))
-    path = Path(image).expanduser()
     try:
-        picture = picture_of(path)
+        picture = picture_of(Path(image).expanduser(), geometry.rules)
+        return Read(os.fspath(image), geometry.image(picture), (picture.height, picture.width))
     except BadImageError as error:
         return UnreadImage(os.fspath(image), reason(error))
-    return Read(os.fspath(image), geometry.image(picture), (picture.height, picture.width))
+    except MemoryError:
+        return UnreadImage(os.fspath(image), "takes more memory than there is")
 
 
 def read_batches(
@@ -106,13 +107,13 @@ def read_batches(
                 return
 
 
-def picture_of(path: Path) -> Image.Image:
+def picture_of(path: Path, rules: ReadingRules) -> Image.Image:
     """The picture of a file, 8-bit RGB and upright.
 
     Raises:
         BadImageError: The file cannot be read.
     """
-    return read_image(path, path.parent.name)
+    return read_image(path, path.parent.name, rules)
 
 
 def reason(error: BadImageError) -> str:
@@ -170,9 +171,9 @@ def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
     )
 
 
-def _in_memory(image: Image.Image | npt.NDArray[Any] | Tensor) -> Image.Image:
+def _in_memory(image: Image.Image | npt.NDArray[Any] | Tensor, rules: ReadingRules) -> Image.Image:
     if isinstance(image, Image.Image):
-        return as_rgb(ImageOps.exif_transpose(image))
+        return as_rgb(ImageOps.exif_transpose(image), rules.bit_depth("") or 16)
     if isinstance(image, Tensor):
         return Image.fromarray(_from_tensor(image))
     array = np.asarray(image)

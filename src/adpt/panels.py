@@ -108,11 +108,9 @@ def choose_cases(
 def masks_of(data: AnomalyDataModule, details: Details) -> dict[int, Tensor]:
     """Read the masks, (H, W) bool, of all anomalous images, and no image."""
     samples = _samples(data, details)
-    return {
-        index: data.read_mask(sample)
-        for index, sample in enumerate(samples)
-        if sample.label and sample.mask is not None
-    }
+    marked = [index for index, sample in enumerate(samples) if sample.label and sample.mask]
+    masks = data.read_masks([samples[index] for index in marked])
+    return {i: mask for i, mask in zip(marked, masks, strict=True) if mask is not None}
 
 
 def draw_panels(

@@ -79,9 +79,7 @@ def test_two_views_in_one_jpeg_are_two_pictures(tmp_path: Path) -> None:
     PAGES[0].save(path, "MPO", save_all=True, append_images=PAGES[1:2])
     content = bytearray(path.read_bytes())
     # The second entry's attribute: a view of a stereo pair in place of something undefined.
-    place = content.index(b"\x00\x03\x00\x00", content.index(b"MPF\0")) + 16
-    if content[place : place + 4] != bytes(4):
-        place = content.index((0x30000).to_bytes(4, "little"), content.index(b"MPF\0")) + 16
+    place = content.index(b"MPF\0") + 4 + 50 + 16
     content[place : place + 4] = (0x20002).to_bytes(4, "little")
     path.write_bytes(content)
     with pytest.raises(BadImageError, match="it holds 2 pictures"):
@@ -121,7 +119,7 @@ def test_what_a_header_claims_beyond_the_limit_is_not_decoded(tmp_path: Path) ->
         with pytest.raises(BadImageError, match=r"claims 40000x40000 .* max_megapixels is 1000"):
             read(tmp_path / "x.png", "bottle")
     PAGES[0].save(tmp_path / "y.png")
-    with pytest.raises(BadImageError, match="max_megapixels is 0.002;"):
+    with pytest.raises(BadImageError, match=r"max_megapixels is 0\.002;"):
         read_image(tmp_path / "y.png", "bottle", ReadingRules(max_megapixels=0.002))
 
 

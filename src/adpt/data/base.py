@@ -3,7 +3,8 @@
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,14 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from adpt.data.checks import bit_depth_of, check_mask_sizes
-from adpt.data.images import MAX_MEGAPIXELS, mask_of, reading_rules
+from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.index import indexed, no_collection
 from adpt.data.reading import (
     BatchLoader,
     OnBadImage,
     PlainImages,
     PretrainingImages,
-    remarks_on,
+    ReadMask,
     say_once,
 )
 from adpt.data.sample import Batch, Sample, Split, collate
@@ -34,6 +35,7 @@ from adpt.errors import BadImageError, DataError
 
 log = logging.getLogger(__name__)
 
+_THREADS = 4
 SMALLEST_SIDE = 16
 """Pixels of an image's side: one patch of a backbone."""
 
@@ -297,17 +299,26 @@ class AnomalyDataModule(LightningDataModule):
             raise BadImageError(batch.faults[0])
         return batch
 
-    def read_mask(self, sample: Sample) -> Tensor:
-        """The mask of a sample alone, (H, W) bool; all False where it has none.
+    def read_masks(self, samples: Sequence[Sample]) -> Iterator[Tensor | None]:
+        """The masks alone of some samples, (H, W) bool, in order; all False where there is none.
+
+        Yields:
+            A mask, or None for one that cannot be read where such files are skipped.
 
         Raises:
-            BadImageError: The file cannot be read.
+            BadImageError: A file cannot be read.
         """
-        if sample.mask is None:
-            return torch.zeros(self.geometry.image_size, dtype=torch.bool)
-        mask = mask_of(sample.mask, sample.class_name, self.geometry.rules)
-        say_once(remarks_on(mask, sample), self.said)
-        return self.geometry.mask(mask.pixels)
+        images = PlainImages(samples, self.geometry)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for read in threads.map(images.mask, range(len(samples))):
+                if isinstance(read, ReadMask):
+                    say_once(read.remarks, self.said)
+                    yield read.pixels
+                elif self.on_bad_image == "skip":
+                    log.warning("Skipped: %s", read.fault)
+                    yield None
+                else:
+                    raise BadImageError(read.fault)
 
     # ---- Listing and checks -------------------------------------------------------------------
 

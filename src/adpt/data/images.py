@@ -185,7 +185,9 @@ def depth_in_use(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> int | No
             if not sixteen.is_sixteen(image):
                 return None
         decoded = _decode(path, max_megapixels)
-        return sixteen.needed_depth(int(np.max(decoded.samples)), decoded.told)
+        if decoded.samples is None:
+            return None
+        return sixteen.needed_depth(int(decoded.samples.max()), decoded.told)
     except Exception:
         return None
 

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from adpt.data.checks import size_message
@@ -24,6 +26,20 @@ log = logging.getLogger(__name__)
 OnBadImage = Literal["skip", "raise"]
 
 Item = ReadSample | UnreadSample
+
+
+class ReadMask(NamedTuple):
+    """A mask after reading.
+
+    Attributes:
+        pixels: (H, W) bool, of the configured size.
+        size: Width and height of the file's picture; None without a file.
+        remarks: What is to be said of it, by the kind of remark.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int] | None = None
+    remarks: Mapping[str, str] = MappingProxyType({})
 
 
 class PlainImages(Dataset[Item]):
@@ -50,16 +66,27 @@ class PlainImages(Dataset[Item]):
 
     def read(self, sample: Sample) -> ReadSample:
         """Read one image and its mask, brought to the configured size."""
-        rules = self.geometry.rules
-        picture = read_image(sample.image, sample.class_name, rules)
-        image = self.geometry.image(picture)
+        picture = read_image(sample.image, sample.class_name, self.geometry.rules)
+        image, mask = self.geometry.image(picture), self._mask(sample)
+        if mask.size is not None and mask.size != picture.size:
+            raise BadImageError(size_message(sample, picture.size, mask.size))
+        return ReadSample(sample, image, mask.pixels, mask.remarks)
+
+    def mask(self, index: int) -> ReadMask | UnreadSample:
+        """Read the mask alone, which is blank where a sample has none."""
+        sample = self.samples[index]
+        try:
+            return self._mask(sample)
+        except BadImageError as error:
+            return UnreadSample(sample, str(error))
+
+    def _mask(self, sample: Sample) -> ReadMask:
         if sample.mask is None:
-            return ReadSample(sample, image, torch.zeros(image.shape[-2:], dtype=torch.bool))
-        mask = mask_of(sample.mask, sample.class_name, rules)
+            return ReadMask(torch.zeros(self.geometry.image_size, dtype=torch.bool))
+        mask = mask_of(sample.mask, sample.class_name, self.geometry.rules)
         height, width = mask.pixels.shape
-        if (width, height) != picture.size:
-            raise BadImageError(size_message(sample, picture.size, (width, height)))
-        return ReadSample(sample, image, self.geometry.mask(mask.pixels), remarks_on(mask, sample))
+        remarks = remarks_on(mask, sample)
+        return ReadMask(self.geometry.mask(mask.pixels), (width, height), remarks)
 
 
 def too_large(path: Path, class_name: str) -> str:

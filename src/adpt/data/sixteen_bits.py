@@ -107,7 +107,7 @@ def eight_bits(
         raise RefusedImageError("wrong mode", "it holds numbers beyond 16 bits; save 8 or 16 bits")
     if high >= 2**bits:
         raise RefusedImageError(
-            "bit depth",
+            "beyond the bit depth",
             f"it holds the value {high}, beyond the {bits} bits that its set uses; give the"
             " camera's as data.bit_depth, or data.bit_depth=16 for the whole range",
         )
@@ -129,13 +129,14 @@ def alpha(
     if key is None:
         return None
     opaque = samples != np.asarray(key)
-    return (opaque if opaque.ndim == 2 else opaque.any(axis=-1)).astype(np.uint8) * 255
+    opaque = opaque if opaque.ndim == 2 else opaque.any(axis=-1)
+    return np.where(opaque, np.uint8(255), np.uint8(0))
 
 
 def _scaled(values: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint8]:
     largest = 2**bits - 1
     table = (np.arange(largest + 1) * 255 + largest // 2) // largest
-    return table.astype(np.uint8)[values]
+    return np.take(table.astype(np.uint8), values)
 
 
 def _significant_bits(image: ImageFile.ImageFile) -> Iterable[int]:

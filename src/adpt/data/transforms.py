@@ -1,5 +1,6 @@
 """From a decoded picture to a tensor of the configured size, and from a score map back."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,9 +124,36 @@ class Geometry:
         if height * width <= _LARGEST_SCALED:
             pixels = np.array(picture.resize((width, height), how))
             return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])
-        down, right = picture.height / height, picture.width / width
-        centre = (left * right, top * down, (left + columns) * right, (top + rows) * down)
-        return np.array(picture.resize((columns, rows), how, centre))
+        sides = zip(
+            (picture.width, picture.height),
+            (width, height),
+            (left, top),
+            (columns, rows),
+            strict=True,
+        )
+        across, down = (_part(*side) for side in sides)
+        part = picture.crop((across[0], down[0], across[1], down[1]))
+        centre = (across[2], down[2], across[3], down[3])
+        return np.array(part.resize((columns, rows), how, centre))
+
+
+def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, float, float]:
+    """The part of a picture's side that a crop is made of.
+
+    Args:
+        side: Pixels of the picture.
+        scaled: Pixels it would be scaled to.
+        offset: Where the crop begins, in scaled pixels.
+        length: Of the crop, in scaled pixels.
+
+    Returns:
+        Begin and end of the part that is needed, and, in its pixels, begin and end of the crop.
+    """
+    step = side / scaled
+    begin, end = offset * step, (offset + length) * step
+    margin = 2 * max(1.0, step) + 1  # What bicubic interpolation looks at beside a pixel.
+    first, last = max(0, int(begin - margin)), min(side, math.ceil(end + margin))
+    return first, last, begin - first, end - first
 
 
 def _pair(size: int | Sequence[int], name: str) -> Size:

@@ -18,7 +18,6 @@ from adpt.downstream.feature_cache import (
     FeatureSpace,
     MissingFeaturesError,
 )
-from adpt.errors import BadImageError
 from adpt.files import sha256
 from adpt.methods.trained import FeatureSet, InMemory
 from adpt.progress import Progress, no_progress
@@ -237,8 +236,7 @@ def extract(
                 read |= dict(zip(batch.path, batch.mask, strict=True))
             progress("encoding", already + len(read) + len(skipped), len(samples))
         known_samples = [sample for sample in samples if keys[str(sample.image)] in known]
-        masks = threads.map(lambda sample: _read_mask(data, sample), known_samples)
-        for sample, mask in zip(known_samples, masks, strict=True):
+        for sample, mask in zip(known_samples, data.read_masks(known_samples), strict=True):
             if mask is None:
                 skipped.append(str(sample.image))
             else:
@@ -300,17 +298,6 @@ def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
     paths = [sample.image for sample in samples]
     with ThreadPoolExecutor(_THREADS) as threads:
         return dict(zip(map(str, paths), threads.map(key, paths), strict=True))
-
-
-def _read_mask(data: AnomalyDataModule, sample: Sample) -> Tensor | None:
-    """The mask of an image that need not be read itself; None for one that is skipped."""
-    try:
-        return data.read_mask(sample)
-    except BadImageError as error:
-        if data.on_bad_image != "skip":
-            raise
-        log.warning("Skipped: %s", error)
-        return None
 
 
 def _stacked(masks: Sequence[Tensor], data: AnomalyDataModule) -> Tensor:

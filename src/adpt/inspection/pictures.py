@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from adpt.data.files import EXTENSIONS, is_image, walk_files
-from adpt.data.images import ReadingRules, as_rgb, read_image
+from adpt.data.images import PLAIN, ReadingRules, as_rgb, read_image
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
 
@@ -107,7 +107,7 @@ def read_batches(
                 return
 
 
-def picture_of(path: Path, rules: ReadingRules) -> Image.Image:
+def picture_of(path: Path, rules: ReadingRules = PLAIN) -> Image.Image:
     """The picture of a file, 8-bit RGB and upright.
 
     Raises:

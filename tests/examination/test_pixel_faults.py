@@ -83,7 +83,10 @@ def test_bits_in_use_are_a_remark(root: Path) -> None:
             Image.fromarray(numbers).save(path)
     bits = [(f.kind, f.path, f.fault) for f in findings(Folder(root))]
     assert bits == [("bit depth", root, False)]
-    assert "12 bits" in findings(Folder(root))[0].message
+    assert "12 bits are taken" in findings(Folder(root))[0].message
+    (given,) = findings(Folder(root, bit_depth=14))
+    assert "14 bits are taken" in given.message
+    assert "need 12" in given.message
     found = findings(Mixed({"own": Folder(root)}))
     assert [(f.kind, f.class_name, f.fault) for f in found] == [("bit depth", "own", False)]
     beyond = root / "key/test/good/001.png"
@@ -91,6 +94,10 @@ def test_bits_in_use_are_a_remark(root: Path) -> None:
     fault = next(f for f in findings(Folder(root)) if f.fault)
     assert (fault.kind, fault.path) == ("beyond the bit depth", beyond)
     assert "9999" in fault.message
+
+
+def test_a_depth_for_files_that_are_not_there_is_no_remark(root: Path) -> None:
+    assert findings(Folder(root, bit_depth=12)) == []
 
 
 def test_several_pictures_and_many_pixels_are_named(root: Path) -> None:

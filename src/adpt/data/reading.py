@@ -79,6 +79,8 @@ class PlainImages(Dataset[Item]):
             return self._mask(sample)
         except BadImageError as error:
             return UnreadSample(sample, str(error))
+        except MemoryError:
+            return UnreadSample(sample, too_large(sample.mask or sample.image, sample.class_name))
 
     def _mask(self, sample: Sample) -> ReadMask:
         if sample.mask is None:

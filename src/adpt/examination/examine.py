@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from adpt.data import AnomalyDataModule, Mixed, Sample, VisA
+from adpt.data.checks import bit_depth_of
 from adpt.data.files import subfolders
 from adpt.data.images import ReadingRules
 from adpt.data.masks import MOST
@@ -79,7 +80,7 @@ def examine(
             listed += differences(part, samples)
         findings += [replace(f, class_name=_named(prefix, f.class_name)) for f in listed]
         rules = _rules(data, part, samples, max_megapixels)
-        findings += _bit_depth(part, rules, prefix)
+        findings += _bit_depth(part, samples, rules, prefix)
         numbered = isinstance(part, VisA)
         work += [
             (s._replace(class_name=_named(prefix, s.class_name)), rules, numbered) for s in samples
@@ -204,11 +205,16 @@ def _rules(
     )
 
 
-def _bit_depth(part: AnomalyDataModule, rules: ReadingRules, prefix: str) -> Iterator[Finding]:
-    if (bits := rules.bit_depth("")) is not None:
+def _bit_depth(
+    part: AnomalyDataModule, samples: Sequence[Sample], rules: ReadingRules, prefix: str
+) -> Iterator[Finding]:
+    """A remark on the bits in use, where there are 16-bit files among the training images."""
+    needed = bit_depth_of(samples, rules.max_megapixels)
+    if needed is not None:
         message = (
-            f"holds files of 16-bit numbers, of which {bits} bits are taken to be in use. If the"
-            " camera gives others, set data.bit_depth."
+            f"holds files of 16-bit numbers: {rules.bit_depth(f'{prefix}/')} bits are taken to be"
+            f" in use, its normal training images need {needed}. If the camera gives others, set"
+            " data.bit_depth."
         )
         yield Finding("bit depth", part.root, message, prefix, False)
 

@@ -192,6 +192,8 @@ class Identity:
             "set": data.set_name,
             "protocol": setting.protocol,
             **{f"the backbone's {name}": value for name, value in leaves(backbone.decides())},
+            # What the files of all classes in use decide together, such as the bits in use.
+            **{f"the pictures' {name}": value for name, value in leaves(data.geometry.decides())},
         }
         # Each part of the config with what it names: sources of classes, contents of files.
         self.named = {

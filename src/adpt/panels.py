@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.data import AnomalyDataModule, Sample
-from adpt.data.images import read_mask
 from adpt.details import Details
 from adpt.downstream import Kind
 from adpt.errors import UserError
@@ -115,11 +114,9 @@ def choose_cases(
 def masks_of(data: AnomalyDataModule, details: Details) -> dict[int, Tensor]:
     """Read the masks, (H, W) bool, of all anomalous images that have one, and no image."""
     samples = _samples(data, details)
-    return {
-        index: data.geometry.mask(read_mask(sample.mask, sample.class_name))
-        for index, sample in enumerate(samples)
-        if sample.label and sample.mask is not None
-    }
+    marked = [index for index, sample in enumerate(samples) if sample.label and sample.mask]
+    masks = data.read_masks([samples[index] for index in marked])
+    return {i: mask for i, mask in zip(marked, masks, strict=True) if mask is not None}
 
 
 def draw_panels(

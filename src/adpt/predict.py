@@ -83,6 +83,8 @@ def check(config: DictConfig) -> None:
         UserError: Nothing to fit, to save or to score, an unknown choice, or options of fitting for
             an inspector that was fitted before.
     """
+    from adpt.data.images import reading_rules
+
     check_texts(config, "device", "title", "output_dir")
     check_texts(config, "fit", "inspector", "export", "images", "projector", null=True)
     check_texts(config, "features", "good_test", "defects", null=True)
@@ -113,6 +115,7 @@ def check(config: DictConfig) -> None:
     for key in ("shots", "batch_size"):
         if config[key] is None:
             raise UserError(f"{key} must be a whole number, at least 1.")
+    reading_rules(config.data.bit_depth, False, config.max_megapixels)
     if config.fit is not None:
         from adpt.inspection.threshold import check_options
 
@@ -217,6 +220,7 @@ def fit(config: DictConfig) -> "Inspector":
             features=config.features,
             shots=config.shots,
             **data,
+            max_megapixels=config.max_megapixels,
             defects=config.defects,
             good_test=config.good_test,
             quantile=config.quantile,
@@ -252,7 +256,7 @@ def load(config: DictConfig) -> "Inspector":
 
     weights = config.backbone_weights
     elsewhere = weights if isinstance(weights, str) else None
-    return Inspector.load(config.inspector, config.device, elsewhere)
+    return Inspector.load(config.inspector, config.device, elsewhere, config.max_megapixels)
 
 
 def listed(images: str | None) -> list[Path]:

@@ -100,3 +100,53 @@ def test_same_size_is_left_alone() -> None:
 def test_sizes_that_make_no_sense(size, resize) -> None:
     with pytest.raises(UserError, match=r"data\.(image_size|resize)"):
         Geometry(size, resize)
+
+
+@pytest.mark.parametrize("original", [(1, 40_000), (40_000, 1), (3, 70_000)])
+@pytest.mark.parametrize(("size", "resize"), [(128, 128), (64, 1000), ([48, 96], 500)])
+def test_a_strip_is_not_scaled_as_a_whole(original, size, resize) -> None:
+    geometry = Geometry(size, resize)
+    picture = Image.new("RGB", original[::-1], (10, 20, 30))
+    centre = tuple(side // 2 for side in original)
+    mask = np.zeros(original, bool)
+    mask[max(0, centre[0] - 50) : centre[0] + 50, max(0, centre[1] - 50) : centre[1] + 50] = True
+    assert (geometry.image(picture) == torch.tensor([10, 20, 30])[:, None, None]).all()
+    assert geometry.mask(mask).all()
+    assert not geometry.mask(~mask).any()
+    assert geometry.lay_back(torch.ones(geometry.image_size), original).shape == original
+
+
+@pytest.mark.parametrize(("size", "resize"), [(64, 80), ([48, 64], 100), (200, 256), (16, 40)])
+@pytest.mark.parametrize("original", [(90, 150), (301, 200), (33, 500)])
+def test_scaling_the_centre_alone_gives_what_scaling_all_gives(
+    size, resize, original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 13, 3), dtype=np.uint8))
+    picture = coarse.resize(original[::-1], Image.Resampling.BICUBIC)
+    mask = np.kron(rng.random((30, 20)) > 0.5, np.ones((20, 30), bool))[: original[0], :500]
+    mask = np.pad(mask, ((0, 0), (0, 500)))[:, : original[1]]
+    geometry = Geometry(size, resize)
+    whole, whole_mask = geometry.image(picture), geometry.mask(mask)
+    monkeypatch.setattr("adpt.data.transforms._LARGEST_SCALED", 0)
+    assert (geometry.image(picture).int() - whole.int()).abs().max() <= 2
+    assert (geometry.mask(mask) != whole_mask).float().mean() < 0.01
+
+
+def test_a_large_map_is_laid_back_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    geometry = Geometry(32, 40)
+    whole = geometry.lay_back(scores, (130, 70))
+    monkeypatch.setattr("adpt.data.transforms._STRIP", 500)
+    torch.testing.assert_close(
+        geometry.lay_back(scores, (130, 70)), whole, rtol=0, atol=0, equal_nan=True
+    )
+
+
+def test_what_decides_over_pixels() -> None:
+    assert Geometry([48, 64], [72, 100]).decides() == {
+        "image_size": [48, 64],
+        "resize": [72, 100],
+        "bit_depth": {},
+    }
+    assert Geometry(64, 80).decides()["resize"] == 80

@@ -3,18 +3,29 @@
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 
-from adpt.data.checks import check_mask_sizes, require_masks
+from adpt.data.checks import bit_depth_of, check_mask_sizes, require_masks
 from adpt.data.files import refuse_output
+from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.index import indexed, no_collection
-from adpt.data.reading import BatchLoader, OnBadImage, PlainImages, PretrainingImages
+from adpt.data.reading import (
+    BatchLoader,
+    OnBadImage,
+    PlainImages,
+    PretrainingImages,
+    ReadMask,
+    say_once,
+)
 from adpt.data.sample import Batch, Masks, Sample, Split, collate
 from adpt.data.sampling import EpochSampler
 from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
@@ -27,6 +38,7 @@ from adpt.paths import expanded
 
 log = logging.getLogger(__name__)
 
+_THREADS = 4
 SMALLEST_SIDE = 16
 """Pixels of an image's side: one patch of a backbone."""
 
@@ -59,6 +71,10 @@ class AnomalyDataModule(LightningDataModule):
         masks: "required" refuses defective images without a mask; "none" reads no mask, even where
             there are some: pixel metrics are then unknown, and pretraining leaves defective images
             out, which it does only where `synthetic_defects` draws others.
+        bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what normal training
+            images take, by their metadata or else their largest value.
+        invert_masks: Whether masks mark what is sound.
+        max_megapixels: Files whose header claims more are not decoded, as if they were broken.
         seed: Decides order, views and drawn defects of the images in pretraining, and which images
             `train_fraction` and `noise_ratio` choose.
     """
@@ -85,6 +101,9 @@ class AnomalyDataModule(LightningDataModule):
         train_fraction: float = 1.0,
         noise_ratio: float = 0.0,
         masks: Masks = "required",
+        bit_depth: int | None = None,
+        invert_masks: bool = False,
+        max_megapixels: float = MAX_MEGAPIXELS,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -92,7 +111,8 @@ class AnomalyDataModule(LightningDataModule):
             raise DataError(f"data.root={root} is no folder: give that of the set.")
         self.root = expanded(root)
         self.wanted_classes: Sequence[str] | None = _listed(classes)
-        self.geometry = Geometry(image_size, resize)
+        rules = reading_rules(bit_depth, invert_masks, max_megapixels)
+        self.geometry = Geometry(image_size, resize, rules)
         if min(self.geometry.image_size) < SMALLEST_SIDE:
             raise DataError(
                 f"data.image_size={image_size} is too small: {SMALLEST_SIDE} pixels at least."
@@ -131,6 +151,7 @@ class AnomalyDataModule(LightningDataModule):
                 " to 1 for as many as there are normal ones."
             )
         self.samples: list[Sample] = []
+        self.said: set[str] = set()
 
     @property
     def set_name(self) -> str:
@@ -200,8 +221,15 @@ class AnomalyDataModule(LightningDataModule):
         with no_collection():
             for class_name in self.choose_classes():
                 samples += self._samples_of(class_name)
+        self.set_rules(samples)
         samples = keep_fraction(samples, self.train_fraction, self.seed)
         self.samples = mix_in_anomalies(samples, self.noise_ratio, self.seed)
+
+    def set_rules(self, samples: Iterable[Sample]) -> None:
+        """Find what in `geometry.rules` the files decide, from all that the set lists."""
+        rules = self.geometry.rules
+        if not rules.bit_depths and (bits := bit_depth_of(samples, rules.max_megapixels)):
+            self.geometry.rules = replace(rules, bit_depths={"": bits})
 
     def choose_classes(self) -> list[str]:
         """The classes to use, checked against those on disk.
@@ -288,6 +316,7 @@ class AnomalyDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             on_bad_image=self.on_bad_image or "skip",
+            said=self.said,
         )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
@@ -304,6 +333,7 @@ class AnomalyDataModule(LightningDataModule):
             num_workers=min(self.num_workers, further_batches),
             pin_memory=torch.cuda.is_available(),
             on_bad_image=self.on_bad_image or on_bad_image,
+            said=self.said,
         )
 
     def read(self, samples: Sequence[Sample], on_bad_image: OnBadImage = "raise") -> Batch:
@@ -312,9 +342,31 @@ class AnomalyDataModule(LightningDataModule):
         batch = collate(
             [images[index] for index in range(len(images))], (3, *self.geometry.image_size)
         )
+        say_once(batch.remarks, self.said)
         if batch.faults and (self.on_bad_image or on_bad_image) == "raise":
             raise BadImageError(batch.faults[0])
         return batch
+
+    def read_masks(self, samples: Sequence[Sample]) -> Iterator[Tensor | None]:
+        """The masks alone of some samples, (H, W) bool, in order; all False where there is none.
+
+        Yields:
+            A mask, or None for one that cannot be read where such files are skipped.
+
+        Raises:
+            BadImageError: A file cannot be read.
+        """
+        images = PlainImages(samples, self.geometry)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for read in threads.map(images.mask, range(len(samples))):
+                if isinstance(read, ReadMask):
+                    say_once(read.remarks, self.said)
+                    yield read.pixels
+                elif self.on_bad_image == "skip":
+                    log.warning("Skipped: %s", read.fault)
+                    yield None
+                else:
+                    raise BadImageError(read.fault)
 
     # ---- Listing and checks -------------------------------------------------------------------
 

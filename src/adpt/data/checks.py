@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from adpt.data.files import on_disk
-from adpt.data.images import read_image, upright_size
+from adpt.data.images import depth_in_use, read_image, upright_size
 from adpt.data.sample import Sample
 from adpt.errors import BadImageError, DataError
 
@@ -82,6 +83,30 @@ def check_mask_sizes(samples: Sequence[Sample]) -> None:
     if faults:
         more = f" (and {len(faults) - 5} more like it)" if len(faults) > 5 else ""
         raise DataError("\n".join(faults[:5]) + more)
+
+
+def bit_depth_of(samples: Iterable[Sample], max_megapixels: float) -> int | None:
+    """Bits that a set's 16-bit files use: as many as its normal training images take.
+
+    Args:
+        samples: Those of the set.
+        max_megapixels: Files whose header claims more are not decoded.
+
+    Returns:
+        8 to 16; None where no normal training image is a 16-bit file.
+    """
+    found = None
+    normal = {s.image for s in samples if s.split == "train" and s.label == 0}
+    # Other formats have 8 bits.
+    paths = sorted(path for path in normal if path.suffix.lower() in (".png", ".tif", ".tiff"))
+    with ThreadPoolExecutor(8) as threads:
+        for start in range(0, len(paths), 64):
+            some = paths[start : start + 64]
+            depths = threads.map(partial(depth_in_use, max_megapixels=max_megapixels), some)
+            found = max(filter(None, (found, *depths)), default=None)
+            if found == 16:
+                break
+    return found
 
 
 def _size_fault(sample: Sample) -> str | None:

@@ -1,6 +1,7 @@
 """Several sets as one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from adpt.data.base import AnomalyDataModule
@@ -14,7 +15,8 @@ class Mixed(AnomalyDataModule):
     Args:
         sets: Name to data module. Each keeps its classes, its `pretrain_splits`, its `masks` and
             its own `train_fraction` and `noise_ratio`; sizes, batches and everything else about
-            reading is said here, once for all.
+            reading is said here, once for all. A set's `bit_depth` and `invert_masks` hold for its
+            files unless they are given here for all.
         **options: As `AnomalyDataModule`, without root; `classes` are `<set>/<class>`, and
             `train_fraction` and `noise_ratio` apply to what the sets' own ones leave; `masks`
             "none" holds for all of them.
@@ -58,6 +60,22 @@ class Mixed(AnomalyDataModule):
                 data.refuse_noise()
             data.setup()
         super().setup(stage)
+
+    def set_rules(self, samples: Iterable[Sample]) -> None:
+        """Each set's own, for its classes."""
+        rules = self.geometry.rules
+        of_sets = {f"{name}/": data.geometry.rules for name, data in self.sets.items()}
+        depths = {
+            begins + further: bits
+            for begins, own in of_sets.items()
+            for further, bits in own.bit_depths.items()
+        }
+        inverted = [begins + further for begins, own in of_sets.items() for further in own.inverted]
+        self.geometry.rules = replace(
+            rules,
+            bit_depths=rules.bit_depths or depths,
+            inverted=rules.inverted or tuple(inverted),
+        )
 
     def available_classes(self) -> list[str]:
         """Every set's classes, as `<set>/<class>`."""

@@ -1,14 +1,18 @@
 """How images are read: the data sets behind the loaders, and loaders that name what is broken."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from adpt.data.checks import size_message
-from adpt.data.images import read_image, read_mask
+from adpt.data.images import mask_of, read_image
+from adpt.data.masks import Mask
 from adpt.data.sample import Batch, ReadSample, Sample, UnreadSample
 from adpt.data.sampling import draw_seed
 from adpt.data.synthetic import SyntheticDefects
@@ -22,6 +26,20 @@ log = logging.getLogger(__name__)
 OnBadImage = Literal["skip", "raise"]
 
 Item = ReadSample | UnreadSample
+
+
+class ReadMask(NamedTuple):
+    """A mask after reading.
+
+    Attributes:
+        pixels: (H, W) bool, of the configured size.
+        size: Width and height of the file's picture; None without a file.
+        remarks: What is to be said of it, by the kind of remark.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int] | None = None
+    remarks: Mapping[str, str] = MappingProxyType({})
 
 
 class PlainImages(Dataset[Item]):
@@ -43,17 +61,68 @@ class PlainImages(Dataset[Item]):
             return self.read(sample)
         except BadImageError as error:
             return UnreadSample(sample, str(error))
+        except MemoryError:
+            return UnreadSample(sample, too_large(sample.image, sample.class_name))
 
     def read(self, sample: Sample) -> ReadSample:
         """Read one image and its mask, brought to the configured size."""
-        picture = read_image(sample.image, sample.class_name)
-        image = self.geometry.image(picture)
+        picture = read_image(sample.image, sample.class_name, self.geometry.rules)
+        image, mask = self.geometry.image(picture), self._mask(sample)
+        if mask.size is not None and mask.size != picture.size:
+            raise BadImageError(size_message(sample, picture.size, mask.size))
+        return ReadSample(sample, image, mask.pixels, mask.remarks)
+
+    def mask(self, index: int) -> ReadMask | UnreadSample:
+        """Read the mask alone, which is blank where a sample has none."""
+        sample = self.samples[index]
+        try:
+            return self._mask(sample)
+        except BadImageError as error:
+            return UnreadSample(sample, str(error))
+        except MemoryError:
+            return UnreadSample(sample, too_large(sample.mask or sample.image, sample.class_name))
+
+    def _mask(self, sample: Sample) -> ReadMask:
         if sample.mask is None:
-            return ReadSample(sample, image, torch.zeros(image.shape[-2:], dtype=torch.bool))
-        mask = read_mask(sample.mask, sample.class_name)
-        if mask.shape != (picture.height, picture.width):
-            raise BadImageError(size_message(sample, picture.size, (mask.shape[1], mask.shape[0])))
-        return ReadSample(sample, image, self.geometry.mask(mask))
+            return ReadMask(torch.zeros(self.geometry.image_size, dtype=torch.bool))
+        mask = mask_of(sample.mask, sample.class_name, self.geometry.rules)
+        height, width = mask.pixels.shape
+        remarks = remarks_on(mask, sample)
+        return ReadMask(self.geometry.mask(mask.pixels), (width, height), remarks)
+
+
+def too_large(path: Path, class_name: str) -> str:
+    """What to say of a picture that there is no memory for."""
+    return (
+        f"{path} (class '{class_name}') takes more memory than there is. Make it smaller, read with"
+        " fewer processes (data.num_workers), or leave it out."
+    )
+
+
+def remarks_on(mask: Mask, sample: Sample) -> dict[str, str]:
+    """What the user should know of how a mask was taken, by the kind of remark."""
+    said = {}
+    if mask.rounded:
+        said["rounded"] = (
+            f"{sample.mask} (class '{sample.class_name}', and maybe others) holds"
+            f" {len(mask.values)} values: each pixel of such masks is taken for the nearest of two,"
+            " the darkest and the brightest. Save masks as PNG with two values."
+        )
+    if mask.marks_most:
+        said["marks most"] = (
+            f"{sample.mask} (class '{sample.class_name}', and maybe others) marks"
+            f" {mask.pixels.mean():.0%} of its picture as a defect. If that is the background, set"
+            " data.invert_masks=true, or false where it is set."
+        )
+    return said
+
+
+def say_once(remarks: Mapping[str, str], said: set[str]) -> None:
+    """Log the remarks of kinds that are not yet in `said`."""
+    for kind, text in remarks.items():
+        if kind not in said:
+            said.add(kind)
+            log.warning("%s", text)
 
 
 class PretrainingImages(Dataset[Item]):
@@ -79,19 +148,27 @@ class PretrainingImages(Dataset[Item]):
         item = self.plain[index]
         if isinstance(item, UnreadSample):
             return item
-        sample, image, mask = item
+        sample, image, mask, remarks = item
         if sample.label == 0:
             image, mask = self.defects(image, draw_seed(self.seed, epoch, index, 1))
             sample = sample._replace(label=int(mask.any()))
         image = self.views(image, draw_seed(self.seed, epoch, index))
-        return ReadSample(sample, image, mask)
+        return ReadSample(sample, image, mask, remarks)
 
 
 class BatchLoader(DataLoader[Item]):
-    """A loader that stops at files that cannot be read, or names each of them once and goes on."""
+    """A loader that stops at files that cannot be read, or names each of them once and goes on.
+
+    What there is to say of masks it says if it is of a kind that is not in `said`.
+    """
 
     def __init__(
-        self, dataset: Dataset[Item], *, on_bad_image: OnBadImage = "raise", **options: Any
+        self,
+        dataset: Dataset[Item],
+        *,
+        on_bad_image: OnBadImage = "raise",
+        said: set[str] | None = None,
+        **options: Any,
     ) -> None:
         # A generator of its own: the base class would draw from the global one at every start.
         super().__init__(
@@ -99,6 +176,7 @@ class BatchLoader(DataLoader[Item]):
         )
         self.on_bad_image = on_bad_image
         self.named: set[str] = set()
+        self.said: set[str] = set() if said is None else said
         self.used = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -115,6 +193,7 @@ class BatchLoader(DataLoader[Item]):
             batches = super().__iter__()
         for batch in batches:
             self.used += 1
+            say_once(batch.remarks, self.said)
             for fault in batch.faults:
                 if self.on_bad_image == "raise":
                     raise BadImageError(fault)

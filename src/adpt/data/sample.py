@@ -1,8 +1,9 @@
 """What is known of an image before it is read, and what a batch of read images holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
@@ -43,11 +44,15 @@ class Sample(NamedTuple):
 
 
 class ReadSample(NamedTuple):
-    """A sample after reading: image (..., 3, H, W) uint8 and mask (H, W) bool."""
+    """A sample after reading: image (..., 3, H, W) uint8 and mask (H, W) bool.
+
+    `remarks` holds what is to be said of the mask, by the kind of remark.
+    """
 
     sample: Sample
     image: Tensor
     mask: Tensor
+    remarks: Mapping[str, str] = MappingProxyType({})
 
 
 class UnreadSample(NamedTuple):
@@ -70,6 +75,7 @@ class Batch:
         path: The file of each image.
         skipped: Files that could not be read and are therefore missing from this batch.
         faults: Why each of `skipped` could not be read.
+        remarks: What is to be said of masks, by the kind of remark: of each kind the first.
     """
 
     image: Tensor
@@ -80,6 +86,7 @@ class Batch:
     path: list[str]
     skipped: list[str]
     faults: list[str] = field(default_factory=list)
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.path)
@@ -124,6 +131,7 @@ def collate(items: Sequence[ReadSample | UnreadSample], image_shape: Sequence[in
         path=[str(sample.image) for sample in samples],
         skipped=[str(item.sample.image) for item in unread],
         faults=[item.fault for item in unread],
+        remarks={kind: text for item in reversed(read) for kind, text in item.remarks.items()},
     )
 
 

@@ -1,5 +1,6 @@
 """From a decoded picture to a tensor of the configured size, and from a score map back."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from adpt.data.images import ReadingRules
 from adpt.errors import UserError
 
 Size = tuple[int, int]
+
+_STRIP = 4_000_000
+"""Pixels of a score map that are laid back at a time."""
+_LARGEST_SCALED = 64_000_000
+"""Pixels up to which a picture is scaled as a whole before its centre is cropped; of a larger one,
+as of a strip whose shorter side is scaled up, the centre alone is scaled."""
 
 
 class Geometry:
@@ -23,6 +31,7 @@ class Geometry:
         resize: None squeezes the whole picture to `image_size`. A number scales the shorter side
             to it, keeping the aspect ratio, a pair (height, width) squeezes the picture to that;
             both then crop the centre to `image_size`.
+        rules: How files are read.
 
     Raises:
         UserError: A size is no positive whole number, or the crop would be larger than the resized
@@ -30,8 +39,12 @@ class Geometry:
     """
 
     def __init__(
-        self, image_size: int | Sequence[int] = 224, resize: int | Sequence[int] | None = None
+        self,
+        image_size: int | Sequence[int] = 224,
+        resize: int | Sequence[int] | None = None,
+        rules: ReadingRules | None = None,
     ) -> None:
+        self.rules = rules or ReadingRules()
         self.image_size = _pair(image_size, "image_size")
         smallest = self.image_size if resize is None else _pair(resize, "resize")
         self.resize = resize if resize is None or isinstance(resize, int) else smallest
@@ -41,23 +54,23 @@ class Geometry:
                 " centre crop needs a resize at least as large (data.resize=null for no crop)."
             )
 
-    def decides(self) -> dict[str, Any]:
-        """All that decides over an image's pixels, beside its file, as plain values."""
-        return {"image_size": list(self.image_size), "resize": self.resize}
-
     def image(self, picture: Image.Image) -> Tensor:
         """A picture as (3, H, W) uint8, resized with bicubic interpolation."""
-        size = self._resized((picture.height, picture.width))
-        resized = picture.resize(size[::-1], Image.Resampling.BICUBIC)
-        return self._crop(torch.from_numpy(np.array(resized)).permute(2, 0, 1)).contiguous()
+        pixels = self._scaled(picture, Image.Resampling.BICUBIC)
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def mask(self, mask: NDArray[np.bool_]) -> Tensor:
         """A mask (h, w) as (H, W) bool, resized by nearest neighbour."""
-        size = self._resized((mask.shape[0], mask.shape[1]))
-        resized = Image.fromarray(mask.astype(np.uint8)).resize(
-            size[::-1], Image.Resampling.NEAREST
-        )
-        return self._crop(torch.from_numpy(np.array(resized) != 0)).contiguous()
+        pixels = self._scaled(Image.fromarray(mask.astype(np.uint8)), Image.Resampling.NEAREST)
+        return torch.from_numpy(pixels != 0)
+
+    def decides(self) -> dict[str, Any]:
+        """All that decides over the pixels that come of an image file, as plain values."""
+        return {
+            "image_size": list(self.image_size),
+            "resize": list(self.resize) if isinstance(self.resize, tuple) else self.resize,
+            "bit_depth": dict(self.rules.bit_depths),
+        }
 
     def lay_back(self, score_map: Tensor, original: Size, fill: float = float("nan")) -> Tensor:
         """A score map in the picture's own pixels.
@@ -75,17 +88,21 @@ class Geometry:
         # Pixel centres of the original, in the map's own pixels.
         rows = (torch.arange(original[0]) + 0.5) * resized[0] / original[0] - top
         columns = (torch.arange(original[1]) + 0.5) * resized[1] / original[1] - left
-        grid = torch.stack(
-            torch.meshgrid(2 * rows / height - 1, 2 * columns / width - 1, indexing="ij")[::-1], -1
-        )
-        laid = F.grid_sample(
-            score_map[None, None].float(),
-            grid[None].to(score_map.device),
-            padding_mode="border",
-            align_corners=False,
-        )[0, 0]
-        seen = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-        return laid.masked_fill(~seen.to(laid.device), fill)
+        across = 2 * columns / width - 1
+        laid = torch.empty(original, device=score_map.device)
+        # A large picture in strips: coordinates take more memory than the result.
+        for start in range(0, original[0], strip := max(1, _STRIP // original[1])):
+            down = 2 * rows[start : start + strip] / height - 1
+            grid = torch.stack(torch.meshgrid(down, across, indexing="ij")[::-1], -1)
+            laid[start : start + strip] = F.grid_sample(
+                score_map[None, None].float(),
+                grid[None].to(score_map.device),
+                padding_mode="border",
+                align_corners=False,
+            )[0, 0]
+        laid[(rows < 0) | (rows >= height)] = fill
+        laid[:, (columns < 0) | (columns >= width)] = fill
+        return laid
 
     def _resized(self, original: Size) -> Size:
         if self.resize is None:
@@ -99,9 +116,44 @@ class Geometry:
     def _offset(self, resized: Size) -> Size:
         return (resized[0] - self.image_size[0]) // 2, (resized[1] - self.image_size[1]) // 2
 
-    def _crop(self, pixels: Tensor) -> Tensor:
-        top, left = self._offset((pixels.shape[-2], pixels.shape[-1]))
-        return pixels[..., top : top + self.image_size[0], left : left + self.image_size[1]]
+    def _scaled(self, picture: Image.Image, how: Image.Resampling) -> NDArray[np.uint8]:
+        """A picture, resized and cropped."""
+        height, width = self._resized((picture.height, picture.width))
+        top, left = self._offset((height, width))
+        rows, columns = self.image_size
+        if height * width <= _LARGEST_SCALED:
+            pixels = np.array(picture.resize((width, height), how))
+            return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])
+        sides = zip(
+            (picture.width, picture.height),
+            (width, height),
+            (left, top),
+            (columns, rows),
+            strict=True,
+        )
+        across, down = (_part(*side) for side in sides)
+        part = picture.crop((across[0], down[0], across[1], down[1]))
+        centre = (across[2], down[2], across[3], down[3])
+        return np.array(part.resize((columns, rows), how, centre))
+
+
+def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, float, float]:
+    """The part of a picture's side that a crop is made of.
+
+    Args:
+        side: Pixels of the picture.
+        scaled: Pixels it would be scaled to.
+        offset: Where the crop begins, in scaled pixels.
+        length: Of the crop, in scaled pixels.
+
+    Returns:
+        Begin and end of the part that is needed, and, in its pixels, begin and end of the crop.
+    """
+    step = side / scaled
+    begin, end = offset * step, (offset + length) * step
+    margin = 2 * max(1.0, step) + 1  # What bicubic interpolation looks at beside a pixel.
+    first, last = max(0, int(begin - margin)), min(side, math.ceil(end + margin))
+    return first, last, begin - first, end - first
 
 
 def _pair(size: int | Sequence[int], name: str) -> Size:

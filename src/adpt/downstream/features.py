@@ -13,14 +13,12 @@ from torch import Tensor
 from adpt.backbones.base import Backbone
 from adpt.contents import contents
 from adpt.data import AnomalyDataModule, Sample
-from adpt.data.images import read_mask
 from adpt.downstream.feature_cache import (
     CacheFullError,
     FeatureCache,
     FeatureSpace,
     MissingFeaturesError,
 )
-from adpt.errors import BadImageError
 from adpt.files import remove_leftovers
 from adpt.methods.trained import FeatureSet, InMemory
 from adpt.progress import Progress, no_progress
@@ -245,8 +243,7 @@ def extract(
                 read |= dict(zip(batch.path, batch.mask, strict=True))
             progress("encoding", already + len(read) + len(skipped), len(samples))
         known_samples = [sample for sample in samples if keys[str(sample.image)] in known]
-        masks = threads.map(lambda sample: _read_mask(data, sample), known_samples)
-        for sample, mask in zip(known_samples, masks, strict=True):
+        for sample, mask in zip(known_samples, data.read_masks(known_samples), strict=True):
             if mask is None:
                 skipped.append(str(sample.image))
             else:
@@ -304,19 +301,6 @@ def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
         str(path): digest or hashlib.sha256(os.fsencode(path)).hexdigest()
         for path, digest in found.items()
     }
-
-
-def _read_mask(data: AnomalyDataModule, sample: Sample) -> Tensor | None:
-    """The mask of an image that need not be read itself; None for one that is skipped."""
-    if sample.mask is None:
-        return torch.zeros(data.geometry.image_size, dtype=torch.bool)
-    try:
-        return data.geometry.mask(read_mask(sample.mask, sample.class_name))
-    except BadImageError as error:
-        if data.on_bad_image != "skip":
-            raise
-        log.warning("Skipped: %s", error)
-        return None
 
 
 def _stacked(masks: Sequence[Tensor], data: AnomalyDataModule) -> Tensor:

@@ -1,7 +1,6 @@
 """Walking a whole data set: every class is listed, every file read, and nothing stops the walk."""
 
 import contextlib
-import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
 from adpt.data import AnomalyDataModule, Mixed, Sample, VisA
+from adpt.data.checks import bit_depth_of
 from adpt.data.files import is_hidden, leads_up, refuse_output, subfolders
+from adpt.data.images import ReadingRules
+from adpt.data.masks import MOST
 from adpt.errors import DataError
 from adpt.examination.finding import Finding, first_line
 from adpt.examination.leftover import holds_images, left_out_whole
@@ -25,6 +25,9 @@ from adpt.progress import Progress, no_progress
 
 # After these it is no wonder if images are missing.
 UNLISTED = ("list", "listing", "path outside the set")
+
+Work = tuple[Sample, ReadingRules, bool]
+"""A sample, how its files are read, and whether its mask may hold numbers of defects."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Examination:
 def examine(
     data: AnomalyDataModule,
     workers: int = 4,
-    max_megapixels: float = 100,
+    max_megapixels: float | None = None,
     published: bool = True,
     progress: Progress = no_progress,
 ) -> Examination:
@@ -64,7 +67,8 @@ def examine(
         data: The set; `classes` and what else says which files it has are followed, the options
             that choose among these (`train_fraction`, `noise_ratio`) are not.
         workers: Threads that read files.
-        max_megapixels: Pictures whose header claims more pixels are told, but not decoded.
+        max_megapixels: Pictures whose header claims more pixels are told, but not decoded; None for
+            what the set says.
         published: Whether to compare numbers of classes, images and views with the published set.
         progress: Told how far the walk is.
 
@@ -72,26 +76,28 @@ def examine(
         DataError: There is no such folder, no class in it, or no class of a wanted name.
     """
     findings: list[Finding] = []
-    work: list[tuple[Sample, bool]] = []
+    work: list[Work] = []
     for prefix, part in _parts(data):
         listed, samples = _list(part, prefix, published, progress)
         if published:
             listed += differences(part, samples)
         findings += [replace(f, class_name=_named(prefix, f.class_name)) for f in listed]
+        rules = _rules(data, part, samples, max_megapixels)
+        findings += _bit_depth(part, samples, rules, prefix)
         numbered = isinstance(part, VisA)
-        work += [(s._replace(class_name=_named(prefix, s.class_name)), numbered) for s in samples]
+        work += [
+            (s._replace(class_name=_named(prefix, s.class_name)), rules, numbered) for s in samples
+        ]
     examined = []
-    with warnings.catch_warnings():
-        # Of pictures below the limit that are large all the same.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for done in _read_all(work, workers, max_megapixels):
-            findings += done.findings
-            examined.append(done)
-            progress("reading", len(examined), len(work))
+    for done in _read_all(work, workers):
+        findings += done.findings
+        examined.append(done)
+        progress("reading", len(examined), len(work))
+    findings += _marking_most(examined)
     findings += _same_pictures(examined)
     findings += _unusual(examined)
     findings = sorted(set(findings), key=lambda f: (not f.fault, f.kind, str(f.path), f.message))
-    samples = [sample for sample, _ in work]
+    samples = [sample for sample, *_ in work]
     return Examination(
         findings,
         len({sample.class_name for sample in samples}),
@@ -194,15 +200,45 @@ def _classes(data: AnomalyDataModule) -> list[str]:
 # ---- Reading ---------------------------------------------------------------------------------
 
 
-def _read_all(
-    work: Sequence[tuple[Sample, bool]], workers: int, max_megapixels: float
-) -> Iterator[Examined]:
+def _rules(
+    data: AnomalyDataModule,
+    part: AnomalyDataModule,
+    samples: Sequence[Sample],
+    max_megapixels: float | None,
+) -> ReadingRules:
+    """How the files of a part are read, the whole set's options first."""
+    whole = data.geometry.rules
+    if not whole.bit_depths:
+        part.set_rules(samples)
+    own = part.geometry.rules
+    return ReadingRules(
+        whole.bit_depths or own.bit_depths,
+        whole.inverted or own.inverted,
+        whole.max_megapixels if max_megapixels is None else max_megapixels,
+    )
+
+
+def _bit_depth(
+    part: AnomalyDataModule, samples: Sequence[Sample], rules: ReadingRules, prefix: str
+) -> Iterator[Finding]:
+    """A remark on the bits in use, where there are 16-bit files among the training images."""
+    needed = bit_depth_of(samples, rules.max_megapixels)
+    if needed is not None:
+        message = (
+            f"holds files of 16-bit numbers: {rules.bit_depth(f'{prefix}/')} bits are taken to be"
+            f" in use, its normal training images need {needed}. If the camera gives others, set"
+            " data.bit_depth."
+        )
+        yield Finding("bit depth", part.root, message, prefix, False)
+
+
+def _read_all(work: Sequence[Work], workers: int) -> Iterator[Examined]:
     """Examine samples in threads, in order; only a few more than workers are under way."""
     under_way: deque[Future[Examined]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
-        for sample, numbered in work:
-            under_way.append(pool.submit(examine_sample, sample, max_megapixels, numbered))
+        for sample, rules, numbered in work:
+            under_way.append(pool.submit(examine_sample, sample, rules, numbered))
             if len(under_way) > 4 * workers:
                 yield under_way.popleft().result()
         while under_way:
@@ -232,6 +268,26 @@ def _same_pictures(examined: Iterable[Examined]) -> Iterator[Finding]:
             for sample in others:
                 message = f"shows the same as {first.image}."
                 yield Finding("same picture twice", sample.image, message, sample.class_name, False)
+
+
+def _marking_most(examined: Iterable[Examined]) -> Iterator[Finding]:
+    """Masks that mark most of their picture: faults where most of a class's masks do."""
+    by_class: dict[str, list[Examined]] = defaultdict(list)
+    for one in examined:
+        if one.defective is not None and one.sample.label == 1:
+            by_class[one.sample.class_name].append(one)
+    for name, members in by_class.items():
+        marking = [one for one in members if (one.defective or 0) > MOST]
+        most = 2 * len(marking) > len(members)
+        kind = "inverted masks" if most else "mask marks most"
+        for one in marking:
+            message = f"marks {one.defective:.0%} of its picture as a defect" + (
+                ", as most masks of its class do: if that is the background, set"
+                " data.invert_masks=true, or false where it is set."
+                if most
+                else ": see whether that is the background."
+            )
+            yield Finding(kind, one.sample.mask or one.sample.image, message, name, most)
 
 
 def _unusual(examined: Sequence[Examined]) -> Iterator[Finding]:

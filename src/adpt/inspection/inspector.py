@@ -13,6 +13,9 @@ import numpy.typing as npt
 import torch
 
 from adpt.backbones import build_backbone
+from adpt.data import Sample
+from adpt.data.checks import bit_depth_of
+from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
 from adpt.downstream import Kind
 from adpt.errors import BadImageError, DataError, UserError
@@ -62,9 +65,11 @@ class Inspector:
     is scored with (but for rounding, in the last digits).
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._model = model
-        self._geometry = Geometry(model.settings.image_size, model.settings.resize)
+        settings = model.settings
+        rules = reading_rules(settings.bit_depth, False, max_megapixels)
+        self._geometry = Geometry(settings.image_size, settings.resize, rules)
 
     # ---- Making one --------------------------------------------------------------------------
 
@@ -81,6 +86,8 @@ class Inspector:
         shots: int = 8,
         image_size: int = 224,
         resize: int | Sequence[int] | None = None,
+        bit_depth: int | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
         defects: Images | None = None,
         good_test: Images | None = None,
         quantile: float = 0.99,
@@ -108,6 +115,9 @@ class Inspector:
             shots: Good images that residual and pretrained features are taken against.
             image_size: Side of the images that the backbone sees, in pixels.
             resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
+            bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
+                images take, by their metadata or else their largest value.
+            max_megapixels: Files whose header claims more are not decoded, as if they were broken.
             defects: Anomalous images, for a threshold.
             good_test: Further good images, for a threshold.
             quantile: Share of the left-out good images that the threshold lets pass.
@@ -124,7 +134,8 @@ class Inspector:
                 had.
         """
         thresholds.check_options(quantile, false_positive_rate, folds)
-        geometry = Geometry(image_size, resize)
+        rules = reading_rules(bit_depth, False, max_megapixels)
+        geometry = Geometry(image_size, resize, rules)
         where = choose_device(device)
         options = dict(method_options or {})
         make = partial(make_method, method, options, image_size)
@@ -132,6 +143,10 @@ class Inspector:
         spec = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
         spec |= {"image_size": image_size}
         paths = _listed(images, "fit")
+        if bit_depth is None:
+            good = [Sample(path, 0, "", "train") for path in paths]
+            bit_depth = bit_depth_of(good, max_megapixels)
+            geometry.rules = reading_rules(bit_depth, False, max_megapixels)
         further = {
             option: _listed(files, option)
             for option, files in (("good_test", good_test), ("defects", defects))
@@ -189,8 +204,9 @@ class Inspector:
             resize=geometry.resize,
             images=len(own),
             normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
+            bit_depth=bit_depth,
         )
-        return cls(Model(scorer, settings, chosen))
+        return cls(Model(scorer, settings, chosen), max_megapixels)
 
     @classmethod
     def load(
@@ -198,6 +214,7 @@ class Inspector:
         path: str | os.PathLike[str],
         device: str = "auto",
         backbone_weights: str | os.PathLike[str] | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> Self:
         """Read an inspector from its file; no code is run from it.
 
@@ -206,12 +223,14 @@ class Inspector:
             device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
             backbone_weights: A weights file, for an inspector that was saved without them; None for
                 the place that they came from.
+            max_megapixels: Files whose header claims more are not decoded, as if they were broken.
 
         Raises:
             WeightsError: The file is missing, damaged, of something else or of a newer adpt.
         """
         weights = None if backbone_weights is None else expanded(backbone_weights)
-        return cls(read_model(expanded(path), choose_device(device), weights))
+        model = read_model(expanded(path), choose_device(device), weights)
+        return cls(model, max_megapixels)
 
     def save(self, path: str | os.PathLike[str], backbone_weights: bool = True) -> None:
         """Write the inspector as one file, whole or not at all.
@@ -232,7 +251,8 @@ class Inspector:
         Input `images` (batch, 3, S, S) uint8 RGB, S being `settings.image_size`; normalisation is
         inside, bringing a picture to that size (`geometry.image`) is not. Outputs: `map`
         (batch, S, S) and `score` (batch,), float32, and `anomalous` (batch,), bool, by the
-        threshold. `metadata_props` tell the threshold and its origin, method, backbone and sizes.
+        threshold. `metadata_props` tell the threshold and its origin, method, backbone, sizes and
+        the bits in use of 16-bit files.
 
         Args:
             path: The file, replaced if it exists, written whole or not at all.
@@ -253,7 +273,8 @@ class Inspector:
         """
         chosen = Threshold(float(value), "given by the user")
         thresholds.check_value(chosen.value)
-        return type(self)(replace(self._model, threshold=chosen))
+        model = replace(self._model, threshold=chosen)
+        return type(self)(model, self._geometry.rules.max_megapixels)
 
     # ---- What it is --------------------------------------------------------------------------
 

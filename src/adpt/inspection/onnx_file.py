@@ -130,6 +130,7 @@ def describe(model: Model) -> dict[str, str]:
         "backbone_sha256": scorer.backbone.fingerprint,
         "image_size": json.dumps(settings.image_size),
         "resize": json.dumps(settings.resize),
+        "bit_depth": json.dumps(settings.bit_depth),
         "normal_map": json.dumps(settings.normal_map),
         "fitted_on": json.dumps(settings.images),
     }

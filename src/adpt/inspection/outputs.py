@@ -160,7 +160,7 @@ class Outputs:
         if not wanted and not shown:
             return ""
         try:
-            picture = picture_of(expanded(result.path))
+            picture = picture_of(expanded(result.path), self.inspector.geometry.rules)
         except BadImageError:  # Gone since it was scored.
             return ""
         if self.longest_side is not None:

@@ -25,7 +25,7 @@ from adpt.data.files import (
     refuse_output,
     walk_files,
 )
-from adpt.data.images import as_rgb, read_image
+from adpt.data.images import PLAIN, ReadingRules, as_rgb, read_image
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
 from adpt.files import OUTPUT_MARK, is_output
@@ -73,14 +73,15 @@ def read(image: ImageInput, geometry: Geometry) -> Read | UnreadImage:
         ValueError: A picture in memory of a shape or type that `ImageInput` does not name.
     """
     if not isinstance(image, str | os.PathLike):
-        picture = _in_memory(image)
+        picture = _in_memory(image, geometry.rules)
         return Read(None, geometry.image(picture), (picture.height, picture.width))
-    path = expanded(image)
     try:
-        picture = picture_of(path)
+        picture = picture_of(expanded(image), geometry.rules)
+        return Read(os.fspath(image), geometry.image(picture), (picture.height, picture.width))
     except BadImageError as error:
         return UnreadImage(os.fspath(image), reason(error))
-    return Read(os.fspath(image), geometry.image(picture), (picture.height, picture.width))
+    except MemoryError:
+        return UnreadImage(os.fspath(image), "takes more memory than there is")
 
 
 def read_batches(
@@ -110,7 +111,7 @@ def read_batches(
                 return
 
 
-def picture_of(path: Path) -> Image.Image:
+def picture_of(path: Path, rules: ReadingRules = PLAIN) -> Image.Image:
     """The picture of a file, 8-bit RGB and upright.
 
     Raises:
@@ -123,7 +124,7 @@ def picture_of(path: Path) -> Image.Image:
             raise BadImageError("it is a folder" if path.is_dir() else "it is no ordinary file")
     except OSError as error:  # A name that is too long, for instance.
         raise BadImageError(f"{path} cannot be looked at: {error.strerror}") from error
-    return read_image(path, path.parent.name)
+    return read_image(path, path.parent.name, rules)
 
 
 def reason(error: BadImageError) -> str:
@@ -202,9 +203,9 @@ def _in_folder(path: Path, option: str) -> list[Path]:
     return sorted(found)
 
 
-def _in_memory(image: Image.Image | npt.NDArray[Any] | Tensor) -> Image.Image:
+def _in_memory(image: Image.Image | npt.NDArray[Any] | Tensor, rules: ReadingRules) -> Image.Image:
     if isinstance(image, Image.Image):
-        return as_rgb(ImageOps.exif_transpose(image))
+        return as_rgb(ImageOps.exif_transpose(image), rules.bit_depth("") or 16)
     if isinstance(image, Tensor):
         return Image.fromarray(_from_tensor(image))
     array = np.asarray(image)

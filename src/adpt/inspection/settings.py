@@ -29,6 +29,9 @@ class Settings:
         images: Good images that it was fitted on.
         normal_map: Median and highest score of a pixel in normal images that were left out: what a
             heatmap's colours are scaled by.
+        bit_depth: Bits in use of 16-bit files; None if it was fitted on 8-bit images, so that each
+            such file's metadata tell, and else all 16 are. A file that does not say is of before,
+            when all of them were.
     """
 
     backbone: dict[str, Any]
@@ -38,6 +41,7 @@ class Settings:
     resize: int | tuple[int, int] | None
     images: int
     normal_map: tuple[float, float]
+    bit_depth: int | None = 16
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -1,0 +1,101 @@
+"""Which pixels of a mask file are defects."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+SMALL_NUMBERS = 16
+"""Up to this value, and up to this many of them, the values of a mask may be numbers of defects."""
+MOST = 0.5
+"""Share of a picture beyond which it is more likely the background that a mask marks."""
+
+_REACH = np.ones((5, 5), bool)
+"""As far as a drawn edge is soft."""
+
+
+class Mask(NamedTuple):
+    """A mask file, read.
+
+    Attributes:
+        pixels: (H, W) bool, True on defects.
+        values: Values that the file holds, ascending, the largest of a pixel's colours each.
+        rounded: Whether they were taken for the nearest of two.
+    """
+
+    pixels: NDArray[np.bool_]
+    values: tuple[float, ...]
+    rounded: bool
+
+    @property
+    def marks_most(self) -> bool:
+        """Whether more than half of the picture is defect."""
+        return float(self.pixels.mean()) > MOST
+
+
+def find_defects(
+    levels: NDArray[Any], alpha: NDArray[np.uint8] | None, lossy: bool, inverted: bool
+) -> Mask:
+    """Tell defects from the rest, by colour and transparency.
+
+    Whatever is not black is a defect. With more values than numbers of defects have, as after lossy
+    compression or smoothing, each pixel counts as the nearest of two: the darkest and the brightest
+    value. Transparency counts where it varies: what is transparent is no defect, and what is not is
+    one, unless it is black and other visible pixels are not.
+
+    Args:
+        levels: (H, W), the largest of each pixel's colours.
+        alpha: (H, W), 0 for transparent; None for a file without.
+        lossy: Whether the file's compression changes values.
+        inverted: Whether the defects are what is left over.
+    """
+    visible = _visible(alpha)
+    values = _values(levels if visible is None else levels[visible])
+    low, high = values[0], values[-1]
+    rounded = len(values) > 1 and not _numbers(levels, values, visible is not None, lossy)
+    pixels = levels != 0
+    if rounded and 2 * low <= high:  # Else it is all of one colour, and that is not black.
+        pixels = levels >= (low + high) / 2
+    if visible is not None:
+        painted = pixels & visible
+        pixels = painted if painted.any() else visible
+    return Mask(~pixels if inverted else pixels, values, rounded)
+
+
+def _visible(alpha: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
+    """What is not transparent; None where nothing is."""
+    if alpha is None:
+        return None
+    low, high = int(alpha.min()), int(alpha.max())
+    return alpha >= (low + high) / 2 if 2 * low < high else None
+
+
+def _values(levels: NDArray[Any]) -> tuple[float, ...]:
+    if levels.dtype == np.uint8:
+        # Many times as fast as sorting, and without a copy.
+        flat = np.ascontiguousarray(levels).reshape(1, -1)
+        found = np.flatnonzero(Image.fromarray(flat).histogram())
+    else:
+        found = np.unique(levels)
+    return tuple(found.tolist())
+
+
+def _numbers(
+    levels: NDArray[Any], values: tuple[float, ...], on_transparent: bool, lossy: bool
+) -> bool:
+    """Whether each value may be one that somebody gave."""
+    low, high = values[0], values[-1]
+    if len(values) == 2 and low == 0:
+        return True
+    if lossy or len(values) > SMALL_NUMBERS:
+        return False
+    if high <= SMALL_NUMBERS:
+        return True
+    if low > 0 and not on_transparent:
+        return False  # There is no background: its black is not quite black.
+    between = (levels > low) & (levels < high)
+    # Soft edges, too, lie between two values, but always beside the brighter one.
+    far = between & ~ndimage.binary_dilation(levels == high, _REACH)
+    return bool(far.any())

@@ -1,0 +1,167 @@
+"""Which pixels of a mask file count as defects, whatever tool wrote it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import files16
+from adpt.data.images import ReadingRules, mask_of, read_mask
+
+SIDE = 60
+ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
+DISC = np.hypot(ROWS - 30, COLUMNS - 26) < 15
+GREY = (DISC * 255).astype(np.uint8)
+INVERTED = ReadingRules(inverted=("",))
+
+
+def read(tmp_path: Path, image: Image.Image, name: str = "m.png", **options) -> np.ndarray:
+    image.save(tmp_path / name, **options)
+    return read_mask(tmp_path / name, "bottle")
+
+
+def palette(colours: list[int], indices: np.ndarray) -> Image.Image:
+    image = Image.fromarray(indices.astype(np.uint8), "P")
+    image.putpalette(colours)
+    return image
+
+
+def painted(colour: tuple[int, ...], background: tuple[int, ...]) -> Image.Image:
+    pixels = np.where(DISC[..., None], colour, background).astype(np.uint8)
+    return Image.fromarray(pixels, {2: "LA", 3: "RGB", 4: "RGBA"}[len(colour)])
+
+
+@pytest.mark.parametrize("white", [0, 1, 7])
+def test_a_palettes_colours_count_not_its_indices(tmp_path: Path, white: int) -> None:
+    black = 0 if white else 1
+    colours = [0, 0, 0] * 256
+    colours[3 * white : 3 * white + 3] = [255, 255, 255]
+    image = palette(colours, np.where(DISC, white, black))
+    np.testing.assert_array_equal(read(tmp_path, image), DISC)
+    np.testing.assert_array_equal(read(tmp_path, image, "m.bmp"), DISC)
+
+
+def test_a_palette_of_one_bit(tmp_path: Path) -> None:
+    image = palette([255, 255, 255, 0, 0, 0], ~DISC)
+    np.testing.assert_array_equal(read(tmp_path, image, bits=1), DISC)
+
+
+def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
+    image = palette([255, 255, 255, 255, 0, 0], DISC)
+    np.testing.assert_array_equal(read(tmp_path, image, transparency=0), DISC)
+
+
+@pytest.mark.parametrize("colour", [255, 40, 0], ids=["white", "grey", "black"])
+@pytest.mark.parametrize("hidden", [255, 0])
+@pytest.mark.parametrize("opaque", [255, 127, 90])
+def test_what_is_painted_on_transparent_counts(
+    tmp_path: Path, colour: int, hidden: int, opaque: int
+) -> None:
+    rgba = painted((colour, colour, colour, opaque), (hidden, hidden, hidden, 0))
+    np.testing.assert_array_equal(read(tmp_path, rgba), DISC)
+    grey = painted((colour, opaque), (hidden, 0))
+    np.testing.assert_array_equal(read(tmp_path, grey), DISC)
+    np.testing.assert_array_equal(read(tmp_path, rgba, "m.tif"), DISC)
+    np.testing.assert_array_equal(read(tmp_path, rgba, "m.webp", lossless=True, exact=True), DISC)
+
+
+def test_black_beside_other_visible_colours_is_background(tmp_path: Path) -> None:
+    pixels = np.zeros((SIDE, SIDE, 4), np.uint8)
+    pixels[5:-5, 5:-5, 3] = 255  # A border that is transparent, as of a rotated picture.
+    pixels[DISC, :3] = (255, 0, 0)
+    np.testing.assert_array_equal(read(tmp_path, Image.fromarray(pixels, "RGBA")), DISC)
+
+
+@pytest.mark.parametrize("alpha", [255, 128, 0])
+def test_a_constant_alpha_says_nothing(tmp_path: Path, alpha: int) -> None:
+    image = painted((255, 255, 255, alpha), (0, 0, 0, alpha))
+    np.testing.assert_array_equal(read(tmp_path, image), DISC)
+
+
+def test_an_alpha_that_is_never_near_transparent_says_nothing(tmp_path: Path) -> None:
+    image = painted((0, 0, 0, 250), (255, 255, 255, 255))
+    np.testing.assert_array_equal(read(tmp_path, image), ~DISC)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_a_colour_that_stands_for_transparent(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(np.where(DISC, 0, 255).astype(np.uint8)).convert(mode)
+    key = image.getpixel((0, 0))
+    np.testing.assert_array_equal(read(tmp_path, image, transparency=key), DISC)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_masks_of_sixteen_bits(tmp_path: Path, channels: int) -> None:
+    values = np.zeros((SIDE, SIDE, channels), np.uint16)
+    values[DISC] = 1
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    (tmp_path / "m.png").write_bytes(files16.png(values))
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", "bottle"), DISC)
+    if channels in (2, 4):
+        values[...] = 65535
+        values[..., -1] = DISC * 65535
+        (tmp_path / "m.png").write_bytes(files16.png(values))
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.png", "bottle"), DISC)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("m.jpg", {"quality": q}) for q in (50, 75, 95)]
+    + [("m.webp", {"quality": 60}), ("m.tif", {"compression": "jpeg"})],
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_area_survives_lossy_compression(
+    tmp_path: Path, name: str, options: dict[str, object], mode: str
+) -> None:
+    large = np.kron(GREY, np.ones((5, 5), np.uint8))
+    found = read(tmp_path, Image.fromarray(large).convert(mode), name, **options)
+    assert abs(found.sum() / (large > 0).sum() - 1) < 0.01
+    assert mask_of(tmp_path / name, "bottle").rounded
+
+
+def test_a_jpeg_of_a_red_mask_and_one_that_is_full(tmp_path: Path) -> None:
+    large = np.kron(DISC, np.ones((5, 5), bool))
+    red = Image.fromarray(np.where(large[..., None], (255, 0, 0), 0).astype(np.uint8))
+    assert abs(read(tmp_path, red, "m.jpg").sum() / large.sum() - 1) < 0.02
+    noise = np.random.default_rng(0).integers(250, 256, (SIDE, SIDE), dtype=np.uint8)
+    assert read(tmp_path, Image.fromarray(noise), "m.jpg").all()
+    assert not read(tmp_path, Image.new("L", (SIDE, SIDE)), "m.jpg").any()
+
+
+@pytest.mark.parametrize("how", ["BILINEAR", "BICUBIC", "LANCZOS", "BOX"])
+@pytest.mark.parametrize("scale", [2, 3, 0.5])
+def test_soft_edges_are_taken_for_the_nearer_side(tmp_path: Path, how: str, scale: float) -> None:
+    side = round(4 * SIDE * scale)
+    large = Image.fromarray(np.kron(GREY, np.ones((4, 4), np.uint8)))
+    found = read(tmp_path, large.resize((side, side), Image.Resampling[how]))
+    assert abs(found.mean() / DISC.mean() - 1) < 0.02
+
+
+def test_numbers_of_defects_count_each(tmp_path: Path) -> None:
+    numbers = np.zeros((SIDE, SIDE), np.uint8)
+    for number, column in enumerate(range(2, 50, 6), start=1):
+        numbers[10:14, column : column + 4] = number
+    for values in (numbers, numbers * 30):
+        np.testing.assert_array_equal(read(tmp_path, Image.fromarray(values)), numbers > 0)
+    colours = [0, 0, 0, 128, 0, 0, 0, 128, 0, 0, 0, 200]
+    image = palette(colours, numbers % 4)
+    np.testing.assert_array_equal(read(tmp_path, image), numbers % 4 > 0)
+
+
+def test_a_black_that_is_not_quite_black(tmp_path: Path) -> None:
+    video = np.where(DISC, 235, 16).astype(np.uint8)
+    np.testing.assert_array_equal(read(tmp_path, Image.fromarray(video)), DISC)
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.jpg"])
+def test_inverted_masks(tmp_path: Path, name: str) -> None:
+    large = np.kron(~DISC, np.ones((5, 5), bool))
+    Image.fromarray((large * 255).astype(np.uint8)).save(tmp_path / name)
+    plain, inverted = (mask_of(tmp_path / name, "a/b", r) for r in (ReadingRules(), INVERTED))
+    np.testing.assert_array_equal(plain.pixels, ~inverted.pixels)
+    assert (plain.marks_most, inverted.marks_most) == (True, False)
+    assert abs(inverted.pixels.mean() - DISC.mean()) < 0.01
+    other = ReadingRules(inverted=("b/",))
+    np.testing.assert_array_equal(mask_of(tmp_path / name, "a/b", other).pixels, plain.pixels)

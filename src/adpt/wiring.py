@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import SweepError, UserError, WeightsError
 from adpt.interruption import Stopped, stopping
+from adpt.keys import check_keys
 from adpt.sweeps import failure_file, job_number
 from adpt.values import check_kinds, check_words
 
@@ -34,10 +35,16 @@ T = TypeVar("T")
 
 
 def command(main: Callable[..., T]) -> Callable[..., T]:
-    """Make a command end with one message where Hydra would end with a trace, before it starts."""
+    """Make a command end with one message where Hydra would end with a trace, before it starts.
+
+    Modules in the current folder are found, as `python -m` finds them for a module.
+    """
 
     @functools.wraps(main)
     def run(*config: DictConfig) -> T:
+        folder = str(Path.cwd())
+        if not sys.flags.safe_path and folder not in sys.path:
+            sys.path.insert(0, folder)
         try:
             check_words(sys.argv[1:])
         except UserError as error:
@@ -65,6 +72,7 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
             failed.unlink(missing_ok=True)
         try:
             with stopping():
+                check_keys(config, task.__name__)
                 check_kinds(config)
                 return task(config)
         except Stopped as stopped:

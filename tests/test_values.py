@@ -57,7 +57,9 @@ MISTAKES = {
     # What the files leave open
     "train data.image_size=7": [r"data\.image_size=7 is too small: 16 pixels"],
     "train projector=[]": [r"projector=\[\]: text or null is wanted"],
-    "train +model.optimizer.foo=1": [r"model\.optimizer: .*unexpected keyword argument 'foo'"],
+    "train +model.optimizer.foo=1": [
+        r"adpt: model\.optimizer\.foo=1 \(command line\): torch\.optim\.Adam has no such option"
+    ],
     "train model.optimizer.lr=-1": [r"model\.optimizer: Invalid learning rate: -1"],
     "train model.scheduler.gamma=0.1 model.scheduler._target_=torch.optim.Foo": [
         r"model\.scheduler: Error loading 'torch\.optim\.Foo'"

@@ -196,7 +196,7 @@ class _Check:
             taken = arguments(pkgutil.resolve_name(target))
         # A module of the user's own may fail in any way.
         except Exception as error:
-            self.errors.append(_not_imported((*place, "_target_"), target, error))
+            self.errors.append(_not_imported(place, target, error))
             return
         if taken is not None:
             self._arguments(place, node, target, taken)
@@ -275,8 +275,7 @@ class _Check:
 
 
 def _not_imported(place: Place, target: str, error: Exception) -> str:
-    key = ".".join(place)
-    said = f"{key}={target} cannot be imported: {type(error).__name__}: {error}."
+    said = f"{'.'.join(place)}: Error loading '{target}': {type(error).__name__}: {error}."
     if isinstance(error, ModuleNotFoundError) and error.name == target.partition(".")[0]:
         return f"{said} A module of your own lies in the current folder, or on PYTHONPATH."
     return said

@@ -72,7 +72,7 @@ def _verdict(counts: dict[str, int]) -> str:
 def _made_with(inspector: Inspector) -> str:
     settings = inspector.settings
     return (
-        f"{settings.method} on {inspector.scorer.kind} features of {settings.backbone['name']},"
+        f"{settings.method} on {inspector.scorer.kind} features of {inspector.scorer.backbone.name},"
         f" fitted on {settings.images} good images. Anomalous above {inspector.threshold:.5g}:"
         f" {inspector.threshold_origin}."
     )

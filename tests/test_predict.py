@@ -351,3 +351,165 @@ def test_help_and_config_come_without_torch(words: list[str], tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("TORCH False\n")
     assert ("Exit code: 0 all images are normal" in done.stdout) == (words == ["--help"])
+
+
+# ---- Backbones and methods of one's own ---------------------------------------------------------
+
+MINE = """
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adpt.backbones import Backbone
+from adpt.methods import Scores
+from adpt.methods.fitted import FittedMethod
+from adpt.methods.maps import upsample
+
+Path("imported").touch()
+
+
+class Squares(Backbone):
+    def __init__(self, sides: tuple[int, ...] = (4, 8)) -> None:
+        super().__init__("squares", [3 for _ in sides], (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+        self.indices = tuple(sides)
+        self.freeze()
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        return [F.avg_pool2d(images, side) for side in self.indices]
+
+
+class Means(FittedMethod):
+    learned = ("mean",)
+
+    def __init__(self, image_size: int = 224, power: float = 1.0) -> None:
+        super().__init__(image_size)
+        if power <= 0:
+            raise ValueError(f"power is {power}: give one above 0.")
+        self.power = power
+
+    def fit(self, batches: Iterable[list[Tensor]]) -> None:
+        read = list(self.read(batches))
+        found = torch.cat([levels[-1] for levels in read])
+        shapes = [tuple(level.shape[1:]) for level in read[0]]
+        self.remember(shapes, {"mean": found.mean(0)})
+
+    def score(self, levels: list[Tensor]) -> Scores:
+        self.check_fitted(levels)
+        far = (levels[-1].float() - self.mean).norm(dim=1) ** self.power
+        maps = upsample(far, self.image_size, align_corners=False)
+        return Scores(maps, maps.amax((1, 2)))
+"""
+
+
+def write_own(folder: Path) -> None:
+    (folder / "mine.py").write_text(MINE)
+    for group in ("backbone", "method"):
+        (folder / "conf" / group).mkdir(parents=True)
+    (folder / "conf/backbone/squares.yaml").write_text("_target_: mine.Squares\nsides: [4, 8]\n")
+    (folder / "conf/method/means.yaml").write_text(
+        "# @package method.means\n_target_: mine.Means\n_partial_: true\n"
+        "image_size: ${data.image_size}\npower: 2.0\npretrained:\n  power: 1.0\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def own(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module, a folder of configuration, and an inspector that was fitted there."""
+    folder = tmp_path_factory.mktemp("own")
+    write_own(folder)
+    done = command(
+        "predict", "--config-dir", "conf", "backbone=squares", "method=means", "device=cpu",
+        f"fit={photos}/train/good", f"images={photos}/test/good", "inspector=own.adpt",
+        "data.image_size=48", "output_dir=fitted", "exit_code=false", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder / "imported").unlink()
+    return folder
+
+
+def score_again(folder: Path, photos: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return command(
+        "predict", *words, "inspector=own.adpt", f"images={photos}/test/good", "device=cpu",
+        "output_dir=again", "exit_code=false", cwd=folder,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("named", [[], ["backbone=squares"], ["backbone=squares", "method=means"]])
+def test_ones_own_is_fitted_saved_and_loaded_where_it_is_named(
+    named: list[str], own: Path, photos: Path
+) -> None:
+    done = score_again(own, photos, "--config-dir", "conf", *named)
+    assert done.returncode == 0, done.stderr
+    columns = ("path", "score", "threshold")
+    before, after = (
+        [[row[name] for name in columns] for row in rows(own / folder / "scores.csv")]
+        for folder in ("fitted", "again")
+    )
+    assert before == after
+    assert "means on own features of squares" in (own / "again/index.html").read_text()
+
+
+def test_a_file_that_names_what_the_command_does_not_is_refused(own: Path, photos: Path) -> None:
+    (own / "imported").unlink(missing_ok=True)
+    done = score_again(own, photos)
+    assert done.returncode == 1
+    assert "own.adpt names mine.Squares, mine.Means: code that is not adpt's" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (own / "imported").exists()
+
+
+def test_one_of_ones_own_that_was_not_fitted_is_refused(
+    own: Path, model: Path, photos: Path
+) -> None:
+    done = command(
+        "predict", "--config-dir", "conf", "method=means", f"inspector={model}",
+        f"images={photos}/test/good", "device=cpu", cwd=own,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "adpt: method=means: settled when" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["backbone=squares", "backbone.sides=[4]"], r"adpt: backbone\.sides: settled when"),
+        (["method=padim"], r"adpt: method: settled when"),
+    ],
+)
+def test_options_of_ones_own_are_settled_too(words, said, own: Path, photos: Path) -> None:
+    done = score_again(own, photos, "--config-dir", "conf", *words)
+    assert done.returncode == 1
+    assert re.search(said, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=means", "method.means.power=0"], r"adpt: method=means: power is 0"),
+        (
+            ["method=means", "+method.means.powr=1"],
+            r"method\.means\.powr=1 .* method\.means\.power",
+        ),
+        (["method=padim", "method.padim.image_size=32"], r"its maps must be of the images' size"),
+        (
+            ["method=cflow"],
+            r"choose one of feature_norm, padim, patchcore\. Methods that are train",
+        ),
+        (["method=patchcore", "method.patchcore.coreset_ratio=7"], r"method=patchcore: coreset_ra"),
+        (["backbone=imagebind"], r"adpt: imagebind needs its published weights"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_encoded(
+    words, said, own: Path, photos: Path
+) -> None:
+    done = command(
+        "predict", "--config-dir", "conf", *words, f"fit={photos}/train/good", "device=cpu",
+        f"images={photos}/test", "data.image_size=48", cwd=own,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(said, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Fitting: " not in done.stdout + done.stderr

@@ -104,7 +104,8 @@ def arguments(target: Callable[..., Any]) -> frozenset[str] | None:
     """
     makers: list[Any] = [target]
     if inspect.isclass(target) and target.__module__.startswith("adpt."):
-        makers = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)]
+        bases = [base for base in target.__mro__ if base is not object]
+        makers = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or makers
     found: set[str] = set()
     for maker in makers:
         try:
@@ -184,7 +185,9 @@ class _Check:
             self._made(place, options)
             return
         # Options of a part that is not chosen are left out, and need not be wrong.
-        named = {k: v for f in (conf_dir(), *own_folders()) for k, v in targets_in(f, group).items()}
+        named = {
+            k: v for f in (conf_dir(), *own_folders()) for k, v in targets_in(f, group).items()
+        }
         if name not in named:
             self.found.append(_Fault(place, "nothing reads it", frozenset(named)))
         elif isinstance(options, dict):
@@ -262,9 +265,7 @@ class _Check:
         if fault.instead is None:
             return f"{message}."
         if len(place) == 1 and place[0] in self.choices:
-            return (
-                f"{message}. A file whose keys go to the top begins with '# @package _global_'."
-            )
+            return f"{message}. A file whose keys go to the top begins with '# @package _global_'."
         nearest = self._nearest(place, fault.instead)
         if nearest:
             return f"{message}; did you mean {nearest}?"

@@ -22,7 +22,7 @@ from adpt.keys import all_targets, own_folders
 from adpt.paths import conf_dir
 from adpt.sweeps import failure_file
 from adpt.values import check_texts
-from adpt.wiring import command, entry
+from adpt.wiring import check_backbone, choose_device, command, entry
 
 if TYPE_CHECKING:
     from adpt.inspection import Inspection, Inspector, UnreadImage
@@ -127,6 +127,9 @@ def check(config: DictConfig) -> None:
         )
     check_threshold(config)
     check_files(config)
+    choose_device(config.device)
+    if config.fit is not None:
+        check_backbone(config.backbone)
 
 
 def check_threshold(config: DictConfig) -> None:
@@ -271,7 +274,8 @@ def load(config: DictConfig) -> "Inspector":
     other = [
         f"{group}={HydraConfig.get().runtime.choices[group]}"
         for group in ("backbone", "method")
-        if group in overridden() and not set(own_targets(config[group])) & set(loaded.settings.targets)
+        if group in overridden()
+        and not set(own_targets(config[group])) & set(loaded.settings.targets)
     ]
     if other:
         raise settled(config, other)

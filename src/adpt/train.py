@@ -69,7 +69,8 @@ def train(config: DictConfig) -> float | None:
     projector = folder / "projector.safetensors"
     callbacks = [SaveProjector(projector, config, start), *callbacks]
     # Where no callback draws a bar, Lightning would draw one of its own.
-    bar = config.trainer.enable_progress_bar and any(isinstance(c, ProgressBar) for c in callbacks)
+    bar = config.trainer.get("enable_progress_bar") is not False
+    bar = bar and any(isinstance(one, ProgressBar) for one in callbacks)
     callbacks = [one for one in callbacks if bar or not isinstance(one, ProgressBar)]
     trainer = instantiate(
         config.trainer, logger=loggers, callbacks=callbacks, enable_progress_bar=bar

@@ -186,7 +186,7 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
         if OmegaConf.is_dict(config) and "_target_" in config:
             built.append(instantiate(config))
         elif config is not None:
-            log.warning("%s has options but is not chosen: left out", name)
+            log.warning("%s has options but is not chosen: left out", str(name))
     return built
 
 

@@ -173,9 +173,7 @@ class Plan(NamedTuple):
     shapes: list[torch.Size]
 
 
-def check_timm(
-    recipe: Recipe, *, weights: Path | None, pretrained: bool, image_size: int
-) -> Plan:
+def check_timm(recipe: Recipe, *, weights: Path | None, pretrained: bool, image_size: int) -> Plan:
     """Check everything that can be known without the network and without its weights.
 
     Args:

@@ -173,7 +173,9 @@ def _partial(spec: Spec) -> Any:
 
 def _not_for_this(name: str) -> UserError:
     ours = targets_in(conf_dir(), "method")
-    quick = [n for n, t in ours.items() if not issubclass(_partial({"_target_": t}).func, TrainedMethod)]
+    quick = [
+        n for n, t in ours.items() if not issubclass(_partial({"_target_": t}).func, TrainedMethod)
+    ]
     return UserError(
         f"method={name}: choose one of {', '.join(quick)}. Methods that are trained for many epochs"
         " are for adpt.evaluate."
@@ -206,9 +208,9 @@ def check_trusted(settings: Settings, trusted: Collection[str], path: Any) -> No
     if foreign:
         names = ", ".join(dict.fromkeys(foreign))
         raise WeightsError(
-            f"{path} was fitted with {names}, which is not adpt's, and no code is run because a"
-            " file names it. If it is yours, name it in the command: --config-dir <folder> with the"
-            " files that backbone= and method= were chosen from; from Python, trusted=[...]."
+            f"{path} names {names}: code that is not adpt's, and none is run because a file names"
+            " it. If it is yours, give the folder of configuration that names it too, --config-dir"
+            " <folder>; from Python, trusted=[...]."
         )
     if _refers([spec for spec, _ in parts]):
         raise WeightsError(f"{path} refers to values outside of it: no inspector does.")
@@ -225,7 +227,9 @@ def _is_ours(target: Any, base: type) -> bool:
         found = vars(importlib.import_module(module)).get(name)
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, base) and found.__module__.startswith("adpt.")
+    return (
+        isinstance(found, type) and issubclass(found, base) and found.__module__.startswith("adpt.")
+    )
 
 
 def _refers(value: Any) -> bool:

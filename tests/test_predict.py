@@ -20,7 +20,7 @@ import adpt
 import drawn
 from adpt.errors import UserError
 from adpt.predict import predict
-from runs import command, composed, rows, run_task
+from runs import command, composed, rows, run_all, run_task
 
 TINY = ["backbone.levels=[1,2]", "data.image_size=48"]
 
@@ -426,7 +426,6 @@ def own(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data.image_size=48", "output_dir=fitted", "exit_code=false", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (folder / "imported").unlink()
     return folder
 
 
@@ -437,79 +436,72 @@ def score_again(folder: Path, photos: Path, *words: str) -> subprocess.Completed
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("named", [[], ["backbone=squares"], ["backbone=squares", "method=means"]])
-def test_ones_own_is_fitted_saved_and_loaded_where_it_is_named(
-    named: list[str], own: Path, photos: Path
-) -> None:
-    done = score_again(own, photos, "--config-dir", "conf", *named)
-    assert done.returncode == 0, done.stderr
+AGAIN = ["inspector=own.adpt", "images={photos}/test/good", "device=cpu", "exit_code=false"]
+FITTED = ["fit={photos}/train/good", "images={photos}/test", "device=cpu", "data.image_size=48"]
+
+COMMANDS = {
+    # Loaded where it is named
+    "output_dir=a": (AGAIN, None),
+    "output_dir=b backbone=squares": (AGAIN, None),
+    "output_dir=c backbone=squares method=means": (AGAIN, None),
+    # Settled
+    "backbone=squares backbone.sides=[4]": (
+        AGAIN,
+        r"adpt: backbone\.sides: settled when own\.adpt",
+    ),
+    "method=padim": (AGAIN, r"adpt: method: settled when own\.adpt was fitted"),
+    "method=means inspector={model}": (AGAIN[1:], r"adpt: method=means: settled when "),
+    # Refused
+    "method=means method.means.power=0": (FITTED, r"adpt: method=means: power is 0"),
+    "method=means +method.means.powr=1": (FITTED, r"method\.means\.powr=1 .* method\.means\.power"),
+    "method=padim method.padim.image_size=32": (FITTED, r"its maps must be of the images' size"),
+    "method=cflow": (
+        FITTED,
+        r"method=cflow: choose one of feature_norm, padim, patchcore\. Methods that are trained for"
+        r" many epochs are for adpt\.evaluate\.",
+    ),
+    "method=patchcore method.patchcore.coreset_ratio=7": (FITTED, r"method=patchcore: coreset_rat"),
+    "backbone=imagebind": (FITTED, r"adpt: imagebind needs its published weights"),
+}
+"""Words, those that come with them, and what is said; None for a run that goes well."""
+
+
+@pytest.fixture(scope="module")
+def outcomes(own: Path, photos: Path, model: Path) -> dict[str, tuple[int, str]]:
+    lines = [
+        [word.format(photos=photos, model=model) for word in (*further, *line.split())]
+        for line, (further, _) in COMMANDS.items()
+    ]
+    done = run_all([["predict", "--config-dir", "conf", *words] for words in lines], own)
+    return dict(zip(COMMANDS, done, strict=True))
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_backbones_and_methods_of_ones_own(line: str, outcomes, own: Path) -> None:
+    code, said = outcomes[line]
+    wanted = COMMANDS[line][1]
+    if wanted:
+        assert code == 1
+        assert re.search(wanted, said), said
+        assert "Traceback" not in said
+        assert "Fitting: " not in said
+        return
+    assert code == 0, said
+    again = own / line.partition("=")[2].split()[0]
     columns = ("path", "score", "threshold")
     before, after = (
-        [[row[name] for name in columns] for row in rows(own / folder / "scores.csv")]
-        for folder in ("fitted", "again")
+        [[row[name] for name in columns] for row in rows(folder / "scores.csv")]
+        for folder in (own / "fitted", again)
     )
     assert before == after
-    assert "means on own features of squares" in (own / "again/index.html").read_text()
+    assert "means on own features of squares" in (again / "index.html").read_text()
 
 
 def test_a_file_that_names_what_the_command_does_not_is_refused(own: Path, photos: Path) -> None:
     (own / "imported").unlink(missing_ok=True)
-    done = score_again(own, photos)
+    words = [word.format(photos=photos) for word in AGAIN]
+    done = command("predict", *words, cwd=own)
     assert done.returncode == 1
     assert "own.adpt names mine.Squares, mine.Means: code that is not adpt's" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (own / "imported").exists()
-
-
-def test_one_of_ones_own_that_was_not_fitted_is_refused(
-    own: Path, model: Path, photos: Path
-) -> None:
-    done = command(
-        "predict", "--config-dir", "conf", "method=means", f"inspector={model}",
-        f"images={photos}/test/good", "device=cpu", cwd=own,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "adpt: method=means: settled when" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["backbone=squares", "backbone.sides=[4]"], r"adpt: backbone\.sides: settled when"),
-        (["method=padim"], r"adpt: method: settled when"),
-    ],
-)
-def test_options_of_ones_own_are_settled_too(words, said, own: Path, photos: Path) -> None:
-    done = score_again(own, photos, "--config-dir", "conf", *words)
-    assert done.returncode == 1
-    assert re.search(said, done.stderr), done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["method=means", "method.means.power=0"], r"adpt: method=means: power is 0"),
-        (
-            ["method=means", "+method.means.powr=1"],
-            r"method\.means\.powr=1 .* method\.means\.power",
-        ),
-        (["method=padim", "method.padim.image_size=32"], r"its maps must be of the images' size"),
-        (
-            ["method=cflow"],
-            r"choose one of feature_norm, padim, patchcore\. Methods that are train",
-        ),
-        (["method=patchcore", "method.patchcore.coreset_ratio=7"], r"method=patchcore: coreset_ra"),
-        (["backbone=imagebind"], r"adpt: imagebind needs its published weights"),
-    ],
-)
-def test_wrong_options_are_told_before_anything_is_encoded(
-    words, said, own: Path, photos: Path
-) -> None:
-    done = command(
-        "predict", "--config-dir", "conf", *words, f"fit={photos}/train/good", "device=cpu",
-        f"images={photos}/test", "data.image_size=48", cwd=own,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert re.search(said, done.stderr), done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Fitting: " not in done.stdout + done.stderr

@@ -100,6 +100,8 @@ def test_what_something_reads_is_accepted(line: str) -> None:
         ),
         ("evaluate +logger.wandb.x=1", r"logger\.wandb\.x=1: .*wandb_logger has no such option"),
         ("evaluate +coreset_ratio=1", r"coreset_ratio=1: .* method\.patchcore\.coreset_ratio\?"),
+        ("evaluate +method.k=5", r"method\.k=5: nothing reads it; there are cflow, feature_norm"),
+        ("evaluate +foo={}", r"foo: nothing reads it\."),
         ("evaluate +heat_maps=0", r"heat_maps=0: .* heatmaps\?"),
         (
             "train +trainer.max_epochss=1",

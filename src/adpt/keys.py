@@ -178,7 +178,6 @@ class _Check:
 
     def _part(self, group: str, name: str, options: Any) -> None:
         place = (group, name)
-        self.known.add(place)
         if options is None or _refers(options):
             return
         if isinstance(options, dict) and "_target_" in options:
@@ -197,6 +196,7 @@ class _Check:
 
     def _made(self, place: Place, node: dict[str, Any]) -> None:
         """A node that something is made of: its keys are arguments."""
+        self.known.add(place)
         target = node.get("_target_")
         if target is None:
             if "_target_" in node or not node:

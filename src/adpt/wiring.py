@@ -219,7 +219,7 @@ def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
         target = get_class(options["_target_"])
         make = {kind: instantiate(chosen) for kind, chosen in by_kind.items()}
         for kind in ("own", "pretrained"):
-            try_making(f"method.{name}", make[kind])
+            try_making(f"method.{name!s}", make[kind])
         specs[str(name)] = MethodSpec(
             make,
             by_kind,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from adpt.inspection.settings import (
     make_method,
 )
 from adpt.inspection.threshold import Threshold
+from adpt.keys import arguments
 from adpt.projector import FeatureProjector
 from adpt.tensor_file import write_tensors
 
@@ -191,6 +193,8 @@ def _backbone(
             getattr(backbone, name).copy_(torch.tensor(described[name]))
     else:
         if weights is not None:
+            if "weights" not in (arguments(resolve_name(spec["_target_"])) or {"weights"}):
+                raise WeightsError(f"{spec['_target_']} takes no weights: leave {weights} out.")
             spec["weights"] = str(weights)
         try:
             backbone = make_backbone(spec)

@@ -97,9 +97,13 @@ def make_backbone(spec: Spec) -> Backbone:
     """A backbone.
 
     Raises:
-        UserError: It is none, or its weights cannot be had.
+        UserError: It is none, refuses its options, or its weights cannot be had.
     """
-    made = instantiate(spec, _partial_=True)()
+    make = _partial(spec)
+    try:
+        made = make()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"backbone: {error}") from error
     if not isinstance(made, Backbone):
         raise UserError(f"{spec['_target_']} makes no adpt.backbones.Backbone.")
     return made

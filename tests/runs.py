@@ -1,6 +1,7 @@
 """Small runs: the shipped config at tiny size, and a pretraining module without any config."""
 
 import csv
+import json
 import logging
 import os
 import subprocess
@@ -100,6 +101,31 @@ def command(
         text=True,
         timeout=timeout,
     )
+
+
+# Runs `main` of each command in turn: torch is imported once for all of them.
+_SCRIPT = """
+import contextlib, importlib, io, json, sys
+for module, *words in json.loads(sys.stdin.read()):
+    sys.argv = [f"adpt.{module}", *words]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            importlib.import_module(f"adpt.{module}").main()
+            code = 0
+        except SystemExit as left:
+            code = left.code
+    print(json.dumps([code, said.getvalue()]), flush=True)
+"""
+
+
+def run_all(commands: list[list[str]], folder: Path) -> list[tuple[int, str]]:
+    """Run commands, each a module and its words, in one process; exit codes, and what they say."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT], input=json.dumps(commands),
+        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -80,6 +80,28 @@ def test_help_and_config_come_without_importing_torch(module: str, option: str, 
     assert list(tmp_path.iterdir()) == []
 
 
+# ---- Programs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate", "predict", "report", "doctor", "publish"])
+def test_a_program_finds_modules_in_the_current_folder(module: str, tmp_path: Path) -> None:
+    # As pip writes it for `adpt-<module>`, in a folder of its own.
+    program = tmp_path / "bin" / f"adpt-{module}"
+    program.parent.mkdir()
+    program.write_text(
+        f"import atexit, sys\nfrom adpt.{module} import main\n"
+        "atexit.register(lambda: print('MINE', __import__('mine').__file__))\nsys.exit(main())\n"
+    )
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "mine.py").touch()
+    words = [sys.executable, str(program), "--cfg=job"]
+    done = run(words, cwd=here, capture_output=True, text=True)
+    assert done.stdout.endswith(f"MINE {here / 'mine.py'}\n"), done.stderr
+    safe = run([sys.executable, "-P", *words[1:]], cwd=here, capture_output=True, text=True)
+    assert "No module named 'mine'" in safe.stderr
+
+
 # ---- Runs -----------------------------------------------------------------------------------
 
 
@@ -102,6 +124,24 @@ def test_a_sweep_makes_a_folder_for_each_job(root: Path, tmp_path: Path) -> None
     channels = [load_projector(folder / "projector.safetensors").channels for folder in folders]
     assert channels == [(64, 96), (96,)]
     assert all((folder / "metrics.csv").is_file() for folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("words", "drawn"),
+    [
+        ([], True),
+        (["callbacks.progress=null"], False),
+        (["trainer.enable_progress_bar=false"], False),
+    ],
+)
+def test_only_the_callback_draws_a_bar(
+    words: list[str], drawn: bool, root: Path, tmp_path: Path
+) -> None:
+    off = ("trainer.enable_progress_bar", "callbacks.progress")
+    tiny = [word for word in TINY_TRAINING if not word.startswith(off)]
+    done = command("train", *tiny, *own(root), *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ("Epoch 0" in done.stdout + done.stderr) == drawn
 
 
 @pytest.mark.slow

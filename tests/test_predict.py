@@ -20,7 +20,7 @@ import adpt
 import drawn
 from adpt.errors import UserError
 from adpt.predict import predict
-from runs import command, composed, rows, run_task
+from runs import command, composed, rows, run_all, run_task
 
 TINY = ["backbone.levels=[1,2]", "data.image_size=48"]
 
@@ -361,3 +361,157 @@ def test_help_and_config_come_without_torch(words: list[str], tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("TORCH False\n")
     assert ("Exit code: 0 all images are normal" in done.stdout) == (words == ["--help"])
+
+
+# ---- Backbones and methods of one's own ---------------------------------------------------------
+
+MINE = """
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adpt.backbones import Backbone
+from adpt.methods import Scores
+from adpt.methods.fitted import FittedMethod
+from adpt.methods.maps import upsample
+
+Path("imported").touch()
+
+
+class Squares(Backbone):
+    def __init__(self, sides: tuple[int, ...] = (4, 8)) -> None:
+        super().__init__("squares", [3 for _ in sides], (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+        self.indices = tuple(sides)
+        self.freeze()
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        return [F.avg_pool2d(images, side) for side in self.indices]
+
+
+class Means(FittedMethod):
+    learned = ("mean",)
+
+    def __init__(self, image_size: int = 224, power: float = 1.0) -> None:
+        super().__init__(image_size)
+        if power <= 0:
+            raise ValueError(f"power is {power}: give one above 0.")
+        self.power = power
+
+    def fit(self, batches: Iterable[list[Tensor]]) -> None:
+        read = list(self.read(batches))
+        found = torch.cat([levels[-1] for levels in read])
+        shapes = [tuple(level.shape[1:]) for level in read[0]]
+        self.remember(shapes, {"mean": found.mean(0)})
+
+    def score(self, levels: list[Tensor]) -> Scores:
+        self.check_fitted(levels)
+        far = (levels[-1].float() - self.mean).norm(dim=1) ** self.power
+        maps = upsample(far, self.image_size, align_corners=False)
+        return Scores(maps, maps.amax((1, 2)))
+"""
+
+
+def write_own(folder: Path) -> None:
+    (folder / "mine.py").write_text(MINE)
+    for group in ("backbone", "method"):
+        (folder / "conf" / group).mkdir(parents=True)
+    (folder / "conf/backbone/squares.yaml").write_text("_target_: mine.Squares\nsides: [4, 8]\n")
+    (folder / "conf/method/means.yaml").write_text(
+        "# @package method.means\n_target_: mine.Means\n_partial_: true\n"
+        "image_size: ${data.image_size}\npower: 2.0\npretrained:\n  power: 1.0\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def own(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module, a folder of configuration, and an inspector that was fitted there."""
+    folder = tmp_path_factory.mktemp("own")
+    write_own(folder)
+    done = command(
+        "predict", "--config-dir", "conf", "backbone=squares", "method=means", "device=cpu",
+        f"fit={photos}/train/good", f"images={photos}/test/good", "inspector=own.adpt",
+        "data.image_size=48", "output_dir=fitted", "exit_code=false", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def score_again(folder: Path, photos: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return command(
+        "predict", *words, "inspector=own.adpt", f"images={photos}/test/good", "device=cpu",
+        "output_dir=again", "exit_code=false", cwd=folder,
+    )  # fmt: skip
+
+
+AGAIN = ["inspector=own.adpt", "images={photos}/test/good", "device=cpu", "exit_code=false"]
+FITTED = ["fit={photos}/train/good", "images={photos}/test", "device=cpu", "data.image_size=48"]
+
+COMMANDS = {
+    # Loaded where it is named
+    "output_dir=a": (AGAIN, None),
+    "output_dir=b backbone=squares": (AGAIN, None),
+    "output_dir=c backbone=squares method=means": (AGAIN, None),
+    # Settled
+    "backbone=squares backbone.sides=[4]": (
+        AGAIN,
+        r"adpt: backbone\.sides: settled when own\.adpt",
+    ),
+    "method=padim": (AGAIN, r"adpt: method: settled when own\.adpt was fitted"),
+    "method=means inspector={model}": (AGAIN[1:], r"adpt: method=means: settled when "),
+    # Refused
+    "method=means method.means.power=0": (FITTED, r"adpt: method=means: power is 0"),
+    "method=means +method.means.powr=1": (FITTED, r"method\.means\.powr=1 .* method\.means\.power"),
+    "method=padim method.padim.image_size=32": (FITTED, r"its maps must be of the images' size"),
+    "method=cflow": (
+        FITTED,
+        r"method=cflow: choose one of feature_norm, padim, patchcore\. Methods that are trained for"
+        r" many epochs are for adpt\.evaluate\.",
+    ),
+    "method=patchcore method.patchcore.coreset_ratio=7": (FITTED, r"method=patchcore: coreset_rat"),
+    "backbone=imagebind": (FITTED, r"adpt: imagebind needs its published weights"),
+}
+"""Words, those that come with them, and what is said; None for a run that goes well."""
+
+
+@pytest.fixture(scope="module")
+def outcomes(own: Path, photos: Path, model: Path) -> dict[str, tuple[int, str]]:
+    lines = [
+        [word.format(photos=photos, model=model) for word in (*further, *line.split())]
+        for line, (further, _) in COMMANDS.items()
+    ]
+    done = run_all([["predict", "--config-dir", "conf", *words] for words in lines], own)
+    return dict(zip(COMMANDS, done, strict=True))
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_backbones_and_methods_of_ones_own(line: str, outcomes, own: Path) -> None:
+    code, said = outcomes[line]
+    wanted = COMMANDS[line][1]
+    if wanted:
+        assert code == 1
+        assert re.search(wanted, said), said
+        assert "Traceback" not in said
+        assert "Fitting: " not in said
+        return
+    assert code == 0, said
+    again = own / line.partition("=")[2].split()[0]
+    columns = ("path", "score", "threshold")
+    before, after = (
+        [[row[name] for name in columns] for row in rows(folder / "scores.csv")]
+        for folder in (own / "fitted", again)
+    )
+    assert before == after
+    assert "means on own features of squares" in (again / "index.html").read_text()
+
+
+def test_a_file_that_names_what_the_command_does_not_is_refused(own: Path, photos: Path) -> None:
+    (own / "imported").unlink(missing_ok=True)
+    words = [word.format(photos=photos) for word in AGAIN]
+    done = command("predict", *words, cwd=own)
+    assert done.returncode == 1
+    assert "own.adpt names mine.Squares, mine.Means: code that is not adpt's" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (own / "imported").exists()

@@ -1,9 +1,6 @@
 """Values of a wrong kind: every command ends with one message that names the option."""
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from adpt.values import check_kinds, check_texts, check_words, names, shown
 from adpt.wiring import entry
 from drawn import draw_folder
 from recorded import a_record
-from runs import CONF, TINY, TINY_EVALUATION, TINY_TRAINING
+from runs import CONF, TINY, TINY_EVALUATION, TINY_TRAINING, run_all
 
 OWN = ["data=folder", "data.root={root}"]
 BASE = {
@@ -57,7 +54,9 @@ MISTAKES = {
     # What the files leave open
     "train data.image_size=7": [r"data\.image_size=7 is too small: 16 pixels"],
     "train projector=[]": [r"projector=\[\]: text or null is wanted"],
-    "train +model.optimizer.foo=1": [r"model\.optimizer: .*unexpected keyword argument 'foo'"],
+    "train +model.optimizer.foo=1": [
+        r"adpt: model\.optimizer\.foo=1 \(command line\): torch\.optim\.Adam has no such option"
+    ],
     "train model.optimizer.lr=-1": [r"model\.optimizer: Invalid learning rate: -1"],
     "train model.scheduler.gamma=0.1 model.scheduler._target_=torch.optim.Foo": [
         r"model\.scheduler: Error loading 'torch\.optim\.Foo'"
@@ -74,6 +73,41 @@ MISTAKES = {
     "publish projector=null": [r"projector=null: text is wanted\."],
     "publish repo=3": [r"repo=3: text is wanted; .*'repo=\"3\"'"],
     "publish license=1": [r"license=1: text is wanted"],
+    # What is refused before a set is looked at, or a network built
+    "evaluate method=patchcore method.patchcore.coreset_ratio=7 data.root=/nowhere": [
+        r"adpt: method\.patchcore: coreset_ratio is 7: give a share above 0"
+    ],
+    "evaluate method=glass +method.glass.pretrained.epochs=0 features=own data.root=/nowhere": [
+        r"adpt: method\.glass: epochs is 0"
+    ],
+    "evaluate method=[padim,cflow_quick] method.cflow.epochs=0 data.root=/nowhere": [
+        r"adpt: method\.cflow: epochs is 0"
+    ],
+    "evaluate method=uniad method.uniad.num_heads=3 data.root=/nowhere": [r"adpt: method\.uniad: "],
+    "train callbacks=downstream_check data.root=/nowhere"
+    " callbacks.downstream_check.methods.patchcore.coreset_ratio=7": [
+        r"adpt: methods\.patchcore of a check: coreset_ratio is 7"
+    ],
+    "train backbone=imagebind data.root=/nowhere": [r"adpt: imagebind needs its published weights"],
+    "evaluate backbone=mobilenetv2 data.root=/nowhere": [r"adpt: mobilenetv2 takes TensorFlow's"],
+    "evaluate backbone=timm backbone.name=resnt18 data.root=/nowhere": [
+        r"adpt: backbone\.name=resnt18 is neither a preset nor a model of timm"
+    ],
+    "evaluate backbone=timm backbone.name=resnet18 backbone.weights=no.pth data.root=/nowhere": [
+        r"adpt: backbone\.weights=no\.pth: no file is there"
+    ],
+    "train backbone=timm backbone.name=resnet18 backbone.weights={out}/page.pth"
+    " data.root=/nowhere": [
+        r"page\.pth cannot be read as tensors alone: it is neither a file that"
+    ],
+    "evaluate device=cuda:77 data.root=/nowhere": [
+        r"adpt: device=cuda:77 cannot be used here: PyTorch finds no such device on this machine\."
+    ],
+    "predict device=toaster": [
+        r"adpt: device=toaster cannot be used here: it is none of auto, cpu"
+    ],
+    "train trainer.accelerator=tpu": [r"adpt: trainer\.accelerator=tpu needs accelerator tpu, and"],
+    "train trainer.accelerator=gqu": [r"adpt: trainer\.accelerator=gqu: choose one of auto, cpu"],
     # What Hydra would end in a trace
     "predict method=null": [r"method=null: a group takes a file of its own, here one of .*padim"],
     "train hydra.run.dir=/proc/nope": [r"hydra\.run\.dir=/proc/nope cannot be used: No such file"],
@@ -81,35 +115,13 @@ MISTAKES = {
 }
 """A command's words, and all that it says."""
 
-# Runs `main` of each command in turn: torch is imported once for all of them.
-SCRIPT = """
-import contextlib, importlib, io, json, sys
-for module, *words in json.loads(sys.stdin.read()):
-    sys.argv = [f"adpt.{module}", *words]
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-        try:
-            importlib.import_module(f"adpt.{module}").main()
-            code = 0
-        except SystemExit as left:
-            code = left.code
-    print(json.dumps([code, said.getvalue()]), flush=True)
-"""
-
-
-def run_all(commands: list[list[str]], folder: Path) -> list[tuple[int, str]]:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(commands),
-        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
-
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
     folder = tmp_path_factory.mktemp("mistakes")
     root = draw_folder(folder / "own", ("key",))
     append_records(folder / "recorded" / "results.jsonl", [a_record()])
+    (folder / "page.pth").write_text("<html>Not found</html>")
     commands = []
     for line in MISTAKES:
         module, *words = line.split()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
@@ -15,6 +16,7 @@ from adpt.errors import DataError, UserError, WeightsError
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
 from adpt.wiring import (
+    check_accelerator,
     check_multirun,
     choose_device,
     entry,
@@ -149,9 +151,59 @@ def test_a_single_run_may_use_ddp(monkeypatch) -> None:
 def test_device_names() -> None:
     assert choose_device("cpu") == CPU
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for name in ("cuda:999", "toaster"):
+    for name in ("cuda:999", "toaster", "meta", "MPS", "-1"):
         with pytest.raises(UserError, match=f"device={name} cannot be used here: .* device=cpu"):
             choose_device(name)
+
+
+@pytest.mark.parametrize("name", ["mps", "cuda"])
+def test_a_device_that_is_not_there_is_told_in_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args, device: torch.device) -> None:
+        raise NotImplementedError(f"Could not run 'aten::empty' on {device}. " + "Details. " * 50)
+
+    monkeypatch.setattr(torch, "empty", refuse)
+    with pytest.raises(UserError) as caught:
+        choose_device(name)
+    assert str(caught.value) == (
+        f"device={name} cannot be used here: PyTorch finds no such device on this machine. Use"
+        " device=cpu."
+    )
+
+
+def test_accelerators_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (CUDAAccelerator, MPSAccelerator):
+        monkeypatch.setattr(kind, "is_available", lambda: False)
+    for name in ("gpu", "cuda", "mps", "tpu"):
+        with pytest.raises(UserError, match=f"{name} needs .* none here. Add trainer=cpu"):
+            check_accelerator(name)
+    with pytest.raises(UserError, match="=gqu: choose one of auto, cpu, cuda, gpu, mps, tpu"):
+        check_accelerator("gqu")
+    for name in ("auto", "cpu"):
+        check_accelerator(name)
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
+    check_accelerator("gpu")
+    check_accelerator("mps")
+
+
+# ---- Methods ---------------------------------------------------------------------------------
+
+
+def test_methods_are_made_once_without_a_trace_in_random_numbers() -> None:
+    config = composed("evaluate", "method=all", "data.image_size=48")
+    torch.manual_seed(3)
+    specs = method_specs(config.method)
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    assert drawn == torch.rand(1)
+    assert len(specs) == 6
+
+
+def test_what_makes_no_method_is_refused() -> None:
+    config = OmegaConf.create({"odd": {"_target_": "fractions.Fraction", "_partial_": True}})
+    with pytest.raises(UserError, match=r"method\.odd: Fraction is no adpt\.methods\.Method"):
+        method_specs(config)
 
 
 # ---- Projector and backbone -----------------------------------------------------------------

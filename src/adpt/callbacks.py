@@ -19,7 +19,7 @@ from adpt.details import Details, details_of
 from adpt.downstream import ClassData, Kind, Outcome, encode_class, run_methods
 from adpt.errors import UserError
 from adpt.files import mark_output
-from adpt.methods import Method
+from adpt.methods import Method, try_making
 from adpt.panels import choose_images, class_folder, draw_panels
 from adpt.pretraining import Pretraining
 from adpt.tracking import check_metrics, log_check, summarise_by_mean
@@ -166,6 +166,9 @@ class DownstreamCheck(lightning.Callback):
         folder: Where the pictures go.
         keep_gb: Encoded classes are kept between checks up to this size in memory; classes
             beyond it are encoded anew at every check.
+
+    Raises:
+        UserError: A method refuses its options.
     """
 
     def __init__(
@@ -182,6 +185,8 @@ class DownstreamCheck(lightning.Callback):
         self.data, self.methods, self.every_n_epochs = data, dict(methods), every_n_epochs
         self.shots, self.seed = shots, seed
         self.panels, self.folder, self.keep_gb = panels, Path(folder), keep_gb
+        for name, make in self.methods.items():
+            try_making(f"methods.{name} of a check", make)
         self._kept: dict[str, ClassData] = {}
         self._own: dict[str, dict[str, Details]] = {}
         self._own_figures: dict[str, float] = {}

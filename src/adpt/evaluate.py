@@ -14,6 +14,7 @@ from adpt.interruption import advising
 from adpt.paths import conf_dir
 from adpt.values import check_texts, names
 from adpt.wiring import (
+    check_backbone,
     choose_device,
     command,
     entry,
@@ -54,6 +55,8 @@ def evaluate(config: DictConfig) -> None:
     remove_leftovers(folder)
     found = find_projector(config.projector) if config.projector is not None else None
     chosen = setting(config, found)
+    check_backbone(config.backbone)
+    methods = method_specs(config.method)
 
     data = instantiate(config.data)
     data.prepare_data()
@@ -70,7 +73,7 @@ def evaluate(config: DictConfig) -> None:
         projector,
         found.name if found else None,
         found.sha256 if found else None,
-        method_specs(config.method),
+        methods,
         choose_kinds(names("features", config.features), projector),
         chosen,
         folder,

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import DataError, UserError
+from adpt.keys import all_targets, own_folders
 from adpt.paths import conf_dir, expanded
 from adpt.sweeps import failure_file
 from adpt.values import check_texts
-from adpt.wiring import command, entry
+from adpt.wiring import check_backbone, choose_device, command, entry
 
 if TYPE_CHECKING:
     from adpt.inspection import Inspection, Inspector, UnreadImage
@@ -129,6 +131,9 @@ def check(config: DictConfig) -> None:
         )
     check_threshold(config)
     check_files(config)
+    choose_device(config.device)
+    if config.fit is not None:
+        check_backbone(config.backbone)
 
 
 def check_threshold(config: DictConfig) -> None:
@@ -171,8 +176,6 @@ def check_files(config: DictConfig) -> None:
 
 def overridden() -> list[str]:
     """The keys that the command line sets; none outside of a Hydra run."""
-    from hydra.core.hydra_config import HydraConfig
-
     if not HydraConfig.initialized():
         return []
     return [word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task]
@@ -185,15 +188,23 @@ def check_settled(config: DictConfig) -> None:
         UserError: There are some.
     """
     wrong = [key for key in overridden() if key.partition(".")[0] in OF_FITTING]
+    # One's own has to be named, or the file could have any code run.
+    named = [key for key in ("backbone", "method") if own_targets(config[key])]
+    wrong = [key for key in wrong if key not in named]
     if "backbone_weights" in overridden() and not isinstance(config.backbone_weights, str):
         wrong.append("backbone_weights")
     if wrong:
-        moved = any(key.startswith("backbone") for key in wrong)
-        raise UserError(
-            f"{', '.join(wrong)}: settled when {config.inspector} was fitted. Fit again with"
-            " fit=<folder of good images>, or leave it out."
-            + (" A backbone whose weights lie elsewhere now: backbone_weights=<file>." * moved)
-        )
+        raise settled(config, wrong)
+
+
+def settled(config: DictConfig, wrong: list[str]) -> UserError:
+    """What to say of options that were decided when an inspector was fitted."""
+    moved = any(key.startswith("backbone") for key in wrong)
+    return UserError(
+        f"{', '.join(wrong)}: settled when {config.inspector} was fitted. Fit again with"
+        " fit=<folder of good images>, or leave it out."
+        + (" A backbone whose weights lie elsewhere now: backbone_weights=<file>." * moved)
+    )
 
 
 def fit(config: DictConfig) -> "Inspector":
@@ -202,8 +213,7 @@ def fit(config: DictConfig) -> "Inspector":
     from adpt.progress import StepBar
 
     backbone = cast(dict[str, Any], OmegaConf.to_container(config.backbone, resolve=True))
-    del backbone["_target_"]
-    if backbone["name"] == "embedded":
+    if backbone.get("name") == "embedded":
         log.info(
             "backbone=embedded works everywhere, and is weak. backbone=dinov2_b is far stronger:"
             " its weights are downloaded once, and lie in the file after that."
@@ -239,24 +249,60 @@ def chosen_method(config: DictConfig) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: There are several, or none.
     """
-    chosen = {str(name): options for name, options in config.method.items() if options is not None}
+    chosen = {}
+    for part, node in config.method.items():
+        if node is not None and "_target_" not in node:
+            log.warning("method.%s has options but is not chosen: left out", part)
+        elif node is not None:
+            chosen[str(part)] = node
     if len(chosen) != 1:
         raise UserError(
             f"An inspector has one method, not {len(chosen)}: method=patchcore, for instance."
         )
     ((name, node),) = chosen.items()
     options = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-    left_out = ("_target_", "_partial_", "image_size", "pretrained")
-    return name, {key: value for key, value in options.items() if key not in left_out}
+    return name, {key: value for key, value in options.items() if key != "_partial_"}
 
 
 def load(config: DictConfig) -> "Inspector":
-    """The inspector that was fitted before."""
+    """The inspector that was fitted before.
+
+    Raises:
+        UserError: The command names a backbone or a method of the user's own, and another one was
+            fitted.
+    """
     from adpt.inspection import Inspector
 
     weights = config.backbone_weights
     elsewhere = weights if isinstance(weights, str) else None
-    return Inspector.load(config.inspector, config.device, elsewhere, config.max_megapixels)
+    loaded = Inspector.load(
+        config.inspector, config.device, elsewhere, config.max_megapixels, trusted(config)
+    )
+    other = [
+        f"{group}={HydraConfig.get().runtime.choices[group]}"
+        for group in ("backbone", "method")
+        if group in overridden()
+        and not set(own_targets(config[group])) & set(loaded.settings.targets)
+    ]
+    if other:
+        raise settled(config, other)
+    return loaded
+
+
+def trusted(config: DictConfig) -> set[str]:
+    """What the user has named, in the command or in files of a folder of configuration."""
+    named = {*own_targets(config.backbone), *own_targets(config.method)}
+    for folder in own_folders():
+        for group in ("backbone", "method"):
+            for file in (folder / group).rglob("*.yaml"):
+                named |= set(own_targets(OmegaConf.load(file)))
+    return named
+
+
+def own_targets(config: Any) -> list[str]:
+    """What a part of the config names that is not adpt's."""
+    found = all_targets(OmegaConf.to_container(config, resolve=False))
+    return [target for target in found if not str(target).startswith("adpt.")]
 
 
 def listed(images: str | None) -> list[Path]:

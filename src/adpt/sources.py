@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).resolve().parent
 
 DECIDES_NOTHING = (
     # What checks, says or shows.
-    "card.py", "doctor.py", "errors.py", "examination", "hub.py", "page", "panels.py", "plots.py",
-    "progress.py", "publish.py", "report.py", "results", "sweeps.py", "tracking", "values.py",
-    "wiring.py",
+    "card.py", "doctor.py", "errors.py", "examination", "hub.py", "keys.py", "page", "panels.py",
+    "plots.py", "progress.py", "publish.py", "report.py", "results", "sweeps.py", "tracking",
+    "values.py", "wiring.py",
     # What trains projectors, which are known by their tensors, or inspects one's own product.
     "anomalib.py", "callbacks.py", "checkpoints.py", "inspection", "interruption.py", "losses",
     "metrics_log.py", "objective.py", "predict.py", "pretraining.py", "train.py",

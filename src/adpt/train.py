@@ -13,6 +13,7 @@ from adpt.paths import conf_dir
 from adpt.values import check_texts
 from adpt.wiring import (
     check_accelerator,
+    check_backbone,
     check_multirun,
     command,
     entry,
@@ -36,6 +37,7 @@ def train(config: DictConfig) -> float | None:
     check_texts(config, "projector", "ckpt_path", "objective", null=True)
 
     from hydra.utils import instantiate
+    from lightning.pytorch.callbacks import ProgressBar
 
     from adpt.callbacks import SaveProjector
     from adpt.checkpoints import find_checkpoint
@@ -51,6 +53,8 @@ def train(config: DictConfig) -> float | None:
     remove_leftovers(folder)
     checkpoint = find_checkpoint(config.ckpt_path, folder / "checkpoints")
     start = find_projector(config.projector) if config.projector is not None else None
+    check_backbone(config.backbone)
+    callbacks = instantiate_all(config.callbacks)
 
     data = instantiate(config.data)
     data.prepare_data()
@@ -63,8 +67,14 @@ def train(config: DictConfig) -> float | None:
 
     loggers = instantiate_all(config.logger)
     projector = folder / "projector.safetensors"
-    callbacks = [SaveProjector(projector, config, start), *instantiate_all(config.callbacks)]
-    trainer = instantiate(config.trainer, logger=loggers, callbacks=callbacks)
+    callbacks = [SaveProjector(projector, config, start), *callbacks]
+    # Where no callback draws a bar, Lightning would draw one of its own.
+    bar = config.trainer.get("enable_progress_bar") is not False
+    bar = bar and any(isinstance(one, ProgressBar) for one in callbacks)
+    callbacks = [one for one in callbacks if bar or not isinstance(one, ProgressBar)]
+    trainer = instantiate(
+        config.trainer, logger=loggers, callbacks=callbacks, enable_progress_bar=bar
+    )
     log_config(loggers, config)
 
     with advising(lambda: how_to_resume(folder)), finishing(loggers):

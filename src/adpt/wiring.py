@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import SweepError, UserError, WeightsError
 from adpt.interruption import Stopped, stopping
+from adpt.keys import check_keys
 from adpt.names import printable, printable_text
 from adpt.sweeps import failure_file, job_number
 from adpt.values import check_kinds, check_words
@@ -35,10 +36,16 @@ T = TypeVar("T")
 
 
 def command(main: Callable[..., T]) -> Callable[..., T]:
-    """Make a command end with one message where Hydra would end with a trace, before it starts."""
+    """Make a command end with one message where Hydra would end with a trace, before it starts.
+
+    Modules in the current folder are found, as `python -m` finds them for a module.
+    """
 
     @functools.wraps(main)
     def run(*config: DictConfig) -> T:
+        folder = str(Path.cwd())
+        if not sys.flags.safe_path and folder not in sys.path:
+            sys.path.insert(0, folder)
         try:
             check_utf8(sys.argv[1:])
             check_words(sys.argv[1:])
@@ -69,6 +76,7 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
             for handler in logging.getLogger().handlers:
                 handler.addFilter(harmless)
             with stopping():
+                check_keys(config, task.__name__)
                 check_kinds(config)
                 return task(config)
         except Stopped as stopped:
@@ -199,21 +207,28 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
     """Build every entry of a group that has a `_target_`, in order; an entry set to null is off."""
     from hydra.utils import instantiate
 
-    chosen = (configs or {}).values()
-    return [instantiate(c) for c in chosen if OmegaConf.is_dict(c) and "_target_" in c]
+    built = []
+    for name, config in (configs or {}).items():
+        if OmegaConf.is_dict(config) and "_target_" in config:
+            built.append(instantiate(config))
+        elif config is not None:
+            log.warning("%s has options but is not chosen: left out", str(name))
+    return built
 
 
 def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
     """What makes each method of the group, for each kind of features.
 
-    A method's `pretrained` options replace the others on pretrained features.
+    A method's `pretrained` options replace the others on pretrained features. Each is made once
+    here, so that none refuses its options after images are encoded.
 
     Raises:
-        UserError: The group is empty.
+        UserError: The group is empty, or a method refuses its options.
     """
     from hydra.utils import get_class, instantiate
 
     from adpt.cells import MethodSpec
+    from adpt.methods import try_making
     from adpt.methods.trained import TrainedMethod
 
     specs = {}
@@ -228,8 +243,11 @@ def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
         by_kind: dict[Any, dict[str, Any]] = dict.fromkeys(("own", "residual"), options)
         by_kind["pretrained"] = options | for_pretrained
         target = get_class(options["_target_"])
+        make = {kind: instantiate(chosen) for kind, chosen in by_kind.items()}
+        for kind in ("own", "pretrained"):
+            try_making(f"method.{name!s}", make[kind])
         specs[str(name)] = MethodSpec(
-            {kind: instantiate(chosen) for kind, chosen in by_kind.items()},
+            make,
             by_kind,
             {kind: _changed(target, chosen) for kind, chosen in by_kind.items()},
             issubclass(target, TrainedMethod) and target.unified,
@@ -252,16 +270,38 @@ def _changed(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_accelerator(accelerator: str) -> None:
-    """Refuse a GPU trainer on a machine without one, before anything is loaded.
+def check_backbone(config: DictConfig) -> None:
+    """Refuse a backbone that cannot be built, before a set is drawn or listed for it.
+
+    Only what `adpt.backbones.build_backbone` makes can be told without making it.
 
     Raises:
-        UserError: There is no GPU.
+        UserError: There is no such network, or it gives no such levels.
+        WeightsError: Its file of weights is missing or none.
     """
-    import torch
+    from hydra.utils import instantiate
 
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise UserError("trainer=gpu needs a GPU, and PyTorch finds none here. Add trainer=cpu.")
+    if config.get("_target_") == "adpt.backbones.build_backbone":
+        instantiate(config, _target_="adpt.backbones.check_backbone")
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Refuse an accelerator that is not here, before anything is loaded.
+
+    Raises:
+        UserError: There is no such accelerator, or this machine has none.
+    """
+    from lightning.pytorch.accelerators import AcceleratorRegistry
+
+    known = set(AcceleratorRegistry)
+    if accelerator not in {*known, "auto", "gpu"}:
+        names = ", ".join(sorted({*known, "auto", "gpu"}))
+        raise UserError(f"trainer.accelerator={accelerator}: choose one of {names}.")
+    needed = {"auto": ["cpu"], "gpu": ["cuda", "mps"]}.get(accelerator, [accelerator])
+    if not any(AcceleratorRegistry[name]["accelerator"].is_available() for name in needed):
+        what = "a GPU" if accelerator in ("gpu", "cuda") else f"accelerator {accelerator}"
+        given = "trainer=gpu" if accelerator == "gpu" else f"trainer.accelerator={accelerator}"
+        raise UserError(f"{given} needs {what}, and PyTorch finds none here. Add trainer=cpu.")
 
 
 def check_multirun(strategy: str) -> None:
@@ -299,10 +339,20 @@ def choose_device(name: str) -> "torch.device":
         name = f"cuda:{job_number() % count}" if count else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except RuntimeError as error:
         raise UserError(
-            f"device={name} cannot be used here: {str(error).splitlines()[0]}. Use device=cpu."
+            f"device={name} cannot be used here: it is none of auto, cpu, cuda, cuda:1 and the"
+            " like. Use device=cpu."
+        ) from error
+    if device.type == "meta":
+        raise UserError("device=meta cannot be used here: it computes nothing. Use device=cpu.")
+    try:
+        torch.empty(1, device=device)
+    # Each kind of device has its own way to say that it is not there.
+    except Exception as error:
+        raise UserError(
+            f"device={name} cannot be used here: PyTorch finds no such device on this machine. Use"
+            " device=cpu."
         ) from error
     return device
 

@@ -17,6 +17,7 @@ import drawn
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError, WeightsError
 from adpt.inspection import UnreadImage
+from adpt.methods import CFlow, FeatureNorm, Scores
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
 
@@ -245,6 +246,112 @@ def test_damaged_foreign_and_newer_files_are_told(inspector, tmp_path: Path) -> 
         adpt.Inspector.load(tmp_path / "none", device="cpu")
 
 
+# ---- What a file may name ------------------------------------------------------------------
+
+
+def named(inspector, path: Path, **changes: object) -> Path:
+    """A file whose settings say something else."""
+    inspector.save(path)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    content = json.loads(header["content"])
+    for part, values in changes.items():
+        content["settings"][part] |= values
+    save_file(tensors, path, header | {"content": json.dumps(content)})
+    return path
+
+
+CALL = {"_target_": "pathlib.Path.touch", "_args_": ["touched"]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": {"_target_": "os.mkdir", "path": "touched"}},
+        {"method_options": {"_target_": "os.mkdir", "path": "touched"}},
+        {"method_options": {"_target_": "evil.Method"}},
+        {"method_options": {"coreset_ratio": CALL}},
+        {"method_options": {"seed": [[{"a": CALL}]]}},
+        {"backbone": {"levels": CALL}},
+        {"method_options": {"_target_": ["os.mkdir"]}},
+        # Of adpt, but neither a backbone nor a method; and what its modules have imported.
+        {"method_options": {"_target_": "adpt.files.replacing"}},
+        {"method_options": {"_target_": "adpt.methods.patchcore.torch.load"}},
+        {"method_options": {"_target_": "adpt.methods.fitted.torch"}},
+        {"method_options": {"_target_": "adpt.methods.nn.Linear"}},
+        {"method_options": {"_target_": "adpt.backbones.build_backbone"}},
+        {"backbone": {"_target_": "adpt.methods.PatchCore"}},
+        {"backbone": {"_target_": "adpt.backbones.checkpoints.read_state_dict"}},
+        {"backbone": {"_target_": "adpt.backbones..embedded.EmbeddedBackbone"}},
+    ],
+)
+def test_nothing_is_called_because_a_file_names_it(
+    changes, inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
+    path = named(inspector, tmp_path / "m.safetensors", **changes)
+    with pytest.raises(WeightsError, match=r"m\.safetensors names .*: code that is not adpt's"):
+        adpt.Inspector.load(path, device="cpu")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_file_refers_to_nothing_outside_of_it(inspector, tmp_path: Path) -> None:
+    options = {"seed": "${oc.env:HOME}"}
+    path = named(inspector, tmp_path / "m.safetensors", method_options=options)
+    with pytest.raises(WeightsError, match="refers to values outside of it"):
+        adpt.Inspector.load(path, device="cpu")
+
+
+def test_a_file_of_adpts_own_parts_names_no_class(inspector, tmp_path: Path) -> None:
+    """As before, so that an older adpt reads it, and files of before are read."""
+    inspector.save(tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
+        settings = json.loads(file.metadata()["content"])["settings"]
+    assert settings["backbone"] == {"name": "embedded", "levels": [1, 2], "image_size": 48}
+    assert (settings["method"], settings["method_options"]) == ("patchcore", {})
+
+
+class Brightness(FeatureNorm):
+    """A method that is not adpt's."""
+
+    def score(self, levels: list[torch.Tensor]) -> Scores:
+        maps = torch.ones(len(levels[0]), *self.image_size) * levels[0].mean()
+        return Scores(maps, maps.amax((1, 2)))
+
+
+class Trained(CFlow):
+    """A trained method that is not adpt's."""
+
+
+OWN = {"_target_": f"{__name__}.Brightness"}
+
+
+def test_one_of_ones_own_is_loaded_where_it_is_named(photos: Path, tmp_path: Path) -> None:
+    good = photos / "train" / "good"
+    made = adpt.Inspector.fit(good, method="light", method_options=OWN, **OPTIONS)
+    made.save(tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match=r"names \S*Brightness: .*trusted=\[\.\.\.\]"):
+        adpt.Inspector.load(tmp_path / "m.safetensors", device="cpu")
+    trusted = [OWN["_target_"]]
+    loaded = adpt.Inspector.load(tmp_path / "m.safetensors", device="cpu", trusted=trusted)
+    assert scores(loaded, good) == scores(made, good)
+    assert loaded.settings == made.settings
+    assert loaded.settings.method == "light"
+
+
+def test_options_for_pretrained_features_replace_the_others(photos: Path, projector: Path) -> None:
+    options = {"epsilon": 0.5, "pretrained": {"epsilon": 0.25}}
+    for through, wanted in ((None, 0.5), (projector, 0.25)):
+        made = adpt.Inspector.fit(
+            photos / "train" / "good", method="padim", method_options=options,
+            projector=through, shots=2, **OPTIONS,
+        )  # fmt: skip
+        assert made.scorer.method.epsilon == wanted
+
+
 # ---- Mistakes -------------------------------------------------------------------------------
 
 
@@ -252,6 +359,16 @@ def test_damaged_foreign_and_newer_files_are_told(inspector, tmp_path: Path) -> 
     ("options", "said"),
     [
         ({"method": "cflow"}, "choose one of feature_norm, padim, patchcore"),
+        (
+            {"method": "mine", "method_options": {"_target_": f"{__name__}.Trained"}},
+            "for adpt.eval",
+        ),
+        ({"method_options": {"image_size": 32}}, "maps must be of the images' size"),
+        (
+            {"method_options": {"_target_": "fractions.Fraction"}},
+            "has no option|is no adpt.methods",
+        ),
+        ({"backbone": {"_target_": "fractions.Fraction"}}, "makes no adpt.backbones.Backbone"),
         ({"method_options": {"ratio": 1}}, "has no option ratio; it has coreset_ratio"),
         ({"method_options": {"coreset_ratio": 2}}, "coreset_ratio is 2"),
         ({"features": "pretrained"}, "needs a projector"),

@@ -10,10 +10,10 @@ from torch import nn
 from adpt.backbones.base import Backbone, Levels
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.backbones.imagebind import to_timm
-from adpt.backbones.timm import Recipe, build_timm
+from adpt.backbones.timm import Recipe, build_timm, check_timm
 from adpt.errors import UserError
 
-__all__ = ["PRESETS", "Backbone", "Levels", "build_backbone"]
+__all__ = ["PRESETS", "Backbone", "Levels", "build_backbone", "check_backbone"]
 
 PRESETS = {
     "dinov2_b": Recipe("vit_base_patch14_dinov2.lvd142m", (2, 5, 8, 11)),
@@ -80,30 +80,9 @@ def build_backbone(
         UserError: There is no such model, or it gives no such levels or takes no such images.
         WeightsError: The weights cannot be had or read, or belong to another network.
     """
-    sides = [image_size] if isinstance(image_size, int | float | str) else list(image_size)
-    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise UserError(
-            f"backbone.image_size={image_size!r}: give a positive number of pixels, or two."
-        )
-    for option, value in (("mean", mean), ("std", std)):
-        if value is not None and len(value) != 3:
-            raise UserError(f"backbone.{option}={list(value)}: give three numbers, for R, G and B.")
-    if weights is not None and not pretrained:
-        raise UserError("backbone.weights names a file, but backbone.pretrained=false: drop one.")
-    chosen = levels if levels is None or isinstance(levels, int) else tuple(levels)
-
-    if name == "embedded":
-        if weights is not None or mean is not None or std is not None:
-            raise UserError("backbone=embedded takes no weights, mean or std: it is fixed.")
-        return EmbeddedBackbone(name) if chosen is None else EmbeddedBackbone(name, chosen)
-
-    recipe = PRESETS.get(name) or Recipe(name)
-    recipe = replace(
-        recipe,
-        levels=recipe.levels if chosen is None else chosen,
-        mean=recipe.mean if mean is None else tuple(mean),
-        std=recipe.std if std is None else tuple(std),
-    )
+    recipe, sides = _recipe(name, levels, weights, pretrained, image_size, mean, std)
+    if recipe is None:
+        return EmbeddedBackbone(name) if levels is None else EmbeddedBackbone(name, _exact(levels))
     backbone = build_timm(
         name,
         recipe,
@@ -116,3 +95,74 @@ def build_backbone(
             f"data.image_size={sides}: {name} takes square images alone; give one number."
         )
     return backbone
+
+
+def check_backbone(
+    name: str,
+    *,
+    levels: int | Sequence[int] | None = None,
+    weights: str | Path | None = None,
+    pretrained: bool = True,
+    image_size: int | Sequence[int] = 224,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> None:
+    """Refuse what `build_backbone` would refuse, but build no network and load no weights.
+
+    A file of weights is looked at, and the Hugging Face hub is not asked.
+
+    Args:
+        name: As of `build_backbone`, like all else.
+        levels: Likewise.
+        weights: Likewise.
+        pretrained: Likewise.
+        image_size: Likewise.
+        mean: Likewise.
+        std: Likewise.
+
+    Raises:
+        UserError: There is no such model, or it gives no such levels or takes no such images.
+        WeightsError: The file of weights is missing or no such file.
+    """
+    recipe, sides = _recipe(name, levels, weights, pretrained, image_size, mean, std)
+    if recipe is not None:
+        file = None if weights is None else Path(weights).expanduser()
+        check_timm(recipe, weights=file, pretrained=pretrained, image_size=min(sides))
+
+
+def _recipe(
+    name: str,
+    levels: int | Sequence[int] | None,
+    weights: str | Path | None,
+    pretrained: bool,
+    image_size: int | Sequence[int],
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> tuple[Recipe | None, list[int]]:
+    """How a network of timm becomes the backbone, None for the embedded one; the images' sides."""
+    sides = [image_size] if isinstance(image_size, int | float | str) else list(image_size)
+    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
+        raise UserError(
+            f"backbone.image_size={image_size!r}: give a positive number of pixels, or two."
+        )
+    for option, value in (("mean", mean), ("std", std)):
+        if value is not None and len(value) != 3:
+            raise UserError(f"backbone.{option}={list(value)}: give three numbers, for R, G and B.")
+    if weights is not None and not pretrained:
+        raise UserError("backbone.weights names a file, but backbone.pretrained=false: drop one.")
+    if name == "embedded":
+        if weights is not None or mean is not None or std is not None:
+            raise UserError("backbone=embedded takes no weights, mean or std: it is fixed.")
+        return None, sides
+    recipe = PRESETS.get(name) or Recipe(name)
+    recipe = replace(
+        recipe,
+        levels=recipe.levels if levels is None else _exact(levels),
+        mean=recipe.mean if mean is None else tuple(mean),
+        std=recipe.std if std is None else tuple(std),
+    )
+    return recipe, sides
+
+
+def _exact(levels: int | Sequence[int]) -> int | tuple[int, ...]:
+    return levels if isinstance(levels, int) else tuple(levels)

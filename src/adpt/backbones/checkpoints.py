@@ -86,6 +86,37 @@ def _no_download(name: str, repository: str, filename: str, error: Exception) ->
     )
 
 
+def check_file(path: Path) -> None:
+    """Look whether there is a file of weights, by its first bytes.
+
+    Args:
+        path: As of `read_state_dict`.
+
+    Raises:
+        WeightsError: There is no such file, or it is of another kind.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no file"
+        raise WeightsError(
+            f"backbone.weights={path}: {found} is there. Give the path of one .safetensors, .pth, "
+            ".pt or .bin file."
+        )
+    if path.suffix == ".safetensors":
+        try:
+            with safetensors.safe_open(path, framework="pt"):
+                return
+        except Exception as error:
+            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+    with path.open("rb") as file:
+        start = file.read(2)
+    # A zip archive or a pickle: what `torch.save` writes now, and wrote before.
+    if start != b"PK" and not start.startswith(b"\x80"):
+        raise WeightsError(
+            f"{path} cannot be read as tensors alone: it is neither a file that `torch.save` wrote"
+            " nor named .safetensors. It is damaged, cut short or something else."
+        )
+
+
 def read_state_dict(path: Path) -> StateDict:
     """Tensors of a weights file, by name; nothing in the file is run.
 
@@ -96,12 +127,7 @@ def read_state_dict(path: Path) -> StateDict:
     Raises:
         WeightsError: There is no such file, it is damaged, or it holds more than tensors.
     """
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no file"
-        raise WeightsError(
-            f"backbone.weights={path}: {found} is there. Give the path of one .safetensors, .pth, "
-            ".pt or .bin file."
-        )
+    check_file(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -18,7 +18,13 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from adpt.backbones.base import Backbone, Levels
-from adpt.backbones.checkpoints import StateDict, find_on_hub, read_state_dict, summary
+from adpt.backbones.checkpoints import (
+    StateDict,
+    check_file,
+    find_on_hub,
+    read_state_dict,
+    summary,
+)
 from adpt.errors import UserError, WeightsError
 
 _log = logging.getLogger(__name__)
@@ -124,15 +130,8 @@ def build_timm(
         UserError: timm has no such model, or it gives no such levels or takes no such images.
         WeightsError: The weights cannot be had, read or used.
     """
-    defaults = _defaults(recipe.model)
-    arguments = dict(recipe.model_args)
-    if defaults.fixed_input_size and defaults.input_size[-1] != image_size:
-        arguments["img_size"] = image_size
-
-    with torch.device("meta"):
-        sketch = _create(recipe.model, arguments)
-    levels = _choose_levels(sketch, recipe, image_size)
-    shapes = _shapes(sketch, recipe.model, levels, image_size)
+    plan = check_timm(recipe, weights=weights, pretrained=pretrained, image_size=image_size)
+    defaults, arguments, levels, shapes = plan
 
     state: StateDict | None = None
     source = ""
@@ -158,6 +157,51 @@ def build_timm(
         std=recipe.std or defaults.std,
         image_size=image_size if defaults.fixed_input_size else None,
     )
+
+
+class Plan(NamedTuple):
+    """What is settled of a backbone before its network is built.
+
+    Attributes:
+        defaults: What timm records of the weights.
+        arguments: Of `timm.create_model`.
+        levels: Blocks or stages.
+        shapes: (1, C, h, w) of each level.
+    """
+
+    defaults: Any
+    arguments: dict[str, Any]
+    levels: list[int]
+    shapes: list[torch.Size]
+
+
+def check_timm(recipe: Recipe, *, weights: Path | None, pretrained: bool, image_size: int) -> Plan:
+    """Check everything that can be known without the network and without its weights.
+
+    Args:
+        recipe: The model and how to use it.
+        weights: Local weights file; None for the Hugging Face hub or its cache.
+        pretrained: False for random weights.
+        image_size: Height and width of the images in pixels.
+
+    Raises:
+        UserError: timm has no such model, or it gives no such levels or takes no such images.
+        WeightsError: The file is missing or no file of weights, or one is needed.
+    """
+    defaults = _defaults(recipe.model)
+    if pretrained and weights is None and recipe.where is not None:
+        raise WeightsError(recipe.where)
+    arguments = dict(recipe.model_args)
+    if defaults.fixed_input_size and defaults.input_size[-1] != image_size:
+        arguments["img_size"] = image_size
+
+    with torch.device("meta"):
+        sketch = _create(recipe.model, arguments)
+    levels = _choose_levels(sketch, recipe, image_size)
+    shapes = _shapes(sketch, recipe.model, levels, image_size)
+    if weights is not None:
+        check_file(weights)
+    return Plan(defaults, arguments, levels, shapes)
 
 
 def resize_position_embedding(
@@ -323,8 +367,6 @@ def _weights(
     if weights is not None:
         state = read_state_dict(weights)
         return (recipe.convert(state) if recipe.convert else state), str(weights)
-    if recipe.where is not None:
-        raise WeightsError(recipe.where)
     if not defaults.hf_hub_id:
         raise WeightsError(
             f"{name} has no weights on the Hugging Face hub"

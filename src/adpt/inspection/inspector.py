@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from adpt.backbones import build_backbone
 from adpt.data import Sample
 from adpt.data.checks import bit_depth_of
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
@@ -24,12 +23,17 @@ from adpt.inspection.fitting import Fitter, encode, score_files
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.pictures import ImageInput, Read, UnreadImage, find_images, read_batches
 from adpt.inspection.scorer import Scorer, references_from
-from adpt.inspection.settings import Settings, make_method
+from adpt.inspection.settings import (
+    Settings,
+    backbone_spec,
+    make_backbone,
+    make_method,
+    method_spec,
+)
 from adpt.inspection.threshold import Threshold
-from adpt.methods import Scores
+from adpt.methods import FeatureNorm, Scores
 from adpt.paths import expanded
 from adpt.progress import Progress, no_progress
-from adpt.projector import FeatureProjector
 from adpt.wiring import choose_device, load_matching_projector
 
 log = logging.getLogger(__name__)
@@ -106,9 +110,11 @@ class Inspector:
 
         Args:
             images: Good images of the product, two at least.
-            method: "patchcore", "padim" or "feature_norm".
-            method_options: Its arguments, such as `{"coreset_ratio": 0.25}`.
-            backbone: A name, such as "dinov2_b", or arguments of `adpt.backbones.build_backbone`.
+            method: "patchcore", "padim" or "feature_norm", or what one of your own is called.
+            method_options: Its arguments, such as `{"coreset_ratio": 0.25}`; one of your own is
+                named by `_target_`, such as "mine.MeanDistance".
+            backbone: A name, such as "dinov2_b"; arguments of `adpt.backbones.build_backbone`; or
+                a `_target_` of your own, such as "mine.Squares", with its arguments.
             projector: A projector file, made for this backbone.
             features: What the method sees: "own", "residual" or "pretrained". None for pretrained
                 with a projector, and else own, or residual for feature_norm.
@@ -137,11 +143,14 @@ class Inspector:
         rules = reading_rules(bit_depth, False, max_megapixels)
         geometry = Geometry(image_size, resize, rules)
         where = choose_device(device)
-        options = dict(method_options or {})
+        kind = _kind(features, projector is not None)
+        options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
         make = partial(make_method, method, options, image_size)
-        make()  # So that a wrong option is told before weights are loaded.
-        spec = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
-        spec |= {"image_size": image_size}
+        made = make()  # So that a wrong option is told before weights are loaded.
+        if kind is None:
+            # The length of a backbone's own features says nothing.
+            kind = "residual" if isinstance(made, FeatureNorm) else "own"
+        spec = backbone_spec(backbone, image_size)
         paths = _listed(images, "fit")
         if bit_depth is None:
             good = [Sample(path, 0, "", "train") for path in paths]
@@ -152,11 +161,10 @@ class Inspector:
             for option, files in (("good_test", good_test), ("defects", defects))
             if files is not None
         }
-        built = build_backbone(**spec).to(where)
+        built = make_backbone(spec).to(where)
         matching = load_matching_projector(
             os.fspath(projector) if projector else None, built, where
         )
-        kind = _kind(features, matching, method)
 
         fitter = Fitter(built, matching, kind, make, shots, seed, batch_size)
         own, unread = encode(built, geometry, paths, batch_size, progress)
@@ -215,6 +223,7 @@ class Inspector:
         device: str = "auto",
         backbone_weights: str | os.PathLike[str] | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
+        trusted: Collection[str] = (),
     ) -> Self:
         """Read an inspector from its file; no code is run from it.
 
@@ -224,12 +233,15 @@ class Inspector:
             backbone_weights: A weights file, for an inspector that was saved without them; None for
                 the place that they came from.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
+            trusted: Classes outside adpt that may be imported and made where the file names them,
+                such as "mine.Squares".
 
         Raises:
-            WeightsError: The file is missing, damaged, of something else or of a newer adpt.
+            WeightsError: The file is missing, damaged, of something else or of a newer adpt, or
+                names a class that is neither adpt's nor trusted.
         """
         weights = None if backbone_weights is None else expanded(backbone_weights)
-        model = read_model(expanded(path), choose_device(device), weights)
+        model = read_model(expanded(path), choose_device(device), weights, trusted)
         return cls(model, max_megapixels)
 
     def save(self, path: str | os.PathLike[str], backbone_weights: bool = True) -> None:
@@ -359,15 +371,13 @@ class Inspector:
             )
 
 
-def _kind(features: Kind | None, projector: FeatureProjector | None, method: str) -> Kind:
+def _kind(features: Kind | None, projected: bool) -> Kind | None:
+    """Which features are asked for; None leaves it to the method."""
     if features is None:
-        if projector is not None:
-            return "pretrained"
-        # The length of a backbone's own features says nothing.
-        return "residual" if method == "feature_norm" else "own"
+        return "pretrained" if projected else None
     if features not in ("own", "residual", "pretrained"):
         raise UserError(f"features={features}: choose own, residual or pretrained.")
-    if features == "pretrained" and projector is None:
+    if features == "pretrained" and not projected:
         raise UserError("features=pretrained needs a projector: projector=<path>.")
     return features
 

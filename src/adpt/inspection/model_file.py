@@ -1,9 +1,10 @@
 """One file that holds a fitted inspector: safetensors, with its settings as JSON in the header."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -11,12 +12,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from adpt import __version__
-from adpt.backbones import Backbone, build_backbone
+from adpt.backbones import Backbone
 from adpt.downstream import Kind
 from adpt.errors import WeightsError
 from adpt.inspection.scorer import Scorer, references_from
-from adpt.inspection.settings import Settings, make_method
+from adpt.inspection.settings import (
+    BUILD_BACKBONE,
+    Settings,
+    check_trusted,
+    make_backbone,
+    make_method,
+)
 from adpt.inspection.threshold import Threshold
+from adpt.keys import arguments
 from adpt.projector import FeatureProjector
 from adpt.tensor_file import write_tensors
 
@@ -70,8 +78,8 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
         tensors |= _named("projector", projector.state_dict())
     if backbone_weights:
         tensors |= _named("backbone", backbone.state_dict())
-    settings = asdict(model.settings)
-    if backbone_weights:
+    settings = model.settings.to_json()
+    if backbone_weights and "_target_" not in settings["backbone"]:
         # Where they came from on this machine is of no use on another.
         settings["backbone"].pop("weights", None)
     content = {
@@ -93,7 +101,12 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
     write_tensors(tensors, path, header)
 
 
-def read_model(path: Path, device: torch.device, backbone_weights: Path | None = None) -> Model:
+def read_model(
+    path: Path,
+    device: torch.device,
+    backbone_weights: Path | None = None,
+    trusted: Collection[str] = (),
+) -> Model:
     """Read a model file; no code is run from it.
 
     Args:
@@ -101,15 +114,19 @@ def read_model(path: Path, device: torch.device, backbone_weights: Path | None =
         device: Where to compute.
         backbone_weights: The backbone's weights, for a file without them; None for where they came
             from when it was fitted.
+        trusted: Classes outside adpt that may be made where the file names them, such as
+            "mine.Squares".
 
     Raises:
-        WeightsError: The file is missing, damaged, of something else or of a newer adpt, or the
-            backbone's weights are not those that it was fitted with.
+        WeightsError: The file is missing, damaged, of something else or of a newer adpt, names a
+            class that is neither adpt's nor trusted, or the backbone's weights are not those that
+            it was fitted with.
     """
     content, tensors = _read(path)
     try:
         kind: Kind = content["features"]
         settings = Settings.from_json(content["settings"])
+        check_trusted(settings, trusted, path)
         threshold = Threshold(**content["threshold"])
         backbone = _backbone(content["backbone"], settings, tensors, path, backbone_weights)
         method = make_method(settings.method, settings.method_options, settings.image_size)
@@ -164,20 +181,23 @@ def _backbone(
     path: Path,
     weights: Path | None,
 ) -> Backbone:
-    arguments = dict(settings.backbone)
+    spec = dict(settings.backbone)
+    ours = spec["_target_"] == BUILD_BACKBONE
     if described["weights_inside"]:
         if weights is not None:
             raise WeightsError(f"{path} holds its backbone's weights: leave {weights} out.")
-        backbone = build_backbone(**arguments | {"pretrained": False})
+        backbone = make_backbone(spec | {"pretrained": False} if ours else spec)
         backbone.load_state_dict(_below("backbone", tensors))
         # Not among the weights, and a newer timm may record others for the same network.
         for name in ("mean", "std"):
             getattr(backbone, name).copy_(torch.tensor(described[name]))
     else:
         if weights is not None:
-            arguments["weights"] = weights
+            if "weights" not in (arguments(resolve_name(spec["_target_"])) or {"weights"}):
+                raise WeightsError(f"{spec['_target_']} takes no weights: leave {weights} out.")
+            spec["weights"] = str(weights)
         try:
-            backbone = build_backbone(**arguments)
+            backbone = make_backbone(spec)
         except WeightsError as error:
             raise WeightsError(
                 f"{path} was saved without its backbone's weights, and these cannot be had:"

@@ -143,7 +143,7 @@ def _on_cpu(model: Model) -> Model:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.adpt.safetensors"
         write_model(model, file)
-        return read_model(file, torch.device("cpu"))
+        return read_model(file, torch.device("cpu"), trusted=model.settings.targets)
 
 
 def _export(graph: Graph, images: Tensor) -> Any:

@@ -70,9 +70,9 @@ def _verdict(counts: dict[str, int]) -> str:
 
 
 def _made_with(inspector: Inspector) -> str:
-    settings = inspector.settings
+    settings, scorer = inspector.settings, inspector.scorer
     return (
-        f"{settings.method} on {inspector.scorer.kind} features of {settings.backbone['name']},"
+        f"{settings.method} on {scorer.kind} features of {scorer.backbone.name},"
         f" fitted on {settings.images} good images. Anomalous above {inspector.threshold:.5g}:"
         f" {inspector.threshold_origin}."
     )

@@ -1,12 +1,14 @@
 """What every anomaly detection method does: fit on normal features, score others."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from adpt.errors import UserError
 
 
 class Scores(NamedTuple):
@@ -58,6 +60,26 @@ class Method(nn.Module, ABC):
         Args:
             levels: One (B, C, h, w) tensor a level.
         """
+
+
+def try_making(option: str, make: Callable[[], Method]) -> Method:
+    """Make a method, so that a wrong option is told before anything is encoded.
+
+    Args:
+        option: What to call it in a message.
+        make: What makes the method; torch's random numbers are as before after it.
+
+    Raises:
+        UserError: It refuses its options, or makes something else.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            made = make()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{option}: {error}") from error
+    if not isinstance(made, Method):
+        raise UserError(f"{option}: {type(made).__name__} is no adpt.methods.Method.")
+    return made
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from adpt.files import remove_leftovers, replacing
+from adpt.files import OUTPUT_MARK, remove_leftovers, replacing
 from adpt.results import read_records
 from attempts import Ended, attempt
 from drawn import draw_folder
@@ -144,7 +144,7 @@ def assert_whole(folder: Path) -> int:
     for path in folder.rglob("*"):
         if path.name.startswith(".") and path.suffix == ".part":
             hidden += 1
-        elif path.is_file():
+        elif path.is_file() and path.name != OUTPUT_MARK:  # That it is there is all it says.
             READ[path.suffix](path)
     return hidden
 

@@ -281,4 +281,5 @@ def test_mobilenet_with_real_weights_tells_images_apart() -> None:
     with torch.no_grad():
         expected = network.blocks(network.bn1(network.conv_stem((images - 0.5) / 0.5)))
     assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
-    torch.testing.assert_close(backbone(images)[-1], expected)
+    # Rounding differs between layouts in memory, and that between processors.
+    torch.testing.assert_close(backbone(images)[-1], expected, rtol=1e-4, atol=1e-4)

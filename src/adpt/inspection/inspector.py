@@ -67,6 +67,10 @@ class Inspector:
 
     Made by `fit` or `load`. The scores of an image depend on that image alone, not on those that it
     is scored with (but for rounding, in the last digits).
+
+    Args:
+        model: What was fitted.
+        max_megapixels: Files whose header claims more are not decoded, as if they were broken.
     """
 
     def __init__(self, model: Model, max_megapixels: float = MAX_MEGAPIXELS) -> None:

@@ -149,10 +149,9 @@ def test_a_value_beyond_the_bits_in_use_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_numbers_that_begin_with_white_are_refused(tmp_path: Path, order: str, read) -> None:
+def test_numbers_that_begin_with_white_are_refused(tmp_path: Path, read) -> None:
     path = tmp_path / "a.tif"
-    path.write_bytes(files16.tiff(values(12), [(262, [0])], order))
+    path.write_bytes(files16.tiff(values(12), [(262, [0])]))
     with pytest.raises(BadImageError, match=r"a\.tif.*0 stands for white"):
         read(path, "bottle")
 

@@ -239,6 +239,15 @@ def test_visas_list_may_write_names_otherwise_than_the_disk(visa_root: Path) -> 
     assert len(data.read(data.select("train")).path) == 6
 
 
+def test_an_image_that_a_list_names_twice_counts_once(visa_root: Path) -> None:
+    before = ready(VisA(visa_root, classes="candle")).samples
+    table = visa_root / "split_csv/1cls.csv"
+    lines = table.read_text().splitlines()
+    again = lines[-1].replace("candle/", "./candle/").replace(".JPG", ".jpg")
+    table.write_text("\n".join([*lines, lines[1], again]))
+    assert ready(VisA(visa_root, classes="candle")).samples == before
+
+
 def test_realiads_list_may_write_names_otherwise_than_the_disk(realiad_root: Path) -> None:
     file = realiad_root / "realiad_jsons/realiad_jsons/zipper.json"
     content = json.loads(file.read_text())

@@ -36,7 +36,7 @@ def require_files(samples: Sequence[Sample], source: Path) -> list[Sample]:
     """Check that the images and masks that a list names are on disk.
 
     Returns:
-        The samples, their files as the disk has them.
+        The samples, their files as the disk has them; what is listed twice counts once.
 
     Raises:
         DataError: Files are missing; the message counts them and names the first.
@@ -49,7 +49,8 @@ def require_files(samples: Sequence[Sample], source: Path) -> list[Sample]:
             f"{len(missing)} files that {source} lists are missing, the first: {missing[0]}."
             " Unpack the data set anew, or leave the class out with data.classes."
         )
-    return [s._replace(image=there[s.image], mask=s.mask and there[s.mask]) for s in samples]
+    found = (s._replace(image=there[s.image], mask=s.mask and there[s.mask]) for s in samples)
+    return list(dict.fromkeys(found))
 
 
 def require_masks(samples: Sequence[Sample], expected: str) -> None:

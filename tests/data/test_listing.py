@@ -18,7 +18,10 @@ from adpt.errors import DataError
 from adpt.files import OUTPUT_MARK, mark_output
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Kratzer ü") for form in ("NFC", "NFD"))
-HIDDEN = (".ipynb_checkpoints", ".Trash-1000", *sorted(SYSTEM_FOLDERS), "$RECYCLE.BIN", "__MACOSX")
+HIDDEN = (
+    ".ipynb_checkpoints", ".Trash-1000", "$RECYCLE.BIN", "TheVolumeSettingsFolder", "@sharebin",
+    *sorted(SYSTEM_FOLDERS),
+)  # fmt: skip
 
 
 def picture(number: int = 0) -> np.ndarray:

@@ -28,6 +28,11 @@ def test_every_name_has_a_spelling_of_its_own_that_can_be_undone() -> None:
     assert spelled[:2] == list(ODD[:2])
 
 
+@pytest.mark.parametrize("mark", ["\u061c", "\u200e", "\u200f", "\u202a", "\u2067"])
+def test_marks_of_direction_are_written_out(mark: str) -> None:
+    assert printable(f"a{mark}.png") == printable_text(f"a{mark}.png") == f"a\\u{ord(mark):04x}.png"
+
+
 def test_a_message_keeps_its_lines_and_backslashes() -> None:
     assert printable_text("one\n\ttwo C:\\x \x1b[31m\udce9") == "one\n\ttwo C:\\x \\x1b[31m\\udce9"
 

@@ -11,7 +11,7 @@ from PIL import Image
 import drawn
 import files16
 from adpt.data import Folder, Mixed
-from adpt.data.images import ReadingRules, depth_in_use, read_image
+from adpt.data.images import ReadingRules, depth_in_use, read_image, read_mask
 from adpt.errors import BadImageError, UserError
 
 TWELVE = ReadingRules({"": 12})
@@ -146,6 +146,14 @@ def test_a_value_beyond_the_bits_in_use_is_named(tmp_path: Path) -> None:
             read_image(path, "bottle", ReadingRules({"": 10}))
         for part in (str(path), "4095", "10 bits", "data.bit_depth=16"):
             assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_numbers_that_begin_with_white_are_refused(tmp_path: Path, read) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(files16.tiff(values(12), [(262, [0])]))
+    with pytest.raises(BadImageError, match=r"a\.tif.*0 stands for white"):
+        read(path, "bottle")
 
 
 def test_planes_that_pillow_would_misread_are_refused(tmp_path: Path) -> None:

@@ -194,6 +194,17 @@ def test_broken_file_is_named_with_its_class(tmp_path: Path, kind: str, read) ->
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "it holds no byte"), (b"x", "cannot identify"), (b"\x89P", "cannot identify")],
+)
+def test_a_file_of_hardly_a_byte_is_told_in_words(tmp_path: Path, content: bytes, said) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(BadImageError, match=f"cannot be read as an image: {said}"):
+        read_image(path, "bottle")
+
+
 def test_header_check_does_not_decode_a_png(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     broken(path, "truncated")

@@ -18,7 +18,10 @@ from adpt.errors import DataError
 from adpt.files import OUTPUT_MARK, mark_output
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Kratzer ü") for form in ("NFC", "NFD"))
-HIDDEN = (".ipynb_checkpoints", ".Trash-1000", *sorted(SYSTEM_FOLDERS), "$RECYCLE.BIN", "__MACOSX")
+HIDDEN = (
+    ".ipynb_checkpoints", ".Trash-1000", "$RECYCLE.BIN", "TheVolumeSettingsFolder", "@sharebin",
+    *sorted(SYSTEM_FOLDERS),
+)  # fmt: skip
 
 
 def picture(number: int = 0) -> np.ndarray:
@@ -237,6 +240,15 @@ def test_visas_list_may_write_names_otherwise_than_the_disk(visa_root: Path) -> 
     data = ready(VisA(visa_root, classes="candle"))
     assert folder / f"{DECOMPOSED}.jpg" in [s.image for s in data.samples]
     assert len(data.read(data.select("train")).path) == 6
+
+
+def test_an_image_that_a_list_names_twice_counts_once(visa_root: Path) -> None:
+    before = ready(VisA(visa_root, classes="candle")).samples
+    table = visa_root / "split_csv/1cls.csv"
+    lines = table.read_text().splitlines()
+    again = lines[-1].replace("candle/", "./candle/").replace(".JPG", ".jpg")
+    table.write_text("\n".join([*lines, lines[1], again]))
+    assert ready(VisA(visa_root, classes="candle")).samples == before
 
 
 def test_realiads_list_may_write_names_otherwise_than_the_disk(realiad_root: Path) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 import files16
 from adpt.data.images import ReadingRules, mask_of, read_mask
+from adpt.errors import BadImageError
 
 SIDE = 60
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
@@ -148,6 +149,50 @@ def test_numbers_of_defects_count_each(tmp_path: Path) -> None:
     colours = [0, 0, 0, 128, 0, 0, 0, 128, 0, 0, 0, 200]
     image = palette(colours, numbers % 4)
     np.testing.assert_array_equal(read(tmp_path, image), numbers % 4 > 0)
+
+
+def test_more_numbers_of_defects_than_a_few_count_each(tmp_path: Path) -> None:
+    numbers = np.zeros((200, 300), np.uint16)
+    for number in range(40):
+        row, column = divmod(number, 8)
+        numbers[10 + 38 * row : 20 + 38 * row, 10 + 36 * column : 30 + 36 * column] = number + 1
+    colours = np.random.default_rng(0).integers(30, 256, (256, 3))
+    colours[0] = 0
+    images = [
+        Image.fromarray(numbers.astype(np.uint8)),
+        Image.fromarray(numbers),
+        Image.fromarray(numbers.astype(np.float32)),
+        palette(colours.ravel().tolist(), numbers),
+        Image.fromarray(colours.astype(np.uint8)[numbers]),
+    ]
+    for image in images:
+        name = "m.tif" if image.mode == "F" else "m.png"
+        np.testing.assert_array_equal(read(tmp_path, image, name), numbers > 0)
+        assert not mask_of(tmp_path / name, "bottle").rounded
+
+
+def test_a_thin_soft_line_is_as_wide_as_it_was_drawn(tmp_path: Path) -> None:
+    large = Image.new("L", (1280, 960))
+    ImageDraw.Draw(large).line([(100, 100), (900, 700)], fill=255, width=6)
+    line = large.resize((320, 240), Image.Resampling.BOX)
+    drawn = np.asarray(line) >= 128
+    np.testing.assert_array_equal(read(tmp_path, line), drawn)
+    shares = Image.fromarray(np.asarray(line, np.float32) / 255)
+    np.testing.assert_array_equal(read(tmp_path, shares, "m.tif"), drawn)
+
+
+def test_small_defects_saved_as_probabilities(tmp_path: Path) -> None:
+    small = np.zeros((SIDE, SIDE), np.uint8)
+    small[30:34, 40:45] = 255
+    soft = Image.fromarray(small).filter(ImageFilter.GaussianBlur(0.8))
+    shares = Image.fromarray(np.asarray(soft, np.float32) / 255)
+    np.testing.assert_array_equal(read(tmp_path, shares, "m.tif"), np.asarray(soft) >= 128)
+
+
+@pytest.mark.parametrize("background", [-1, np.nan, np.inf])
+def test_numbers_that_mark_nobody_knows_what_are_refused(tmp_path: Path, background) -> None:
+    with pytest.raises(BadImageError, match=r"m\.tif.*below 0, or what is no finite number"):
+        read(tmp_path, Image.fromarray(np.where(DISC, 1, background).astype(np.float32)), "m.tif")
 
 
 def test_a_black_that_is_not_quite_black(tmp_path: Path) -> None:

@@ -96,6 +96,16 @@ def test_bits_in_use_are_a_remark(root: Path) -> None:
     assert "9999" in fault.message
 
 
+def test_the_picture_that_the_bits_in_use_are_owed_to_is_named(root: Path) -> None:
+    for number, path in enumerate(sorted(root.glob("*/train/good/*.png"))):
+        numbers = np.full((48, 48), 900 + number, np.uint16)
+        numbers[3, 4] = 65535 if number == 2 else 40  # A hot pixel.
+        Image.fromarray(numbers).save(path)
+    (told,) = (f for f in findings(Folder(root)) if f.kind == "bit depth")
+    third = sorted(root.glob("*/train/good/*.png"))[2]
+    assert f"need 16, the first that does so is {third}. If" in told.message
+
+
 def test_a_depth_for_files_that_are_not_there_is_no_remark(root: Path) -> None:
     assert findings(Folder(root, bit_depth=12)) == []
 

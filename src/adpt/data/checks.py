@@ -36,7 +36,7 @@ def require_files(samples: Sequence[Sample], source: Path) -> list[Sample]:
     """Check that the images and masks that a list names are on disk.
 
     Returns:
-        The samples, their files as the disk has them.
+        The samples, their files as the disk has them; what is listed twice counts once.
 
     Raises:
         DataError: Files are missing; the message counts them and names the first.
@@ -49,7 +49,8 @@ def require_files(samples: Sequence[Sample], source: Path) -> list[Sample]:
             f"{len(missing)} files that {source} lists are missing, the first: {missing[0]}."
             " Unpack the data set anew, or leave the class out with data.classes."
         )
-    return [s._replace(image=there[s.image], mask=s.mask and there[s.mask]) for s in samples]
+    found = (s._replace(image=there[s.image], mask=s.mask and there[s.mask]) for s in samples)
+    return list(dict.fromkeys(found))
 
 
 def require_masks(samples: Sequence[Sample], expected: str) -> None:
@@ -95,6 +96,12 @@ def bit_depth_of(samples: Iterable[Sample], max_megapixels: float) -> int | None
     Returns:
         8 to 16; None where no normal training image is a 16-bit file.
     """
+    deepest = deepest_of(samples, max_megapixels)
+    return deepest and deepest[0]
+
+
+def deepest_of(samples: Iterable[Sample], max_megapixels: float) -> tuple[int, Path] | None:
+    """As `bit_depth_of`, with the first file that takes so many bits."""
     found = None
     normal = {s.image for s in samples if s.split == "train" and s.label == 0}
     # Other formats have 8 bits.
@@ -103,8 +110,10 @@ def bit_depth_of(samples: Iterable[Sample], max_megapixels: float) -> int | None
         for start in range(0, len(paths), 64):
             some = paths[start : start + 64]
             depths = threads.map(partial(depth_in_use, max_megapixels=max_megapixels), some)
-            found = max(filter(None, (found, *depths)), default=None)
-            if found == 16:
+            for path, bits in zip(some, depths, strict=True):
+                if bits is not None and (found is None or bits > found[0]):
+                    found = bits, path
+            if found is not None and found[0] == 16:
                 break
     return found
 

@@ -25,9 +25,10 @@ NOT_READ = frozenset({
 """Endings of images that are not read."""
 
 SYSTEM_FOLDERS = frozenset({
-    "$recycle.bin", "#recycle", "#snapshot", "@eadir", "@recently-snapshot", "@recycle", "@tmp",
-    "__macosx", "__pycache__", "lost+found", "network trash folder", "recycled", "recycler",
-    "system volume information", "temporary items", "~snapshot",
+    "$extend", "$recycle.bin", "#recycle", "#snapshot", "@__thumb", "@eadir", "@recently-snapshot",
+    "@recycle", "@sharebin", "@tmp", "__macosx", "__pycache__", "found.000", "lost+found",
+    "network trash folder", "recycled", "recycler", "system volume information", "temporary items",
+    "thevolumesettingsfolder", "~snapshot",
 })  # fmt: skip
 """Folders that operating systems, network storage and archives make, in lower case."""
 

@@ -199,6 +199,10 @@ def _decode(path: Path, max_megapixels: float) -> _Decoded:
             raise RefusedImageError(
                 "wrong mode", "its 16-bit colours lie in planes; save them pixel by pixel"
             )
+        if sixteen.begins_with_white(image):
+            raise RefusedImageError(
+                "wrong mode", "0 stands for white in its 16-bit numbers; save it with 0 for black"
+            )
         told = sixteen.told_depth(image) if is_sixteen else None
         lossy = is_lossy(image, path)
         image.load()

@@ -7,13 +7,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from adpt.data.opening import RefusedImageError
+
 SMALL_NUMBERS = 16
-"""Up to this value, and up to this many of them, the values of a mask may be numbers of defects."""
+"""Up to this value all values of a mask may be numbers of defects, and up to this many of them."""
 MOST = 0.5
 """Share of a picture beyond which it is more likely the background that a mask marks."""
 
-_REACH = np.ones((5, 5), bool)
-"""As far as a drawn edge is soft."""
+_REACH = 5
+"""Side of the square within which a drawn edge is soft."""
+_NOISE = 8
+"""Up to this part of the whole range lossy compression strews values around a defect."""
 
 
 class Mask(NamedTuple):
@@ -40,7 +44,7 @@ def find_defects(
 ) -> Mask:
     """Tell defects from the rest, by colour and transparency.
 
-    Whatever is not black is a defect. With more values than numbers of defects have, as after lossy
+    Whatever is not black is a defect. Where values are not numbers of defects, as after lossy
     compression or smoothing, each pixel counts as the nearest of two: the darkest and the brightest
     value. Transparency counts where it varies: what is transparent is no defect, and what is not is
     one, unless it is black and other visible pixels are not.
@@ -50,7 +54,15 @@ def find_defects(
         alpha: (H, W), 0 for transparent; None for a file without.
         lossy: Whether the file's compression changes values.
         inverted: Whether the defects are what is left over.
+
+    Raises:
+        RefusedImageError: It holds numbers below 0, or what is no finite number.
     """
+    if not 0 <= levels.min() <= levels.max() < np.inf:  # Nor is this true of nan.
+        raise RefusedImageError(
+            "wrong mode",
+            "it holds numbers below 0, or what is no finite number; save 0 and one other value",
+        )
     visible = _visible(alpha)
     values = _values(levels if visible is None else levels[visible])
     low, high = values[0], values[-1]
@@ -89,13 +101,18 @@ def _numbers(
     low, high = values[0], values[-1]
     if len(values) == 2 and low == 0:
         return True
-    if lossy or len(values) > SMALL_NUMBERS:
+    if lossy:
         return False
-    if high <= SMALL_NUMBERS:
+    if high <= SMALL_NUMBERS and all(value == int(value) for value in values):
         return True
     if low > 0 and not on_transparent:
         return False  # There is no background: its black is not quite black.
-    between = (levels > low) & (levels < high)
-    # Soft edges, too, lie between two values, but always beside the brighter one.
-    far = between & ~ndimage.binary_dilation(levels == high, _REACH)
-    return bool(far.any())
+    faint = (levels > low) & (levels < (low + high) / 2)
+    if many := len(values) > SMALL_NUMBERS:
+        faint &= levels > low + (high - low) / _NOISE
+    # Soft edges lie beside something brighter; areas of a number do so with their rims alone.
+    areas = faint & (levels == ndimage.maximum_filter(levels, _REACH))
+    if not many and (areas & (levels == ndimage.minimum_filter(levels, 3))).any():
+        return True
+    share = areas.sum() / max(1, faint.sum())
+    return bool(share >= (0.8 if many else 0.5))

@@ -69,6 +69,9 @@ def is_lossy(image: ImageFile.ImageFile, path: Path) -> bool:
 
 def _first_to_take(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
     start = file.read(16)
+    if not start:
+        raise RefusedImageError("empty file", "it holds no byte")
+    start = start.ljust(16, b"\0")  # Some formats look further than a fragment goes.
     for name in _formats():
         factory, accepts = Image.OPEN[name]
         accepted = accepts is None or accepts(start)

@@ -53,6 +53,11 @@ def loses_bits(image: ImageFile.ImageFile) -> bool:
     return max(bits) == 16 and len(bits) > 1 and raw_mode(image) in {"R", "G", "B", "A", "X"}
 
 
+def begins_with_white(image: ImageFile.ImageFile) -> bool:
+    """Whether 0 stands for white in 16-bit numbers, which Pillow does not heed."""
+    return is_grey(image) and getattr(image, "tag_v2", {}).get(262) == 0
+
+
 def unpack_low_bytes(image: ImageFile.ImageFile) -> None:
     """Let the decoder give the lower byte of each number; grey and alpha as (L, l, A, a)."""
     raw = raw_mode(image)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from adpt.data import AnomalyDataModule, Mixed, Sample, VisA
-from adpt.data.checks import bit_depth_of
+from adpt.data.checks import deepest_of
 from adpt.data.files import is_hidden, leads_up, refuse_output, subfolders
 from adpt.data.images import ReadingRules
 from adpt.data.masks import MOST
@@ -222,12 +222,12 @@ def _bit_depth(
     part: AnomalyDataModule, samples: Sequence[Sample], rules: ReadingRules, prefix: str
 ) -> Iterator[Finding]:
     """A remark on the bits in use, where there are 16-bit files among the training images."""
-    needed = bit_depth_of(samples, rules.max_megapixels)
-    if needed is not None:
+    deepest = deepest_of(samples, rules.max_megapixels)
+    if deepest is not None:
         message = (
             f"holds files of 16-bit numbers: {rules.bit_depth(f'{prefix}/')} bits are taken to be"
-            f" in use, its normal training images need {needed}. If the camera gives others, set"
-            " data.bit_depth."
+            f" in use, its normal training images need {deepest[0]}, the first that does so is"
+            f" {deepest[1]}. If the camera gives others, set data.bit_depth."
         )
         yield Finding("bit depth", part.root, message, prefix, False)
 

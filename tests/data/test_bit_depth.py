@@ -10,8 +10,8 @@ from PIL import Image
 
 import drawn
 import files16
-from adpt.data import Folder, Mixed
-from adpt.data.images import ReadingRules, depth_in_use, read_image, read_mask
+from adpt.data import Folder, Mixed, images
+from adpt.data.images import ReadingRules, depth_in_use, read_image, read_mask, reading_rules
 from adpt.errors import BadImageError, UserError
 
 TWELVE = ReadingRules({"": 12})
@@ -60,6 +60,21 @@ def test_by_itself_a_file_takes_the_whole_range(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             np.asarray(read_image(path, "bottle"))[..., :1], (numbers.astype(int) + 128) // 257
         )
+
+
+def test_a_file_that_nothing_tells_of_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(images, "_not_told", [])
+    for name in ("one.png", "two.png"):
+        Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(tmp_path / name)
+    read_image(tmp_path / "one.png", "key", reading_rules(12, False, 1000))
+    assert not caplog.text
+    for name in ("one.png", "two.png"):
+        read_image(tmp_path / name, "key")
+    assert "one.png holds 16-bit numbers" in caplog.text
+    assert "data.bit_depth" in caplog.text
+    assert len(caplog.records) == 1
 
 
 def test_interlaced_and_turned_colours_keep_their_bits(tmp_path: Path) -> None:

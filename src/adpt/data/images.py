@@ -1,5 +1,6 @@
 """Reading image and mask files of every kind that cameras and annotation tools write."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from adpt.data import sixteen_bits as sixteen
 from adpt.data.masks import Mask, find_defects
 from adpt.data.opening import RefusedImageError, is_lossy, opened
 from adpt.errors import BadImageError, UserError
+from adpt.names import printable
+
+log = logging.getLogger(__name__)
 
 MAX_MEGAPIXELS = 1000.0
 """A picture of that many takes 3 GB."""
@@ -104,9 +108,25 @@ def read_image(path: Path, class_name: str, rules: ReadingRules = PLAIN) -> Imag
         decoded = _decode(path, rules.max_megapixels)
         image = decoded.image
         if decoded.samples is not None:
-            bits = rules.bit_depth(class_name) or decoded.told or 16
+            bits = rules.bit_depth(class_name) or decoded.told or _all_bits(path)
             image = sixteen.eight_bits(decoded.samples, image, bits, decoded.key)
         return as_rgb(image)
+
+
+_not_told: list[Path] = []
+
+
+def _all_bits(path: Path) -> int:
+    """16, for want of anything that tells the bits in use; said of the first such file."""
+    if not _not_told:
+        _not_told.append(path)
+        log.warning(
+            "%s holds 16-bit numbers, and neither it nor normal images tell how many bits are in"
+            " use: all 16 are taken. Say how many with data.bit_depth, such as 12, where they are"
+            " fewer",
+            printable(path),
+        )
+    return 16
 
 
 def as_rgb(image: Image.Image, bits: int = 16) -> Image.Image:

@@ -19,6 +19,7 @@ from adpt.methods import Method
 from adpt.progress import Progress, no_progress
 from adpt.results import Record
 from adpt.results.record import PROTOCOLS
+from adpt.results.words import causes
 from adpt.sources import own_code, source_of, targets
 from adpt.values import differing, is_number, leaves
 
@@ -319,7 +320,7 @@ def changes(cells: Sequence[Cell], dataset: str, records: Sequence[Record]) -> d
 def _changes(cell: Cell, record: Record) -> list[str]:
     if not record.decides:
         return ["they are of an adpt that did not note what decides"]
-    return differing(record.decides, cell.decides)
+    return causes(differing(record.decides, cell.decides))
 
 
 def _is_named(name: str, names: frozenset[str] | set[str]) -> bool:

@@ -18,7 +18,7 @@ from adpt.errors import UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import Evaluation
 from adpt.projector import FeatureProjector
-from adpt.results import Record, read_records
+from adpt.results import Record, markdown_report, read_records
 from adpt.weights import save_projector
 from drawn import draw_folder
 from runs import TINY_EVALUATION, command, evaluation, run_task
@@ -80,6 +80,41 @@ def test_recorded_results_are_not_computed_again(
     assert len(first) == len(computed) == 8
     computed.clear()
     assert results(root, tmp_path / "out") == first
+    assert not computed
+
+
+def test_a_run_shows_its_own_results_where_others_were_recorded_between(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    def shown(*overrides: str) -> tuple[list[str], list[str]]:
+        records = results(root, tmp_path / "out", "method=[padim]", "heatmaps=1", *overrides)
+        assert len({record.cell for record in records}) == len(records)
+        lines = markdown_report(records, "Title").splitlines()
+        rows = [line for line in lines if line.startswith(("| bottle", "| key", "| **mean"))]
+        notes = [line for line in lines if "Earlier results are not shown" in line]
+        return rows, [note.replace("\\", "") for note in notes]
+
+    def heatmaps() -> dict[str, bytes]:
+        folder = tmp_path / "out" / "heatmaps"
+        return {str(path): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+
+    first, nothing = shown()
+    assert not nothing
+    drawn = heatmaps()
+    csv = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    other, (note,) = shown("backbone.levels=[0]")
+    assert other != first
+    assert heatmaps() != drawn
+    assert "of backbone.levels=[1, 2]." in note
+    computed.clear()
+    again, (note,) = shown()
+    assert again == first
+    assert heatmaps() == drawn
+    assert "of backbone.levels=[0]." in note
+    assert (tmp_path / "out" / "results.csv").read_text().splitlines() == csv
+    written = (tmp_path / "out" / "results.jsonl").read_bytes()
+    assert shown()[0] == first
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == written
     assert not computed
 
 

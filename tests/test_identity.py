@@ -159,6 +159,23 @@ def test_content_of_files_and_folders_that_options_name_decides(tmp_path: Path) 
     assert all(again[cell] != after[cell] for cell in after)
 
 
+@pytest.mark.parametrize("option", ["+backbone.parts=[a,{0}]", "+backbone.of=[{{file:{0}}}]",
+                                    "+backbone.weights={0}"])  # fmt: skip
+def test_content_of_files_in_lists_and_of_an_own_backbones_weights_decides(
+    tmp_path: Path, option: str
+) -> None:
+    file = tmp_path / "table.npy"
+    file.write_bytes(b"1")
+    words = [f"output_dir={tmp_path}", "run_name=tiny", "data=mvtec", "backbone=embedded"]
+    config: Any = OmegaConf.to_container(
+        composed("evaluate", *words, option.format(file)), resolve=True
+    )
+    before = cells(config, tmp_path)
+    file.write_bytes(b"2")
+    after = cells(config, tmp_path)
+    assert all(after[cell] != before[cell] for cell in before)
+
+
 def test_the_lists_of_code_name_what_there_is() -> None:
     for part in (*DECIDES_NOTHING, *MAKES_FEATURES):
         assert (PACKAGE / part).exists(), part

@@ -196,6 +196,30 @@ def test_later_record_of_a_cell_counts() -> None:
     assert latest([first, second]) == [second]
 
 
+def test_later_record_tells_the_options_of_those_before(tmp_path: Path) -> None:
+    def decided(**decides: object) -> Record:
+        told = {"class": "pcb1", "images": "a" * 64, "adpt": "1", "backbone.power": 1, **decides}
+        return a_record(decides=told)
+
+    records = [decided(), decided(images="b" * 64, adpt="2", **{"source of mine.X": "c" * 64})]
+    (kept,) = latest(records)
+    assert kept.instead_of == ()
+    (kept,) = latest([*records, decided(**{"backbone.power": 1.0})])
+    assert kept.instead_of == ("backbone.power=1",)
+    (kept,) = latest([*records, decided(**{"backbone.power": "cubes", "data.resize": None})])
+    assert latest([kept]) == [kept]
+    assert latest([kept])[0].instead_of == ("backbone.power=1",)
+    append_records(tmp_path / "results.jsonl", [kept])
+    assert read_records(tmp_path)[0].instead_of == ()
+
+
+def test_record_of_a_cell_that_stands_twice_is_read_once(tmp_path: Path) -> None:
+    one, other = a_record(auroc=0.1, cell="a" * 64), a_record(auroc=0.2, cell="b" * 64)
+    append_records(tmp_path / "results.jsonl", [one, other, one, a_record(), a_record()])
+    read = read_records(tmp_path)
+    assert read == read_records(tmp_path / "results.jsonl") == [other, one, a_record(), a_record()]
+
+
 @pytest.mark.parametrize(
     "change",
     [

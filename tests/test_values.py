@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from adpt import values
 from adpt.errors import UserError
 from adpt.results import append_records
-from adpt.values import check_kinds, check_texts, check_words, names, shown
+from adpt.values import check_kinds, check_texts, check_words, differing, names, shown
 from adpt.wiring import entry
 from drawn import draw_folder
 from recorded import a_record
@@ -320,3 +320,11 @@ def test_the_trace_is_shown_where_it_cannot_be_kept_or_is_asked_for(
     with pytest.raises(ValueError, match="wrong"):
         failing(OmegaConf.create())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_differs_is_told_by_kind_too_and_hashes_are_not_shown() -> None:
+    before = {"a": 1.0, "b": (1, 2), "c": "x" * 64, "d": "x" * 64}
+    now = {"a": 1, "b": [1, 2], "c": "y" * 64, "e": "x" * 64}
+    assert differing(before, now) == [
+        "a: 1.0 → 1", "c changed", "d: there → not there", "e: not there → there",
+    ]  # fmt: skip

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from adpt.methods import Method
 from adpt.progress import Progress, no_progress
 from adpt.results import Record
 from adpt.results.record import PROTOCOLS
+from adpt.results.words import causes
 from adpt.sources import own_code, source_of, targets
 from adpt.values import differing, is_number, leaves
 
@@ -195,10 +196,12 @@ class Identity:
             # What the files of all classes in use decide together, such as the bits in use.
             **{f"the pictures' {name}": value for name, value in leaves(data.geometry.decides())},
         }
+        # What a backbone from outside takes from its files need not lie in its tensors.
+        own_backbone = source_of(type(backbone)) is not None
+        read = {*self.options, *(["backbone.weights"] if own_backbone else [])}
         # Each part of the config with what it names: sources of classes, contents of files.
         self.named = {
-            key: _sources(value)
-            | _files({n: v for n, v in leaves(value, key) if n in self.options})
+            key: _sources(value) | _files({n: v for n, v in leaves(value, key) if n in read})
             for key, value in decisive.items()
         }
         self._own_set = source_of(type(data)) is None
@@ -319,7 +322,9 @@ def changes(cells: Sequence[Cell], dataset: str, records: Sequence[Record]) -> d
 def _changes(cell: Cell, record: Record) -> list[str]:
     if not record.decides:
         return ["they are of an adpt that did not note what decides"]
-    return differing(record.decides, cell.decides)
+    told = causes(differing(record.decides, cell.decides))
+    # Options, mean and standard deviation are told apart: what is left of the hash are the weights.
+    return [one.replace("the backbone's fingerprint", "the backbone's weights") for one in told]
 
 
 def _is_named(name: str, names: frozenset[str] | set[str]) -> bool:
@@ -340,17 +345,40 @@ def _sources(config: Any) -> dict[str, str | None]:
 
 
 def _files(options: Mapping[str, Any]) -> dict[str, str | None]:
-    """The content of each file and folder that an option names."""
+    """The content of each file and folder that an option names, alone or in a list."""
     found: dict[str, str | None] = {}
     for name, value in options.items():
-        if not isinstance(value, str) or name.rpartition(".")[2] in ("name", "_target_"):
+        if name.rpartition(".")[2] in ("name", "_target_"):
             continue
-        path = Path(value).expanduser()
-        try:
-            if path.is_file():
-                found[f"content of {name}"] = contents([path])[path]
-            elif value and path.is_dir():
-                found[f"content of {name}"] = content_of_folder(path)
-        except OSError:  # No path at all, such as a text that is too long for one.
-            continue
+        contents_of = {text: _content(Path(text).expanduser()) for text in _texts(value)}
+        named = {text: content for text, content in contents_of.items() if content != _NO_FILE}
+        if isinstance(value, str):
+            found |= {f"content of {name}": content for content in named.values()}
+        else:
+            found |= {f"content of {name} ({text})": content for text, content in named.items()}
     return found
+
+
+_NO_FILE = "no file"
+
+
+def _content(path: Path) -> str | None:
+    """Hash of a file or folder, None of one that cannot be read; `_NO_FILE` where there is none."""
+    try:
+        if path.is_file():
+            return contents([path])[path]
+        return content_of_folder(path) if path.is_dir() else _NO_FILE
+    except OSError:  # No path at all, such as a text that is too long for one.
+        return _NO_FILE
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in an option's value, at any depth."""
+    if isinstance(value, str) and value:
+        yield value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _texts(one) if name not in ("name", "_target_") else ()
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for one in value:
+            yield from _texts(one)

@@ -25,6 +25,8 @@ from adpt.wiring import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from adpt.cells import Setting
     from adpt.data import AnomalyDataModule
     from adpt.results import Record
@@ -85,7 +87,10 @@ def evaluate(config: DictConfig) -> None:
     cells, done = evaluation.cells, recorded(config)
     due = [cell for cell in cells if cell.sha256 not in done]
     if len(due) < len(cells):
-        log.info("%d of %d results are recorded already", len(cells) - len(due), len(cells))
+        where = "" if Path(config.recorded) == folder else f" in {config.recorded}, not shown here"
+        log.info(
+            "%d of %d results are recorded already%s", len(cells) - len(due), len(cells), where
+        )
     for what, count in changes(due, data.set_name, list(done.values())).items():
         log.info("%d recorded before are computed anew, for this differs: %s", count, what)
     loggers = instantiate_all(config.logger)
@@ -93,6 +98,9 @@ def evaluate(config: DictConfig) -> None:
     advice = partial(how_to_go_on, folder)
     with advising_on_full_disk(advice), advising(advice), finishing(loggers):
         use_projector(loggers, found)
+        asked = {cell.sha256 for cell in cells}
+        again = record_last(folder / "results.jsonl", asked)
+        evaluation.draw_again([cell for cell in cells if cell.sha256 in again])
         for record in evaluation.run(due):
             append_records(folder / "results.jsonl", [record])
 
@@ -101,7 +109,6 @@ def evaluate(config: DictConfig) -> None:
             to_csv(results, folder / "results.csv")
             print_table(results)
             build_page(results, folder, folder / "report.html", config.title)
-            asked = {cell.sha256 for cell in cells}
             log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
             log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
         evaluation.raise_failures()
@@ -150,6 +157,28 @@ def recorded(config: DictConfig) -> "dict[str | None, Record]":
             raise UserError(f"recorded={folder} is not there; recorded=null computes all results.")
         return {}
     return {record.cell: record for record in read_records(folder)}
+
+
+def record_last(path: Path, asked: "Collection[str]") -> "set[str | None]":
+    """Append those results of a run again in place of which later ones would be shown.
+
+    Args:
+        path: The folder's records.
+        asked: Hashes of the run's cells.
+
+    Returns:
+        Hashes of the cells that were appended.
+    """
+    from adpt.results import append_records, latest, read_records
+
+    if not path.exists():
+        return set()
+    records = read_records(path)
+    shown = {record.cell for record in latest(records)}
+    hidden = [r for r in records if r.cell in asked and r.cell not in shown]
+    if hidden:
+        append_records(path, hidden)
+    return {record.cell for record in hidden}
 
 
 def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> bool:

@@ -156,6 +156,15 @@ class Evaluation:
             with StepBar("all classes") as progress:
                 yield from self._run_unified(encoded, unified, progress)
 
+    def draw_again(self, cells: Sequence[Cell]) -> None:
+        """Draw the heatmaps of recorded cells anew, where those of other options lie.
+
+        Patch features that were drawn go, and `run` draws them where they are asked for.
+        """
+        for name, method in dict.fromkeys((cell.class_name, cell.method) for cell in cells):
+            self._embedding_path(name).unlink(missing_ok=True)
+            self._try(f"{name}, heatmaps of {method}", self._draw_panels, name, method)
+
     def raise_failures(self) -> None:
         """Say what failed, if anything did.
 

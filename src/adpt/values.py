@@ -223,14 +223,22 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In words, what differs between the plain values of two configs or the like, by name."""
     # What was read from a file went through JSON, which knows no tuples.
     before, now = (json.loads(json.dumps(values, default=str)) for values in (before, now))
-    names = sorted(n for n in now.keys() | before.keys() if now.get(n, _NO) != before.get(n, _NO))
-    return [_change(name, before.get(name, _NO), now.get(name, _NO)) for name in names]
+    pairs = {n: (before.get(n, _NO), now.get(n, _NO)) for n in sorted(now.keys() | before.keys())}
+    # As text: a class of the user's own may tell 1 from 1.0.
+    return [
+        _change(name, *pair) for name, pair in pairs.items() if len(set(map(json.dumps, pair))) > 1
+    ]
 
 
 _NO = "not there"
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    if all(isinstance(value, str) and len(value) == 64 for value in (before, now)):
+    if _is_hash(before) and _is_hash(now):
         return f"{name} changed"
-    return f"{name}: {shown(before)} → {shown(now)}"
+    before, now = ("there" if _is_hash(value) else shown(value) for value in (before, now))
+    return f"{name}: {before} → {now}"
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64

@@ -282,6 +282,18 @@ def test_options_that_tables_do_not_show_are_told_where_results_stand_side_by_si
         "Results that stand side by side here differ in source of mine.X.",
     ]
     assert len(cautions([one, dataclasses.replace(other, method="cflow")])) == 2
+    # What an option of the backbone changes of its weights' hash and network is no news.
+    follows = {"the backbone's network": "e" * 64, "the backbone's options.power": 3}
+    of_other = dataclasses.replace(
+        other, decides={**other.decides, **follows}, backbone_sha256="f" * 64
+    )
+    named = decided("a", **{"the backbone's network": "f" * 64, "the backbone's options.power": 1})
+    one = dataclasses.replace(one, decides={**one.decides, **named.decides},
+                              backbone_sha256="e" * 64)  # fmt: skip
+    assert [note.partition(" in ")[2] for note in cautions([one, of_other])] == [
+        "backbone.power: 1 and 3.",
+        "source of mine.X.",
+    ]
     assert cautions([one, dataclasses.replace(other, seed=7)]) == []
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from adpt.results.record import Record
-from adpt.results.words import short_commit, shortened
+from adpt.results.words import causes, short_commit, shortened
 
 _HASH = 64
 """Digits of a hash, which tells a reader nothing."""
@@ -22,17 +22,23 @@ def cautions(records: Iterable[Record]) -> list[str]:
     """
     records = list(records)
     found = []
+    options = _options(records)
+    # A backbone's hash covers its options.
+    of_options = any(name.startswith("backbone.") for name in options)
     for noun, texts in (
         ("commits", _distinct(short_commit(r.provenance.get("commit")) for r in records)),
         ("versions", _versions(records)),
         ("hardware", _distinct(str(r.provenance.get("hardware") or "") for r in records)),
-        ("weights of the same backbone", _weights(records)),
+        ("weights of the same backbone", [] if of_options else _weights(records)),
     ):
         if len(texts) > 1:
             found.append(f"These results come from different {noun}: {shortened(texts)}.")
-    for name, values in _options(records).items():
+    for name in causes(options):
+        values = options[name]
         told = f": {shortened(values)}" if all(len(value) < _HASH for value in values) else ""
         found.append(f"Results that stand side by side here differ in {name}{told}.")
+    if replaced := _distinct(text for record in records for text in record.instead_of):
+        found.append(f"Earlier results are not shown, of {shortened(replaced)}.")
     if seen := _distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
         found.append(
             "The projector was trained on images that are evaluated here, of "

@@ -1,12 +1,14 @@
 """One record per result."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 FEATURES = ("own", "residual", "pretrained")
 PROTOCOLS = ("clean", "paper")
+_NO_OPTIONS = ("adpt", "class", "images")
+"""What decides over a result, is a single word and yet no option."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Record:
             with `epoch`, `loss` and metrics.
         details: Path of the file with scores and curves (see `adpt.details`), relative to the
             records' folder; None where there is none.
+        instead_of: Options of earlier results that this one stands in place of, in words; of
+            records beside each other (see `latest`), and in no file.
 
     Raises:
         ValueError: For features or a protocol of another name.
@@ -71,6 +75,7 @@ class Record:
     epochs: dict[str, int] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
     details: str | None = None
+    instead_of: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
@@ -83,9 +88,10 @@ def latest(records: Iterable[Record]) -> list[Record]:
     """Keep the last record of each cell: where a result was taken again, the later one counts.
 
     A cell is data set, class, method, its options and epochs of training, features, backbone,
-    projector, seed, shots, setting and protocol.
+    projector, seed, shots, setting and protocol. Where further options differ, the one that is kept
+    tells those of the others.
     """
-    cells: dict[tuple[object, ...], Record] = {}
+    cells: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         cell = (
             record.dataset,
@@ -100,5 +106,20 @@ def latest(records: Iterable[Record]) -> list[Record]:
             record.epochs.get("trained"),
             json.dumps([record.setting, record.options], sort_keys=True),
         )
-        cells[cell] = record
-    return list(cells.values())
+        cells.setdefault(cell, []).append(record)
+    return [_in_place_of(last, earlier) for *earlier, last in cells.values()]
+
+
+def _in_place_of(last: Record, earlier: Sequence[Record]) -> Record:
+    told = [*last.instead_of, *(_other_options(last, one) for one in earlier)]
+    return replace(last, instead_of=tuple(text for text in dict.fromkeys(told) if text))
+
+
+def _other_options(last: Record, earlier: Record) -> str:
+    # What two adpts or two folders of images differ in is no option.
+    values = {n: v for n, v in earlier.decides.items() if " " not in n and n not in _NO_OPTIONS}
+    return ", ".join(
+        f"{name}={json.dumps(value)}".replace('"', "")
+        for name, value in values.items()
+        if name in last.decides and json.dumps(value) != json.dumps(last.decides[name])
+    )

@@ -62,8 +62,9 @@ def append_records(path: str | Path, records: Iterable[Record]) -> None:
 def read_records(path: str | Path) -> list[Record]:
     """Read the records of a file, or of all `*.jsonl` files in a folder and its subfolders.
 
-    Files of a folder follow each other by the time of their newest record. A last line that an
-    interrupted write left incomplete is skipped with a warning.
+    Files of a folder follow each other by the time of their newest record. Of a cell that a
+    file has twice the last record counts. A last line that an interrupted write left incomplete is
+    skipped with a warning.
 
     Args:
         path: File or folder.
@@ -109,6 +110,7 @@ def _mend(content: bytes, path: Path) -> tuple[int, bytes]:
 
 def _to_line(record: Record) -> bytes:
     fields = dataclasses.asdict(record)
+    del fields["instead_of"]
     metrics = {name: float(value) for name, value in record.metrics.items()}
     fields["metrics"] = {n: None if math.isnan(value) else value for n, value in metrics.items()}
     fields["history"] = [
@@ -146,7 +148,16 @@ def _read_file(path: Path) -> list[Record]:
                 f"{path}, line {number} is not a record: {error}. "
                 "Mend or delete that line and evaluate again what it held."
             ) from error
-    return records
+    return _each_once(records)
+
+
+def _each_once(records: Iterable[Record]) -> list[Record]:
+    kept: dict[object, Record] = {}
+    for number, record in enumerate(records):
+        key = number if record.cell is None else (record.cell, record.projector_sha256)
+        kept.pop(key, None)
+        kept[key] = record
+    return list(kept.values())
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -159,6 +170,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "cell": (str, type(None)),
     "details": (str, type(None)),
     "history": list,
+    "instead_of": list,
     **dict.fromkeys(
         ("metrics", "counts", "seconds", "provenance", "setting", "options", "decides", "epochs"),
         dict,
@@ -186,6 +198,7 @@ def _from_line(line: bytes) -> Record:
         "metrics": _nan_back(fields["metrics"]),
         "references": tuple(fields.get("references", ())),
         "history": tuple(map(_nan_back, fields.get("history", ()))),
+        "instead_of": (),
     }
     return Record(**{**fields, **read})
 

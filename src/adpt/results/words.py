@@ -18,6 +18,8 @@ PROTOCOL_MEANING = {
 """What the name of each protocol means."""
 
 _SHOWN = 4
+_OF_OPTIONS = ("name", "fingerprint", "options", "mean", "std", "network")
+"""What a backbone tells of itself that its options in the config decide."""
 
 
 def percent(fraction: float, deviation: float = math.nan) -> str:
@@ -64,6 +66,21 @@ def options_in_words(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
         phrase if len(found) == len(options) else f"{phrase} on {listed(found)} features"
         for phrase, found in kinds.items()
     ]
+
+
+def causes(told: Iterable[str]) -> list[str]:
+    """What differs, without what follows from an option or a source that is told beside it.
+
+    Args:
+        told: Names as in `Record.decides`, or phrases that begin with them.
+    """
+    told = list(told)
+    follow: tuple[str, ...] = ()
+    if any(one.startswith("backbone.") for one in told):
+        follow += tuple(f"the backbone's {name}" for name in _OF_OPTIONS)
+    if any(one.startswith("source of ") for one in told):
+        follow += ("the backbone's source",)
+    return [one for one in told if not one.startswith(follow)]
 
 
 def shortened(texts: Sequence[str]) -> str:

@@ -93,8 +93,8 @@ def _numbers(
         return False
     if high <= SMALL_NUMBERS:
         return True
-    if low > 0 and not on_transparent:
-        return False  # There is no background: its black is not quite black.
+    if low > 0:  # The background is transparent, or there is none: its black is not quite black.
+        return on_transparent
     between = (levels > low) & (levels < high)
     # Soft edges, too, lie between two values, but always beside the brighter one.
     far = between & ~ndimage.binary_dilation(levels == high, _REACH)

@@ -161,6 +161,13 @@ def test_content_of_files_and_folders_that_options_name_decides(tmp_path: Path) 
     assert all(again[cell] != after[cell] for cell in after)
 
 
+def cell_of(root: Path, *samples: Sample, unified: bool = False, **options: Any) -> str:
+    spec = MethodSpec({}, {"own": options}, {}, unified=unified)
+    data = SimpleNamespace(set_name="own", samples=samples, root=root, geometry=Geometry())
+    identity = Identity({}, data, Fixed(), None, {"padim": spec}, Setting())  # type: ignore[arg-type]
+    return identity.cell("key", "padim", "own").sha256
+
+
 @pytest.mark.parametrize(
     "change",
     [{"label": 1}, {"split": "test"}, {"mask": "b.png"}, {"image": "b.png"}, {"view": "C2"},
@@ -170,19 +177,35 @@ def test_content_of_files_and_folders_that_options_name_decides(tmp_path: Path) 
 def test_all_that_is_known_of_an_image_decides(change: dict[str, Any], tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"the same")
-
-    def cell(sample: Sample) -> str:
-        spec = MethodSpec({}, {"own": {}}, {})
-        data = SimpleNamespace(
-            set_name="own", samples=[sample], root=tmp_path, geometry=Geometry(), train_fraction=1
-        )
-        identity = Identity({}, data, Fixed(), None, {"padim": spec}, Setting())  # type: ignore[arg-type]
-        return identity.cell("key", "padim", "own").sha256
-
     sample = Sample(tmp_path / "a.png", 0, "key", "train")
     paths = {name: tmp_path / change[name] for name in ("image", "mask") if name in change}
-    assert cell(sample) == cell(sample)
-    assert cell(sample) != cell(sample._replace(**{**change, **paths}))
+    assert cell_of(tmp_path, sample) == cell_of(tmp_path, sample)
+    changed = sample._replace(**{**change, **paths})
+    assert cell_of(tmp_path, sample) != cell_of(tmp_path, changed)
+
+
+def test_files_and_classes_that_a_methods_options_name_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    weights, module = tmp_path / "weights.npy", tmp_path / "own_distance.py"
+    weights.write_bytes(b"1")
+    module.write_text("class Distance:\n    power = 1\n")
+    given = {"prior": str(weights), "distance": {"_target_": "own_distance.Distance"}}
+    hashes = [cell_of(tmp_path, **given)]
+    weights.write_bytes(b"2")
+    hashes.append(cell_of(tmp_path, **given))
+    module.write_text("class Distance:\n    power = 2\n")
+    hashes.append(cell_of(tmp_path, **given))
+    assert len(set(hashes)) == 3
+
+
+def test_images_of_other_classes_decide_where_one_model_is_for_all(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    key, more = (Sample(tmp_path / "a.png", 0, name, "train") for name in ("key", "more"))
+    for unified in (True, False):
+        alone, both = (cell_of(tmp_path, *s, unified=unified) for s in ([key], [key, more]))
+        assert (alone != both) is unified
 
 
 def test_a_folders_content_is_that_of_its_files_and_their_names(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from adpt.cells import CANNOT_DECIDE, Identity, MethodSpec, Setting, leaves
 from adpt.contents import content_of_folder, contents
 from adpt.data import Sample
+from adpt.data.images import ReadingRules
 from adpt.data.transforms import Geometry
 from adpt.evaluate import evaluate
 from adpt.projector import FeatureProjector
@@ -161,11 +162,26 @@ def test_content_of_files_and_folders_that_options_name_decides(tmp_path: Path) 
     assert all(again[cell] != after[cell] for cell in after)
 
 
-def cell_of(root: Path, *samples: Sample, unified: bool = False, **options: Any) -> str:
-    spec = MethodSpec({}, {"own": options}, {}, unified=unified)
-    data = SimpleNamespace(set_name="own", samples=samples, root=root, geometry=Geometry())
-    identity = Identity({}, data, Fixed(), None, {"padim": spec}, Setting())  # type: ignore[arg-type]
-    return identity.cell("key", "padim", "own").sha256
+PLAIN = MethodSpec({}, {"own": {}}, {})
+
+
+def identity_of(
+    root: Path,
+    *samples: Sample,
+    spec: MethodSpec = PLAIN,
+    geometry: Geometry | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Identity:
+    data: Any = SimpleNamespace(
+        set_name="own", samples=samples, root=root, geometry=geometry or Geometry(), train_fraction=0.5,
+        noise_ratio=0.0, masks="none",
+    )  # fmt: skip
+    backbone: Any = Fixed()
+    return Identity(config or {}, data, backbone, None, {"padim": spec}, Setting())
+
+
+def cell_of(root: Path, *samples: Sample, **given: Any) -> str:
+    return identity_of(root, *samples, **given).cell("key", "padim", "own").sha256
 
 
 @pytest.mark.parametrize(
@@ -191,20 +207,43 @@ def test_files_and_classes_that_a_methods_options_name_decide(
     weights, module = tmp_path / "weights.npy", tmp_path / "own_distance.py"
     weights.write_bytes(b"1")
     module.write_text("class Distance:\n    power = 1\n")
-    given = {"prior": str(weights), "distance": {"_target_": "own_distance.Distance"}}
-    hashes = [cell_of(tmp_path, **given)]
+    options = {"prior": str(weights), "distance": {"_target_": "own_distance.Distance"}}
+    spec = MethodSpec({}, {"own": options}, {})
+    hashes = [cell_of(tmp_path, spec=spec)]
     weights.write_bytes(b"2")
-    hashes.append(cell_of(tmp_path, **given))
+    hashes.append(cell_of(tmp_path, spec=spec))
     module.write_text("class Distance:\n    power = 2\n")
-    hashes.append(cell_of(tmp_path, **given))
+    hashes.append(cell_of(tmp_path, spec=spec))
     assert len(set(hashes)) == 3
+
+
+def test_bits_that_all_classes_decide_together_decide_over_each(tmp_path: Path) -> None:
+    depths: tuple[dict[str, int], ...] = ({}, {"": 12}, {"": 14})
+    hashes = {cell_of(tmp_path, geometry=Geometry(rules=ReadingRules(d))) for d in depths}
+    assert len(hashes) == 3
+
+
+def test_options_of_a_set_within_a_mixed_one_are_those_of_a_set(tmp_path: Path) -> None:
+    def mixed(**options: Any) -> str:
+        return cell_of(tmp_path, config={"data": {"sets": {"own": {"root": "a", **options}}}})
+
+    assert mixed() == mixed(root="b")
+    assert mixed() == mixed(num_workers=3) == mixed(held_out=["key"])
+    assert mixed(noise_ratio=0.1) != mixed(noise_ratio=0.2)
+
+
+def test_a_record_tells_what_differs_from_the_plain_experiment(tmp_path: Path) -> None:
+    assert identity_of(tmp_path, geometry=Geometry(64, 80)).differences() == {
+        "image_size": [64, 64], "resize": 80, "train_fraction": 0.5, "masks": "none"
+    }  # fmt: skip
 
 
 def test_images_of_other_classes_decide_where_one_model_is_for_all(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"a")
     key, more = (Sample(tmp_path / "a.png", 0, name, "train") for name in ("key", "more"))
     for unified in (True, False):
-        alone, both = (cell_of(tmp_path, *s, unified=unified) for s in ([key], [key, more]))
+        spec = MethodSpec({}, {"own": {}}, {}, unified=unified)
+        alone, both = (cell_of(tmp_path, *s, spec=spec) for s in ([key], [key, more]))
         assert (alone != both) is unified
 
 

@@ -173,8 +173,8 @@ def identity_of(
     config: Mapping[str, Any] | None = None,
 ) -> Identity:
     data: Any = SimpleNamespace(
-        set_name="own", samples=samples, root=root, geometry=geometry or Geometry(), train_fraction=0.5,
-        noise_ratio=0.0, masks="none",
+        set_name="own", samples=samples, root=root, geometry=geometry or Geometry(),
+        train_fraction=0.5, noise_ratio=0.0, masks="none",
     )  # fmt: skip
     backbone: Any = Fixed()
     return Identity(config or {}, data, backbone, None, {"padim": spec}, Setting())

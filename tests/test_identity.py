@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from adpt.cells import CANNOT_DECIDE, Identity, MethodSpec, Setting, leaves
+from adpt.contents import content_of_folder, contents
+from adpt.data import Sample
+from adpt.data.images import ReadingRules
 from adpt.data.transforms import Geometry
 from adpt.evaluate import evaluate
 from adpt.projector import FeatureProjector
@@ -176,9 +179,147 @@ def test_content_of_files_in_lists_and_of_an_own_backbones_weights_decides(
     assert all(after[cell] != before[cell] for cell in before)
 
 
+PLAIN = MethodSpec({}, {"own": {}}, {})
+
+
+def identity_of(
+    root: Path,
+    *samples: Sample,
+    spec: MethodSpec = PLAIN,
+    geometry: Geometry | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Identity:
+    data: Any = SimpleNamespace(
+        set_name="own", samples=samples, root=root, geometry=geometry or Geometry(),
+        train_fraction=0.5, noise_ratio=0.0, masks="none",
+    )  # fmt: skip
+    backbone: Any = Fixed()
+    return Identity(config or {}, data, backbone, None, {"padim": spec}, Setting())
+
+
+def cell_of(root: Path, *samples: Sample, **given: Any) -> str:
+    return identity_of(root, *samples, **given).cell("key", "padim", "own").sha256
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"label": 1}, {"split": "test"}, {"mask": "b.png"}, {"image": "b.png"}, {"view": "C2"},
+     {"defect": "dent"}, {"noise": True}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_all_that_is_known_of_an_image_decides(change: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"the same")
+    sample = Sample(tmp_path / "a.png", 0, "key", "train")
+    paths = {name: tmp_path / change[name] for name in ("image", "mask") if name in change}
+    assert cell_of(tmp_path, sample) == cell_of(tmp_path, sample)
+    changed = sample._replace(**{**change, **paths})
+    assert cell_of(tmp_path, sample) != cell_of(tmp_path, changed)
+
+
+def test_files_and_classes_that_a_methods_options_name_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    weights, module = tmp_path / "weights.npy", tmp_path / "own_distance.py"
+    weights.write_bytes(b"1")
+    module.write_text("class Distance:\n    power = 1\n")
+    options = {"prior": str(weights), "distance": {"_target_": "own_distance.Distance"}}
+    spec = MethodSpec({}, {"own": options}, {})
+    hashes = [cell_of(tmp_path, spec=spec)]
+    weights.write_bytes(b"2")
+    hashes.append(cell_of(tmp_path, spec=spec))
+    module.write_text("class Distance:\n    power = 2\n")
+    hashes.append(cell_of(tmp_path, spec=spec))
+    assert len(set(hashes)) == 3
+
+
+def test_bits_that_all_classes_decide_together_decide_over_each(tmp_path: Path) -> None:
+    depths: tuple[dict[str, int], ...] = ({}, {"": 12}, {"": 14})
+    hashes = {cell_of(tmp_path, geometry=Geometry(rules=ReadingRules(d))) for d in depths}
+    assert len(hashes) == 3
+
+
+def test_options_of_a_set_within_a_mixed_one_are_those_of_a_set(tmp_path: Path) -> None:
+    def mixed(**options: Any) -> str:
+        return cell_of(tmp_path, config={"data": {"sets": {"own": {"root": "a", **options}}}})
+
+    assert mixed() == mixed(root="b")
+    assert mixed() == mixed(num_workers=3) == mixed(held_out=["key"])
+    assert mixed(noise_ratio=0.1) != mixed(noise_ratio=0.2)
+
+
+def test_a_record_tells_what_differs_from_the_plain_experiment(tmp_path: Path) -> None:
+    assert identity_of(tmp_path, geometry=Geometry(64, 80)).differences() == {
+        "image_size": [64, 64], "resize": 80, "train_fraction": 0.5, "masks": "none"
+    }  # fmt: skip
+
+
+def test_images_of_other_classes_decide_where_one_model_is_for_all(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    key, more = (Sample(tmp_path / "a.png", 0, name, "train") for name in ("key", "more"))
+    for unified in (True, False):
+        spec = MethodSpec({}, {"own": {}}, {}, unified=unified)
+        alone, both = (cell_of(tmp_path, *s, spec=spec) for s in ([key], [key, more]))
+        assert (alone != both) is unified
+
+
+def test_a_folders_content_is_that_of_its_files_and_their_names(tmp_path: Path) -> None:
+    folder = tmp_path / "textures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"a")
+    before = content_of_folder(folder)
+    (folder / ".hidden").write_bytes(b"b")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "a.png").write_bytes(b"b")
+    assert content_of_folder(folder) == before
+    (folder / "a.png").rename(folder / "b.png")
+    assert content_of_folder(folder) != before
+    (folder / "b.png").rename(folder / "a.png")
+    assert content_of_folder(folder.rename(tmp_path / "moved")) == before
+
+
+def test_what_changed_just_now_is_read_again_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"a")
+    read: list[Path] = []
+    monkeypatch.setattr("adpt.contents.sha256", lambda p: read.append(p) or "f" * 64)
+    for _ in range(2):
+        contents([path])
+    assert read == [path, path]
+    monkeypatch.setattr("adpt.contents._SETTLED", float("-inf"))  # As if it had changed long ago.
+    for _ in range(3):
+        contents([path])
+    assert read == [path] * 3
+
+
 def test_the_lists_of_code_name_what_there_is() -> None:
     for part in (*DECIDES_NOTHING, *MAKES_FEATURES):
         assert (PACKAGE / part).exists(), part
+
+
+def test_the_lists_of_code_leave_out_nothing_that_computes() -> None:
+    def used_by(parts: Iterable[str]) -> set[str]:
+        """What these parts of adpt import beside themselves."""
+        places = [PACKAGE / part for part in parts]
+        files = [f for p in places for f in (p.rglob("*.py") if p.is_dir() else [p])]
+        texts = [file.read_text(encoding="utf-8") for file in files]
+        named = {n for t in texts for n in re.findall(r"^ *from adpt\.(\w+)", t, re.MULTILINE)}
+        return named - {part.removesuffix(".py") for part in parts}
+
+    # These carry, name and say; what comes out of them shows in the features' names or is theirs.
+    assert used_by(MAKES_FEATURES) <= {
+        "contents", "errors", "files", "interruption", "methods", "metrics", "names", "paths",
+        "progress", "references", "results", "sources",
+    }  # fmt: skip
+    computing = {*MAKES_FEATURES, "methods", "metrics", "references.py"}
+    assert not computing & {*DECIDES_NOTHING}
+    idle = {part.removesuffix(".py") for part in DECIDES_NOTHING}
+    assert used_by(computing) & idle <= {
+        "checkpoints", "errors", "interruption", "progress", "results",
+    }  # fmt: skip
 
 
 # ---- The listed ones change no number -------------------------------------------------------
@@ -460,6 +601,11 @@ def test_the_source_of_a_class_includes_what_it_imports(
     import plugin  # type: ignore[import-not-found]
 
     assert source_of(plugin.Thing) is not None
+    for name in ("first", "second"):
+        typed = {"__name__": "a prompt"}
+        exec(f"class Thing:\n    def power(self): return '{name}'", typed)  # noqa: S102
+        hashes.append(source_of(typed["Thing"]))  # type: ignore[arg-type]
+    assert hashes[-1] != hashes[-2]
     assert source_of("adpt.methods.PaDiM") is None
     assert source_of(FeatureProjector) is None
 

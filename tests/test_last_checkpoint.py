@@ -178,7 +178,7 @@ def test_a_resumed_run_takes_the_rows_up_to_its_checkpoint_over(tmp_path: Path) 
     torch.save({"state_dict": {}, "loops": {}, "global_step": 2}, last)
     for folder, wanted in (("new", str(last)), ("former", "last")):
         log = MetricsLog(tmp_path / folder, wanted)
-        log.log_metrics({"loss": 9.0}, 3)
+        log.log_metrics({"loss": 9.0}, 4)
         log.save()
         found = [row["loss"] for row in rows(tmp_path / folder / "metrics.csv")]
         assert found == ["0.0", "0.5", "1.0", "9.0"]

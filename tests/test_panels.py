@@ -104,6 +104,18 @@ def test_evenly_spread_images_are_a_quarter_normal() -> None:
 # Files
 
 
+def test_images_of_one_name_in_different_folders_have_a_panel_each(tmp_path: Path) -> None:
+    root = drawn.draw_folder(tmp_path / "own", ("key",), good=2, defective=1)
+    for place, kind in (("test/good/deep", 0), ("test/good/other", 1)):
+        drawn.save(drawn.picture("key", kind)[0], root / "key" / place / "000.png")
+    data = folder_data(root)
+    data.setup()
+    count = len(data.select("test"))
+    written = write_panels(tmp_path / "out", data, {"own": scored(data, [1.0] * count)}, count)
+    assert len(set(written)) == len(written) == count
+    assert sorted(written) == sorted((tmp_path / "out").iterdir())
+
+
 def test_names_tell_what_a_panel_shows(data: Folder, tmp_path: Path) -> None:
     labels = np.array([sample.label for sample in data.select("test")])
     scores = np.where(labels > 0, 10.0, 0.0) + np.arange(11)

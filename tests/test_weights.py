@@ -77,6 +77,20 @@ def test_round_trip_is_bit_for_bit(
     assert loaded.scale_by_references == by_references
 
 
+def test_what_files_of_before_do_not_say_is_as_it_was(
+    tmp_path: Path, projector: FeatureProjector
+) -> None:
+    path = tmp_path / "projector.safetensors"
+    save_projector(projector, path)
+    newer = {"scale_by_references", "block", "on_residuals"}
+    metadata = {name: v for name, v in projector_metadata(path).items() if name not in newer}
+    save_file(load_file(path), path, metadata)
+    loaded = load_projector(path)
+    assert (loaded.scale_by_references, loaded.block, loaded.on_residuals) == (
+        False, "attention", True
+    )  # fmt: skip
+
+
 def test_path_may_be_text(tmp_path: Path, projector: FeatureProjector) -> None:
     path = str(tmp_path / "projector.safetensors")
     save_projector(projector, path)

@@ -97,13 +97,14 @@ def test_fingerprint_follows_options_mean_and_standard_deviation() -> None:
     ]
     assert len({one.fingerprint for one in others}) == len(others)
     torch.manual_seed(0)
-    plain, shifted = (
-        build_backbone("resnet10t", pretrained=False, levels=1, mean=mean)
-        for mean in (None, (0.1, 0.2, 0.3))
+    plain, shifted, scaled = (
+        build_backbone("resnet10t", pretrained=False, levels=1, **options)
+        for options in ({}, {"mean": (0.1, 0.2, 0.3)}, {"std": (0.1, 0.2, 0.3)})
     )
-    shifted.load_state_dict(plain.state_dict())
-    assert plain.weights_sha256 == shifted.weights_sha256
-    assert plain.fingerprint != shifted.fingerprint
+    for changed in (shifted, scaled):
+        changed.load_state_dict(plain.state_dict())
+    assert plain.weights_sha256 == shifted.weights_sha256 == scaled.weights_sha256
+    assert len({one.fingerprint for one in (plain, shifted, scaled)}) == 3
 
 
 def test_what_decides_over_features_shows_layers_attributes_and_source() -> None:
@@ -113,6 +114,12 @@ def test_what_decides_over_features_shows_layers_attributes_and_source() -> None
     backbone.power = 3
     assert backbone.decides() != before
     backbone.power = 1
+    backbone.grid = (2, 3)  # type: ignore[assignment]
+    gridded = backbone.decides()
+    assert gridded != before
+    backbone.grid = (3, 2)  # type: ignore[assignment]
+    assert backbone.decides() != gridded
+    del backbone.grid
     assert backbone.network is not None
     backbone.network[1].stride = (2, 2)  # type: ignore[index]
     assert backbone.decides() != before

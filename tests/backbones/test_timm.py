@@ -211,6 +211,12 @@ def test_resized_position_embedding_fits_any_grid(grid: int, offset: float) -> N
     torch.testing.assert_close(resized[:, 0], embedding[:, 0])
 
 
+@pytest.mark.parametrize("tokens", [2 * 2 + 2, 3 * 3 + 3])
+def test_position_embedding_with_more_than_a_class_token_is_refused(tokens: int) -> None:
+    with pytest.raises(WeightsError, match=f"has {tokens} tokens"):
+        resize_position_embedding(torch.zeros(1, tokens, 2), (4, 4))
+
+
 def test_position_embedding_without_a_square_grid_is_refused() -> None:
     with pytest.raises(WeightsError, match="square grid"):
         resize_position_embedding(torch.zeros(1, 20 * 21, 2), (16, 16))

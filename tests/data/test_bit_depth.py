@@ -90,6 +90,8 @@ def test_interlaced_and_turned_colours_keep_their_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_transparent_pixels_of_sixteen_bits_become_black(tmp_path: Path, channels: int) -> None:
     numbers = values(12, channels)
+    numbers[3, 3] = numbers[2, 3]
+    numbers[3, 3, 0] ^= 0xFF0  # Alike in all channels but one, a pixel is not transparent.
     key = numbers[2, 3].astype(">u2").tobytes()
     path = tmp_path / "a.png"
     path.write_bytes(files16.png(numbers, (b"tRNS", key)))
@@ -153,13 +155,22 @@ def test_numbers_stretched_as_pngs_standard_wants_it(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(files16.png(values(12) << 4, (b"sBIT", b"\x0c")))
     assert depth_in_use(path) == 16
+    path.write_bytes(files16.png(np.full((4, 4), 4096, np.uint16), (b"sBIT", b"\x0c")))
+    assert depth_in_use(path) == 16
 
 
-def test_a_value_beyond_the_bits_in_use_is_named(tmp_path: Path) -> None:
-    for path in files(tmp_path, values(12, 3)):
+def test_of_channels_the_deepest_decides(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(files16.png(values(9, 3), (b"sBIT", bytes([10, 12, 9]))))
+    assert depth_in_use(path) == 12
+
+
+@pytest.mark.parametrize("largest", [1024, 4095])
+def test_a_value_beyond_the_bits_in_use_is_named(tmp_path: Path, largest: int) -> None:
+    for path in files(tmp_path, values(12, 3).clip(max=largest)):
         with pytest.raises(BadImageError) as caught:
             read_image(path, "bottle", ReadingRules({"": 10}))
-        for part in (str(path), "4095", "10 bits", "data.bit_depth=16"):
+        for part in (str(path), f"the value {largest}", "10 bits", "data.bit_depth=16"):
             assert part in str(caught.value)
 
 
@@ -212,6 +223,17 @@ def test_a_sets_range_is_that_of_its_normal_training_images(root: Path) -> None:
     assert wide.geometry.decides()["bit_depth"] == {"": 16}
     assert wide.read(wide.select("train", 0, "a")).image.max() == 16
     assert wide.read(wide.select("test", 0, "a")).image.max() == 233
+
+
+def test_a_single_image_of_many_may_take_the_most_bits(tmp_path: Path) -> None:
+    folder = tmp_path / "key" / "train" / "good"
+    folder.mkdir(parents=True)
+    for number in range(70):
+        bits = 14 if number == 0 else 12
+        (folder / f"{number:03d}.png").write_bytes(files16.png(values(bits)))
+    data = Folder(tmp_path)
+    data.setup()
+    assert data.geometry.decides()["bit_depth"] == {"": 14}
 
 
 @pytest.mark.parametrize("options", [{"train_fraction": 0.2}, {"noise_ratio": 0.3}, {"seed": 3}])

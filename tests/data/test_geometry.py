@@ -93,6 +93,17 @@ def test_same_size_is_left_alone() -> None:
     torch.testing.assert_close(Geometry(32).lay_back(scores, (32, 32)), scores)
 
 
+def test_of_an_odd_border_the_smaller_part_is_above_and_at_the_left() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (19, 21, 3), dtype=np.uint8)
+    geometry = Geometry(16, [19, 21])
+    image = geometry.image(Image.fromarray(pixels)).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(image, pixels[1:17, 2:18])
+    mask = pixels[..., 0] > 99
+    np.testing.assert_array_equal(geometry.mask(mask).numpy(), mask[1:17, 2:18])
+    laid = geometry.lay_back(torch.ones(16, 16), (19, 21), fill=0.0)
+    assert [place.min().item() for place in laid.nonzero().T] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("size", "resize"), [(0, None), (-3, None), ("224", None), ([1, 2, 3], None), (2.5, None),
                          (64, 0), (64, [64]), (64, 63), ([64, 32], [60, 60])]

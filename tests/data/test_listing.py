@@ -56,6 +56,16 @@ def test_hidden_folders_and_those_of_systems_are_skipped(name: str, tmp_path: Pa
     assert ready(Folder(root)).samples == before
 
 
+def test_a_marked_folder_among_the_defects_is_none(tmp_path: Path) -> None:
+    root = drawn.draw_mvtec(tmp_path / "set", defective=1)
+    before = ready(Folder(root)).samples
+    drawn.save(picture(), root / "bottle/test/heatmaps/000.png")
+    mark_output(root / "bottle/test/heatmaps")
+    after = ready(Folder(root))
+    assert after.samples == before
+    assert sorted(kind.name for kind in after.kinds("bottle")) == ["good", "scratch"]
+
+
 @pytest.mark.parametrize(
     ("name", "is_one"),
     [
@@ -350,6 +360,7 @@ PLACES = (
         ("photos/*/a.png", "a"),
         ("photos/.hidden/*.png", "g"),
         ("photos/out/*.png", ""),
+        ("photos/out/i.png", ""),
         ("photos/png/../jpg/*.png", "c"),
     ],
 )
@@ -373,3 +384,20 @@ def test_a_walk_in_a_circle_ends(tmp_path: Path) -> None:
     assert found(tmp_path) == ["in/a.png"]
     assert len(matching(tmp_path / "**" / "*.png")) == 1
     assert len(list(walk_files(tmp_path))) == 2
+
+
+def test_a_folder_that_is_linked_twice_is_walked_once(tmp_path: Path) -> None:
+    drawn.save(picture(), tmp_path / "in" / "a.png")
+    (tmp_path / "other").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "b").symlink_to(tmp_path / "third")
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "back").symlink_to(tmp_path / "in")
+    assert found(tmp_path) == ["in/a.png"]
+
+
+def test_a_link_to_a_folder_above_brings_nothing_in(tmp_path: Path) -> None:
+    for place in ("above.png", "in/a.png"):
+        drawn.save(picture(), tmp_path / place)
+    (tmp_path / "in" / "up").symlink_to(tmp_path)
+    assert found(tmp_path / "in") == ["a.png"]
+    assert matching(tmp_path / "in" / "*" / "*.png") == []

@@ -94,6 +94,14 @@ def test_unreadable_mask_is_named(mvtec_root: Path) -> None:
         data.read(data.select("test", 1, "bottle"))
 
 
+def test_a_mask_that_changed_its_size_since_it_was_listed_is_named(mvtec_root: Path) -> None:
+    data = folder(mvtec_root)
+    mask = mvtec_root / "bottle" / "ground_truth" / "scratch" / "000_mask.png"
+    Image.new("L", (20, 30), 255).save(mask)
+    with pytest.raises(BadImageError, match=r"000_mask\.png is 20x30 pixels, but its image"):
+        data.read(data.select("test", 1, "bottle"))
+
+
 # ---- Loaders --------------------------------------------------------------------------------
 
 

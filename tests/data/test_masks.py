@@ -83,6 +83,8 @@ def test_a_constant_alpha_says_nothing(tmp_path: Path, alpha: int) -> None:
 def test_an_alpha_that_is_never_near_transparent_says_nothing(tmp_path: Path) -> None:
     image = painted((0, 0, 0, 250), (255, 255, 255, 255))
     np.testing.assert_array_equal(read(tmp_path, image), ~DISC)
+    image = painted((255, 255, 255, 250), (0, 0, 0, 255))
+    np.testing.assert_array_equal(read(tmp_path, image), DISC)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
@@ -193,6 +195,24 @@ def test_small_defects_saved_as_probabilities(tmp_path: Path) -> None:
 def test_numbers_that_mark_nobody_knows_what_are_refused(tmp_path: Path, background) -> None:
     with pytest.raises(BadImageError, match=r"m\.tif.*below 0, or what is no finite number"):
         read(tmp_path, Image.fromarray(np.where(DISC, 1, background).astype(np.float32)), "m.tif")
+
+
+def test_numbers_of_defects_that_touch_count_each(tmp_path: Path) -> None:
+    numbers = np.zeros((SIDE, SIDE), np.uint8)
+    numbers[10:20, 10:20], numbers[10:20, 20:22] = 16, 1
+    np.testing.assert_array_equal(read(tmp_path, Image.fromarray(numbers)), numbers > 0)
+
+
+@pytest.mark.parametrize("colours", [(100, 220), (60, 120, 240)])
+def test_every_colour_painted_on_transparent_counts(
+    tmp_path: Path, colours: tuple[int, ...]
+) -> None:
+    pixels = np.zeros((SIDE, SIDE, 4), np.uint8)
+    for number, colour in enumerate(colours):
+        pixels[10:20, 12 * number : 12 * number + 10] = (colour, 0, 0, 255)
+    np.testing.assert_array_equal(
+        read(tmp_path, Image.fromarray(pixels, "RGBA")), pixels[..., 3] > 0
+    )
 
 
 def test_a_black_that_is_not_quite_black(tmp_path: Path) -> None:

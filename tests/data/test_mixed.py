@@ -36,6 +36,17 @@ def test_pretraining_takes_what_each_set_allows(folder_root: Path, mvtec_root: P
     assert Counter(s.split for s in only_train) == {"train": 24}
 
 
+def test_masks_are_inverted_where_a_set_says_so_and_everywhere_where_all_are_to_be(
+    folder_root: Path, mvtec_root: Path
+) -> None:
+    sets = {"own": Folder(folder_root, invert_masks=True), "mvtec": MVTec(mvtec_root)}
+    for everywhere in (False, True):
+        data = Mixed(sets, invert_masks=everywhere)
+        data.setup()
+        inverts = data.geometry.rules.inverts
+        assert (inverts("own/key"), inverts("mvtec/cable")) == (True, everywhere)
+
+
 def test_batches_are_of_the_mixtures_size_and_hold_both_sets(folder_root, mvtec_root) -> None:
     batches = list(mixed(folder_root, mvtec_root).train_dataloader())
     assert {batch.image.shape[1:] for batch in batches} == {(2, 3, 32, 32)}

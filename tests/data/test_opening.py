@@ -121,6 +121,8 @@ def test_what_a_header_claims_beyond_the_limit_is_not_decoded(tmp_path: Path) ->
     PAGES[0].save(tmp_path / "y.png")
     with pytest.raises(BadImageError, match=r"max_megapixels is 0\.002;"):
         read_image(tmp_path / "y.png", "bottle", ReadingRules(max_megapixels=0.002))
+    pixels = PAGES[0].width * PAGES[0].height
+    read_image(tmp_path / "y.png", "bottle", ReadingRules(max_megapixels=pixels / 1e6))
 
 
 def test_the_limit_of_a_set_holds_in_workers(folder_root: Path) -> None:

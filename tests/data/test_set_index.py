@@ -61,6 +61,20 @@ def test_options_have_an_index_each(realiad_root: Path) -> None:
             assert sum(s.label for s in samples if s.split == "train") == defective
 
 
+def test_a_set_without_masks_has_an_index_of_its_own(realiad_root: Path) -> None:
+    for _ in range(2):
+        assert not any(s.mask for s in listed(realiad_root, split=SPLIT, masks="none"))
+        assert any(s.mask for s in listed(realiad_root, split=SPLIT))
+
+
+def test_another_adpt_lists_anew(realiad_root: Path, monkeypatch) -> None:
+    listed(realiad_root)
+    monkeypatch.setattr(index, "__version__", "0.0.1")
+    forbid_listing(monkeypatch)
+    with pytest.raises(AssertionError, match="not taken from the index"):
+        listed(realiad_root)
+
+
 def add(root: Path) -> None:
     (root / "OK" / "S0001" / "zipper_0001_OK_C9_.jpg").touch()
 

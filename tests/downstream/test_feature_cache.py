@@ -68,6 +68,12 @@ def test_missing_and_damaged_features_are_named_and_damaged_ones_removed(
         assert not made.path(key(2)).exists()
     with pytest.raises(MissingFeaturesError):
         made.read([key(3)])
+    other = space(tmp_path, backbone="another")
+    other.path(key(1)).parent.mkdir(parents=True)
+    other.path(key(1)).write_bytes(whole)
+    with pytest.raises(MissingFeaturesError):
+        other.read([key(1)])
+    assert made.read([key(1)])[0].shape == (1, 2, 3, 4)
 
 
 def test_a_folder_in_a_files_place_makes_way_and_what_a_kill_left_goes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from adpt.data import Folder
 from adpt.downstream import ClassData, choose_kinds, encode_class, run_methods
 from adpt.downstream.features import Features, extract
 from adpt.downstream.matching import FixedReferences, convert_features
+from adpt.downstream.run import _best
 from adpt.errors import BadImageError, DataError, UserError
 from adpt.methods import FeatureNorm, PaDiM, PatchCore
 from adpt.projector import FeatureProjector
@@ -343,3 +344,10 @@ def test_kinds_are_those_asked_for_or_all_that_can_be_had(projector: FeatureProj
             choose_kinds(wanted, projector)
     with pytest.raises(UserError, match="needs a projector"):
         choose_kinds(["pretrained"], None)
+
+
+def test_of_equally_good_epochs_the_first_is_the_best() -> None:
+    history = [{"epoch": e, "loss": 0.0, "a": a, "b": float("nan")}
+               for e, a in ((2, 0.5), (4, 0.9), (6, 0.9))]  # fmt: skip
+    metrics, epochs = _best(history, {"a": 0.9, "b": 0.1})
+    assert (metrics, epochs) == ({"a": 0.9, "b": 0.1}, {"a": 4})

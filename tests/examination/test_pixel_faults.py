@@ -60,12 +60,28 @@ def test_inverted_masks_are_a_fault_where_most_are(root: Path) -> None:
     assert findings(Mixed({"own": Folder(root)}, invert_masks=True)) == []
 
 
-def test_a_few_masks_that_mark_most_are_remarks(root: Path) -> None:
+@pytest.mark.parametrize("defective", [5, 4])
+def test_masks_that_mark_most_are_remarks_up_to_half_of_them(
+    tmp_path: Path, defective: int
+) -> None:
+    root = drawn.draw_folder(tmp_path / "set", ("key",), defective=defective)
     masks = change(root, lambda mask: 255 - mask, 2)
     found = findings(Folder(root))
     assert [(f.kind, f.path, f.fault) for f in found] == [
         ("mask marks most", mask, False) for mask in masks
     ]
+
+
+def test_a_size_is_unusual_beside_one_that_most_have(tmp_path: Path) -> None:
+    root = drawn.draw_folder(tmp_path / "set", ("key",), defective=0)
+    images = sorted((root / "key").rglob("*.png"))
+    for path in images[: len(images) // 2]:
+        with Image.open(path) as picture:
+            picture.resize((40, 40)).save(path)
+    assert len(images) % 2 == 1
+    assert {f.path for f in findings(Folder(root))} == {*images[: len(images) // 2]}
+    images[-1].unlink()
+    assert findings(Folder(root)) == []
 
 
 def test_soft_masks_are_named_with_what_is_made_of_them(root: Path) -> None:

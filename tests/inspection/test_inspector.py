@@ -14,10 +14,15 @@ from safetensors.torch import save_file
 
 import adpt
 import drawn
+from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError, WeightsError
 from adpt.inspection import UnreadImage
+from adpt.inspection.fitting import Fitter
+from adpt.inspection.scorer import features_in_memory
+from adpt.inspection.settings import make_backbone
 from adpt.methods import CFlow, FeatureNorm, Scores
+from adpt.progress import no_progress
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
 
@@ -82,6 +87,33 @@ def test_a_loaded_inspector_gives_the_same_bits(
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         inside = any(name.startswith("backbone.") for name in file.keys())  # noqa: SIM118
     assert inside == weights_inside
+
+
+def test_a_file_brings_mean_and_deviation_of_its_backbone_along(
+    inspector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector.save(tmp_path / "m.safetensors")
+
+    def of_another_version(spec: dict) -> EmbeddedBackbone:
+        backbone = make_backbone(spec)
+        backbone.mean += 0.1
+        backbone.std *= 2
+        return backbone
+
+    monkeypatch.setattr("adpt.inspection.model_file.make_backbone", of_another_version)
+    loaded = adpt.Inspector.load(tmp_path / "m.safetensors", device="cpu")
+    image = photos / "test" / "scratch" / "000.png"
+    assert loaded.predict(image).score == inspector.predict(image).score
+
+
+def test_scores_of_images_left_out_come_in_the_images_order(inspector) -> None:
+    backbone = inspector.scorer.backbone
+    levels = backbone(torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(0)))
+    seen = features_in_memory(levels, ["a", "b", "c", "d"])
+    fitter = Fitter(backbone, None, "own", lambda: FeatureNorm(48), 2, 0, 8)
+    left_out = fitter.held_out(seen, [[2, 0], [3], [1]], no_progress)
+    for found, wanted in zip(left_out, FeatureNorm(48).score(levels), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_scores_depend_neither_on_batch_nor_on_order(inspector, photos: Path) -> None:

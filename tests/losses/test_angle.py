@@ -209,7 +209,7 @@ def test_any_non_zero_label_is_anomalous(dtype: torch.dtype) -> None:
     assert torch.equal(loss(view1, view2, labels), loss(view1, view2, anomalous))
 
 
-@pytest.mark.parametrize("temperature", [0.003, 0.024, 0.0251, 0.15])
+@pytest.mark.parametrize("temperature", [0.003, 0.015, 0.024, 0.0251, 0.15])
 def test_labels_in_opposite_directions_give_finite_loss_and_gradient(temperature: float) -> None:
     sign = 1 - 2 * torch.tensor(LABELS["balanced"])
     views = [(sign[:, None] * torch.ones(8, 3)).requires_grad_() for _ in range(2)]

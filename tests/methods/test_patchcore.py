@@ -70,9 +70,14 @@ def test_training_images_score_zero_when_all_patches_are_kept() -> None:
     assert fitted(train, ratio=0.1).score(train).image.min().item() > 1
 
 
-@pytest.mark.parametrize(("ratio", "size"), [(1.0, 80), (0.1, 8), (0.99, 79), (0.001, 1)])
-def test_bank_holds_the_asked_share_of_the_training_patches(ratio: float, size: int) -> None:
-    train = draw(4)
+@pytest.mark.parametrize(
+    ("images", "ratio", "size"),
+    [(4, 1.0, 80), (4, 0.1, 8), (4, 0.99, 79), (4, 0.001, 1), (5, 0.29, 29), (5, 0.57, 57)],
+)
+def test_bank_holds_the_asked_share_of_the_training_patches(
+    images: int, ratio: float, size: int
+) -> None:
+    train = draw(images)
     method = fitted(train, ratio=ratio)
     bank = method.get_buffer("bank")
     assert bank.shape == (size, 16)

@@ -18,6 +18,7 @@ class Mean(TrainedMethod):
     def __init__(self, epochs: int = 3, seed: int = 0, batch_size: int = 2) -> None:
         super().__init__(8, epochs, batch_size, seed)
         self.seen: list[list[float]] = []
+        self.noise: list[float] = []
 
     def build(self, shapes: Sequence[Shape]) -> None:
         self.mean = nn.Parameter(torch.randn(shapes[0][0]))
@@ -36,7 +37,9 @@ class Mean(TrainedMethod):
         defects: tuple[list[Tensor], Tensor] | None,
     ) -> Tensor:
         self.seen.append(levels[0][:, 0, 0, 0].tolist())
-        noisy = levels[0].mean((2, 3)) + 0.1 * torch.randn(len(levels[0]), levels[0].shape[1])
+        noise = torch.randn(len(levels[0]), levels[0].shape[1])
+        self.noise.append(float(noise[0, 0]))
+        noisy = levels[0].mean((2, 3)) + 0.1 * noise
         loss = (noisy - self.mean).square().mean()
         optimizers[0].zero_grad()
         loss.backward()
@@ -68,6 +71,11 @@ def test_every_epoch_sees_each_image_once_in_an_order_of_its_own() -> None:
     flat = [[value for batch in epoch for value in batch] for epoch in epochs]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in flat)
     assert flat[0] != flat[1] or flat[1] != flat[2]
+
+
+def test_every_step_draws_noise_of_its_own() -> None:
+    method = trained(Mean())
+    assert len({*method.noise, *trained(Mean(seed=1)).noise}) == 2 * len(method.noise) == 18
 
 
 def test_the_same_seed_gives_the_same_result_and_leaves_the_global_generator_alone() -> None:

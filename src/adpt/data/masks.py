@@ -105,8 +105,8 @@ def _numbers(
         return False
     if high <= SMALL_NUMBERS and all(value == int(value) for value in values):
         return True
-    if low > 0 and not on_transparent:
-        return False  # There is no background: its black is not quite black.
+    if low > 0:  # The background is transparent, or there is none: its black is not quite black.
+        return on_transparent
     faint = (levels > low) & (levels < (low + high) / 2)
     if many := len(values) > SMALL_NUMBERS:
         faint &= levels > low + (high - low) / _NOISE

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from adpt.results import Record, read_records
 from adpt.sources import DECIDES_NOTHING, MAKES_FEATURES, PACKAGE, source_of
 from adpt.weights import save_projector
 from drawn import draw_folder
-from runs import CONF, command, composed, evaluation, run_task
+from runs import CONF, composed, evaluation, run_task
 
 KINDS = ("own", "residual", "pretrained")
 BACKBONES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
@@ -495,7 +496,9 @@ HELPER = "def factor(distances):\n    return {}distances\n"
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Callable[..., list[Record]]:
+def own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Callable[..., list[Record]]:
     """A backbone and a method of one's own, run from outside the checkout."""
     for place, text in {
         "mine.py": MINE,
@@ -510,36 +513,40 @@ def own(tmp_path: Path) -> Callable[..., list[Record]]:
         (tmp_path / place).write_text(text)
     root = draw_folder(tmp_path / "own", ("key",))
 
-    def run(*overrides: str) -> list[Record]:
-        done = command(
-            "evaluate", "--config-dir", "conf", "backbone=squares", "method=[padim,distance]",
-            "data=folder", f"data.root={root}", "data.image_size=48", "data.num_workers=0",
-            "features=[own]", "heatmaps=0", "device=cpu", "hydra.run.dir=out",
-            "cache.folder=cache", *overrides, cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        run.said = done.stdout + done.stderr  # type: ignore[attr-defined]
-        return read_records(tmp_path / "out")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run(*overrides: str, folder: str = "out") -> list[Record]:
+        for module in ("mine", "helper", "factory"):  # As a new process would, read them anew.
+            sys.modules.pop(module, None)
+        caplog.clear()
+        chosen = ["backbone=squares", "method=[padim,distance]", "data=folder",
+                  f"data.root={root}", "data.image_size=48", "data.num_workers=0",
+                  "features=[own]", "heatmaps=0", "device=cpu", "run_name=tiny",
+                  f"output_dir={tmp_path / folder}", f"cache.folder={tmp_path / 'cache'}",
+                  f"hydra.searchpath=[file://{tmp_path / 'conf'}]"]  # fmt: skip
+        with caplog.at_level("INFO"):
+            run_task(evaluate, composed("evaluate", *chosen, *overrides))
+        return read_records(tmp_path / folder)
 
     return run
 
 
-def test_options_and_source_of_own_classes_decide(own: Any, tmp_path: Path) -> None:
+def test_options_and_source_of_own_classes_decide(
+    own: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = own()
     cubes = own("backbone.power=3")
     assert len(cubes) == 4
-    assert "backbone.power: 1 → 3" in own.said
+    assert "backbone.power: 1 → 3" in caplog.text
     # The same folder and cache, and yet the numbers of a run that had neither.
-    fresh = own("backbone.power=3", "cache=null", "hydra.run.dir=fresh")
-    assert fresh == cubes  # Read from `out`: nothing was added there.
-    alone = read_records(tmp_path / "fresh")
+    alone = own("backbone.power=3", "cache=null", folder="fresh")
     assert [r.metrics for r in alone] == [r.metrics for r in cubes[2:]]
     assert [r.metrics for r in cubes[2:]] != [r.metrics for r in first]
 
     (tmp_path / "helper.py").write_text(HELPER.format("-"))
     edited = own()
     assert len(edited) == 6
-    assert "source of mine.MeanDistance" in own.said
+    assert "source of mine.MeanDistance" in caplog.text
     negated = {r.method: r.metrics["pixel_auroc"] for r in edited[4:]}
     before = {r.method: r.metrics["pixel_auroc"] for r in first}
     assert negated["distance"] == pytest.approx(1 - before["distance"])
@@ -569,8 +576,7 @@ def test_a_function_that_makes_a_backbone_has_no_options_that_the_cache_overlook
     words = ["backbone=closed", "method=[padim]"]
     own(*words)
     two = own(*words, "backbone.power=2")[-1]
-    own(*words, "backbone.power=2", "cache=null", "hydra.run.dir=fresh")
-    (fresh,) = read_records(tmp_path / "fresh")
+    (fresh,) = own(*words, "backbone.power=2", "cache=null", folder="fresh")
     assert two.metrics == fresh.metrics
     assert own("backbone=squares", "backbone.power=2", "method=[padim]")[-1].metrics == two.metrics
 

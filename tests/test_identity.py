@@ -250,6 +250,12 @@ def test_options_of_a_set_within_a_mixed_one_are_those_of_a_set(tmp_path: Path) 
     assert mixed(noise_ratio=0.1) != mixed(noise_ratio=0.2)
 
 
+def test_options_of_backbone_and_of_a_set_from_outside_decide_over_features(tmp_path: Path) -> None:
+    config = {"backbone": {"power": 1}, "data": {"gamma": 2, "root": "a"}, "shots": 4}
+    foreign = identity_of(tmp_path, config=config)  # Its set is a stand-in, no class of adpt.
+    assert foreign.of_features() == {"backbone.power": 1, "data.gamma": 2}
+
+
 def test_a_record_tells_what_differs_from_the_plain_experiment(tmp_path: Path) -> None:
     assert identity_of(tmp_path, geometry=Geometry(64, 80)).differences() == {
         "image_size": [64, 64], "resize": 80, "train_fraction": 0.5, "masks": "none"

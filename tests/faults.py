@@ -9,7 +9,7 @@ from PIL import Image
 
 import drawn
 from adpt.data import AnomalyDataModule
-from adpt.examination import examine
+from adpt.data.examination import examine
 
 TRAIN, TEST = "train/good", "test/scratch"
 MASK = "ground_truth/scratch/001_mask.png"

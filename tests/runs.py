@@ -21,8 +21,8 @@ from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import AnomalyDataModule, Folder
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.pretraining import Pretraining
+from adpt.pretraining.references import ReferencePool
 from adpt.projector import FeatureProjector
-from adpt.references import ReferencePool
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 

@@ -11,16 +11,16 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
+from adpt.cli.entry import user_message
 from adpt.data import Folder
 from adpt.errors import UserError
 from adpt.pretraining import Pretraining, patch_labels
+from adpt.pretraining.references import ReferencePool
 from adpt.projector import FeatureProjector
-from adpt.projector_blocks import BLOCKS
-from adpt.references import ReferencePool
+from adpt.projector.blocks import BLOCKS
 from adpt.residual import residual_features
 from adpt.train import train
 from adpt.weights import load_projector, projector_metadata
-from adpt.wiring import user_message
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, run_task, training
 

@@ -23,7 +23,7 @@ import sys
 import torch
 from adpt.anomalib import ResidualExtractor
 from adpt.backbones import build_backbone
-from adpt.downstream import Features, FixedReferences
+from adpt.evaluation import Features, FixedReferences
 from adpt.methods.trained import InMemory
 from adpt.weights import load_projector
 

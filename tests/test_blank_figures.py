@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adpt.details import load_details
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
 from adpt.results import METRICS, Record, latex_tables, markdown_report, read_records, to_csv
+from adpt.results.details import load_details
 from adpt.train import train
 from drawn import draw_folder
 from runs import composed, evaluation, run_task, training

@@ -9,13 +9,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import drawn
-from adpt.callbacks import (
+from adpt.errors import DataError, UserError
+from adpt.methods import FeatureNorm, PatchCore
+from adpt.pretraining.callbacks import (
     DownstreamCheck,
     ImagesPerSecond,
     SaveProjector,
 )
-from adpt.errors import DataError, UserError
-from adpt.methods import FeatureNorm, PatchCore
 from adpt.weights import load_projector, projector_metadata
 from runs import fitted, folder_data, pretraining, rows
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adpt.chunking import slices
+from adpt.nearest import slices
 
 
 @pytest.mark.parametrize(("length", "step"), [(7, 3), (6, 3), (2, 5), (3, 0), (3, -1), (1, 1)])

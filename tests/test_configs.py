@@ -19,12 +19,13 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adpt.backbones.embedded import EmbeddedBackbone
-from adpt.callbacks import DownstreamCheck
+from adpt.cli.entry import instantiate_all
+from adpt.evaluation.specs import method_specs
 from adpt.methods import Method
-from adpt.metrics_log import MetricsLog
 from adpt.pretraining import Pretraining
-from adpt.references import ReferencePool
-from adpt.wiring import instantiate_all, method_specs
+from adpt.pretraining.callbacks import DownstreamCheck
+from adpt.pretraining.metrics_log import MetricsLog
+from adpt.pretraining.references import ReferencePool
 from drawn import draw_mvtec
 from runs import CONF, TINY_TRAINING, composed
 

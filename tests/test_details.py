@@ -9,8 +9,8 @@ import torch
 from sklearn.metrics import precision_recall_curve, roc_curve
 from torch import Tensor
 
-from adpt.details import Details, details_of, load_details, save_details
 from adpt.errors import UserError
+from adpt.results.details import Details, details_of, load_details, save_details
 
 
 def made(maps: Tensor, masks: Tensor) -> Details:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from adpt.data import Folder
+from adpt.data.examination import Examination, examine
 from adpt.doctor import doctor
 from adpt.errors import UserError
-from adpt.examination import Examination, examine
 from faults import cut
 from runs import command, composed, run_task
 
@@ -84,7 +84,7 @@ def test_a_name_that_is_no_utf8_is_told(folder_root: Path, tmp_path: Path, capsy
 
 
 def test_an_interrupt_ends_with_one_line(folder_root: Path, tmp_path: Path, monkeypatch, capsys):
-    module = importlib.import_module("adpt.examination.examine")
+    module = importlib.import_module("adpt.data.examination.examine")
     read = module.examine_sample
 
     def interrupted(*arguments):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from adpt.embedding import Embedding, embed, load_embedding, save_embedding
 from adpt.errors import UserError
+from adpt.results.embedding import Embedding, embed, load_embedding, save_embedding
 
 
 def drawn(

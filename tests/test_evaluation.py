@@ -10,15 +10,15 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from adpt import evaluation as module
-from adpt.cells import Cell
-from adpt.details import load_details
-from adpt.downstream import DefectPool
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
-from adpt.evaluation import Evaluation
+from adpt.evaluation import DefectPool
+from adpt.evaluation import table as module
+from adpt.evaluation.cells import Cell
+from adpt.evaluation.table import Evaluation
 from adpt.projector import FeatureProjector
 from adpt.results import Record, markdown_report, read_records
+from adpt.results.details import load_details
 from adpt.weights import save_projector
 from drawn import draw_folder
 from runs import TINY_EVALUATION, command, evaluation, run_task

@@ -16,11 +16,11 @@ import stand_in
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.errors import UserError, WeightsError
 from adpt.evaluate import evaluate
-from adpt.hub import AUTHORS, FOLDERS, HubName, parse, upload
 from adpt.projector import FeatureProjector
 from adpt.results import read_records
 from adpt.weights import find_projector, load_projector, projector_metadata, save_projector
-from adpt.wiring import load_matching_projector
+from adpt.weights.hub import AUTHORS, FOLDERS, HubName, parse, upload
+from adpt.weights.matching import load_matching_projector
 from runs import evaluation, run_task
 
 WIDTHS = (64, 96)

@@ -17,15 +17,15 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from adpt.cells import CANNOT_DECIDE, Identity, MethodSpec, Setting, leaves
-from adpt.contents import content_of_folder, contents
 from adpt.data import Sample
 from adpt.data.images import ReadingRules
 from adpt.data.transforms import Geometry
 from adpt.evaluate import evaluate
+from adpt.evaluation.cells import CANNOT_DECIDE, Identity, MethodSpec, Setting, leaves
 from adpt.projector import FeatureProjector
 from adpt.results import Record, read_records
-from adpt.sources import DECIDES_NOTHING, MAKES_FEATURES, PACKAGE, source_of
+from adpt.running.contents import content_of_folder, contents
+from adpt.running.sources import DECIDES_NOTHING, MAKES_FEATURES, PACKAGE, source_of
 from adpt.weights import save_projector
 from drawn import draw_folder
 from runs import CONF, composed, evaluation, run_task
@@ -292,11 +292,12 @@ def test_what_changed_just_now_is_read_again_the_next_time(
     path = tmp_path / "a.png"
     path.write_bytes(b"a")
     read: list[Path] = []
-    monkeypatch.setattr("adpt.contents.sha256", lambda p: read.append(p) or "f" * 64)
+    monkeypatch.setattr("adpt.running.contents.sha256", lambda p: read.append(p) or "f" * 64)
     for _ in range(2):
         contents([path])
     assert read == [path, path]
-    monkeypatch.setattr("adpt.contents._SETTLED", float("-inf"))  # As if it had changed long ago.
+    # As if it had changed long ago.
+    monkeypatch.setattr("adpt.running.contents._SETTLED", float("-inf"))
     for _ in range(3):
         contents([path])
     assert read == [path] * 3
@@ -422,7 +423,7 @@ def test_what_is_recorded_is_taken_wherever_set_and_projector_lie(
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The cells that are computed, in order: class, method, kind."""
-    from adpt import evaluation as module
+    from adpt.evaluation import table as module
 
     done: list[Any] = []
     original = module.run_method

@@ -10,7 +10,7 @@ import torch
 
 import drawn
 from adpt.data import Folder
-from adpt.interruption import spare_worker, starting_workers, stopping
+from adpt.running.interruption import spare_worker, starting_workers, stopping
 
 
 def signalled(pid: int) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from adpt.cli.keys import arguments, check_keys, targets_in
 from adpt.errors import UserError
-from adpt.keys import arguments, check_keys, targets_in
 from drawn import draw_folder
 from runs import CONF, composed, run_all
 
@@ -193,7 +193,7 @@ FILES = {
         line: 4
         """,
     "conf/augment/strong.yaml": "strength: 3",
-    "conf/callbacks/bare.yaml": "_target_: adpt.callbacks.ImagesPerSecond",
+    "conf/callbacks/bare.yaml": "_target_: adpt.pretraining.callbacks.ImagesPerSecond",
     "conf/backbone/bare.yaml": "name: embedded",
 }
 
@@ -275,7 +275,8 @@ def test_a_class_takes_what_its_bases_take_where_it_hands_options_on() -> None:
 
 def test_parts_are_found_by_their_names() -> None:
     assert targets_in(CONF, "method")["glass"] == "adpt.methods.Glass"
-    assert targets_in(CONF, "callbacks")["held_out_check"] == "adpt.callbacks.DownstreamCheck"
+    callbacks = targets_in(CONF, "callbacks")
+    assert callbacks["held_out_check"] == "adpt.pretraining.callbacks.DownstreamCheck"
     assert targets_in(CONF, "nowhere") == {}
 
 

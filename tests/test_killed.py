@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from adpt.files import OUTPUT_MARK, remove_leftovers, replacing
 from adpt.results import read_records
+from adpt.running.files import OUTPUT_MARK, remove_leftovers, replacing
 from attempts import Ended, attempt
 from drawn import draw_folder
 from runs import rows

@@ -8,12 +8,12 @@ from lightning import Callback
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from adpt.backbones import build_backbone
-from adpt.checkpoints import LastCheckpoint, WholeCheckpoints, find_checkpoint, steps_of
 from adpt.data.sampling import EpochSampler
 from adpt.errors import UserError
-from adpt.metrics_log import MetricsLog
 from adpt.pretraining import Pretraining
-from adpt.references import ReferencePool
+from adpt.pretraining.metrics_log import MetricsLog
+from adpt.pretraining.references import ReferencePool
+from adpt.running.checkpoints import LastCheckpoint, WholeCheckpoints, find_checkpoint, steps_of
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, state
 

@@ -6,8 +6,15 @@ import sys
 
 import pytest
 
-from adpt.files import replacing
-from adpt.names import composed, file_name, printable, printable_text, shortened, spreadsheet_cell
+from adpt.running.files import replacing
+from adpt.running.names import (
+    composed,
+    file_name,
+    printable,
+    printable_text,
+    shortened,
+    spreadsheet_cell,
+)
 
 ODD = (
     "plain.png", "ünï ☃ 漢字.png", "two\nlines", "tab\there", "red\x1b[31m", "c1\x9b", "bell\x07",

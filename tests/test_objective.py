@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 import drawn
 from adpt.errors import UserError
-from adpt.objective import check_objective, measured
+from adpt.pretraining.objective import check_objective, measured
 from adpt.results import METRICS
 from adpt.train import train
 from adpt.weights import projector_metadata

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from adpt.details import details_of, load_details, save_details
-from adpt.embedding import Embedding, save_embedding
 from adpt.errors import UserError
 from adpt.page import build_page, curves, svg
 from adpt.page.curves import mean_curve
-from adpt.plots import save_png
+from adpt.page.plots import save_png
 from adpt.results import Record, append_records
+from adpt.results.details import details_of, load_details, save_details
+from adpt.results.embedding import Embedding, save_embedding
 
 EVIL = '<b>"&'
 KINDS = ("own", "residual", "pretrained")

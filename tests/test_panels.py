@@ -9,9 +9,9 @@ from PIL import Image
 
 import drawn
 from adpt.data import Folder
-from adpt.details import Details, details_of
 from adpt.errors import UserError
-from adpt.panels import choose_cases, choose_images, class_folder, masks_of, write_panels
+from adpt.evaluation.panels import choose_cases, choose_images, class_folder, masks_of, write_panels
+from adpt.results.details import Details, details_of
 from runs import folder_data
 
 SIDE = 48

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from adpt import paths
 from adpt.errors import UserError
+from adpt.running import paths
 
 ROOT = Path(__file__).parents[1]
 
 
 def installed_at(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package.mkdir(parents=True)
-    monkeypatch.setattr(paths, "__file__", str(package / "paths.py"))
+    monkeypatch.setattr(paths, "__file__", str(package / "running" / "paths.py"))
 
 
 def test_checkout_uses_conf_beside_pyproject() -> None:

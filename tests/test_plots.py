@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from adpt.errors import UserError
-from adpt.plots import heatmap, outline, panel, save_png, score_range
+from adpt.page.plots import heatmap, outline, panel, save_png, score_range
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from PIL import Image
 import adpt
 import drawn
 from adpt.errors import DataError, UserError
-from adpt.files import OUTPUT_MARK
 from adpt.inspection import UnreadImage
 from adpt.inspection.outputs import Outputs
 from adpt.predict import predict
+from adpt.running.files import OUTPUT_MARK
 from runs import command, composed, rows, run_task
 
 RAW = os.fsdecode(b"caf\xe9.png")

@@ -12,9 +12,9 @@ from torch import Tensor
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.errors import BadImageError, UserError
-from adpt.metrics_log import MetricsLog
 from adpt.pretraining import Pretraining, gather, patch_labels, separation
-from adpt.references import ReferencePool
+from adpt.pretraining.metrics_log import MetricsLog
+from adpt.pretraining.references import ReferencePool
 from adpt.residual import residual_features
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, state, trainer

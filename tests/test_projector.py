@@ -168,7 +168,7 @@ def test_scale_is_one_and_part_of_the_state(projector: FeatureProjector) -> None
 def test_width_that_the_heads_do_not_divide_uses_fewer_and_says_so(
     caplog: pytest.LogCaptureFixture, width: int, wanted: int, used: int
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="adpt.projector_blocks"):
+    with caplog.at_level(logging.INFO, logger="adpt.projector.blocks"):
         projector = FeatureProjector([width], num_heads=wanted, num_references=3)
     assert projector.blocks[0].attention.num_heads == used
     said = [f"width {width} uses {used}" in record.getMessage() for record in caplog.records]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adpt.errors import WeightsError
 from adpt.projector import FeatureProjector
-from adpt.projector_blocks import BLOCKS, ProjectorBlock
+from adpt.projector.blocks import BLOCKS, ProjectorBlock
 from adpt.weights import load_projector, projector_metadata, save_projector
 
 WIDTH, HEADS, NUM_REFERENCES = 16, 4, 5

@@ -9,14 +9,14 @@ import torch
 import yaml
 
 import stand_in
-from adpt.card import records_of
 from adpt.errors import UserError
-from adpt.files import sha256
-from adpt.hub import AUTHORS
 from adpt.projector import FeatureProjector
 from adpt.publish import publish
 from adpt.results import append_records
+from adpt.results.card import records_of
+from adpt.running.files import sha256
 from adpt.weights import find_projector, load_projector, save_projector
+from adpt.weights.hub import AUTHORS
 from recorded import a_record, three
 from runs import composed, run_task
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from adpt.downstream import encode_class
-from adpt.downstream.matching import convert_features
 from adpt.errors import UserError
+from adpt.evaluation import encode_class
+from adpt.evaluation.matching import convert_features
+from adpt.pretraining.references import ReferencePool
 from adpt.projector import FeatureProjector
-from adpt.references import ReferencePool
 from adpt.residual import reference_scale, residual_features
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining

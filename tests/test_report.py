@@ -15,7 +15,7 @@ from PIL import Image
 
 from adpt.errors import UserError
 from adpt.page import build_page
-from adpt.plots import save_png
+from adpt.page.plots import save_png
 from adpt.results import Record
 
 EVIL = '<script>alert("x")</script>&'

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from adpt.tensor_file import write_tensors
+from adpt.weights.tensor_file import write_tensors
 
 METADATA = {
     **{f"key {number}": str(number) for number in range(12)},
@@ -21,7 +21,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from test_tensor_file import METADATA, TENSORS
-from adpt.tensor_file import write_tensors
+from adpt.weights.tensor_file import write_tensors
 write_tensors(TENSORS, Path(sys.argv[1]), METADATA)
 """
 

@@ -10,12 +10,12 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from adpt.backbones import Backbone, build_backbone
-from adpt.callbacks import SaveProjector
 from adpt.errors import UserError, WeightsError
 from adpt.pretraining import Pretraining
-from adpt.references import ReferencePool
+from adpt.pretraining.callbacks import SaveProjector
+from adpt.pretraining.references import ReferencePool
 from adpt.train import train
-from adpt.wiring import load_matching_projector
+from adpt.weights.matching import load_matching_projector
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, run_task, training
 

@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from adpt import values
+from adpt.cli import values
+from adpt.cli.entry import entry
+from adpt.cli.values import check_kinds, check_texts, check_words, differing, names, shown
 from adpt.errors import UserError
 from adpt.results import append_records
-from adpt.values import check_kinds, check_texts, check_words, differing, names, shown
-from adpt.wiring import entry
 from drawn import draw_folder
 from recorded import a_record
 from runs import CONF, TINY, TINY_EVALUATION, TINY_TRAINING, run_all

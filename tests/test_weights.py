@@ -17,10 +17,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from adpt import tensor_file
 from adpt.errors import UserError, WeightsError
 from adpt.projector import FeatureProjector
-from adpt.weights import FORMAT, PUBLISHED_NAMES, load_projector, projector_metadata, save_projector
+from adpt.weights import (
+    FORMAT,
+    PUBLISHED_NAMES,
+    load_projector,
+    projector_metadata,
+    save_projector,
+    tensor_file,
+)
 
 CHANNELS = (16, 24)
 

@@ -79,10 +79,10 @@ def test_metadata_names_the_extras_and_no_address(metadata: Message) -> None:
 
 
 def test_environment_imports_the_wheel_and_not_the_checkout(environment: Path) -> None:
-    code = "import adpt.paths; print(adpt.paths.__file__); print(adpt.paths.conf_dir())"
+    code = "from adpt.running import paths; print(paths.__file__); print(paths.conf_dir())"
     module, conf = run(environment / "bin/python", "-c", code, cwd=environment).splitlines()
     assert Path(module).is_relative_to(environment)
-    assert Path(conf) == Path(module).with_name("conf")
+    assert Path(conf) == Path(module).parents[1] / "conf"
 
 
 @pytest.mark.parametrize("entry", [["bin/python", "-m", "adpt.train"], ["bin/adpt-train"]])

@@ -12,19 +12,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from adpt.backbones.embedded import EmbeddedBackbone
+from adpt.cli.entry import check_multirun, entry, instantiate_all, user_message
 from adpt.errors import DataError, UserError, WeightsError
+from adpt.evaluation.specs import method_specs
 from adpt.projector import FeatureProjector
+from adpt.running.devices import check_accelerator, choose_device
 from adpt.weights import save_projector
-from adpt.wiring import (
-    check_accelerator,
-    check_multirun,
-    choose_device,
-    entry,
-    instantiate_all,
-    load_matching_projector,
-    method_specs,
-    user_message,
-)
+from adpt.weights.matching import load_matching_projector
 from runs import CONF, composed
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ import pytest
 
 import drawn
 from adpt.data import Folder
-from adpt.files import OUTPUT_MARK
 from adpt.results import read_records
+from adpt.running.files import OUTPUT_MARK
 from runs import TINY_EVALUATION, TINY_TRAINING, command
 
 CLASSES = (os.fsdecode(b"k\xe9y"), "=cmd", "漢" * 80, "two\nlines", "back\\slash", "red\x1b[31m")

@@ -12,10 +12,10 @@ import torch
 
 from adpt.backbones import build_backbone
 from adpt.data import Folder
-from adpt.downstream import encode_class, run_methods
+from adpt.evaluation import encode_class, run_methods
+from adpt.evaluation.panels import choose_images
 from adpt.methods import FeatureNorm
-from adpt.panels import choose_images
-from adpt.plots import heatmap, panel, save_png, score_range
+from adpt.page.plots import heatmap, panel, save_png, score_range
 from adpt.weights import load_projector
 
 

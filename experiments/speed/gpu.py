@@ -21,8 +21,8 @@ from adpt.backbones import Backbone, build_backbone
 from adpt.data.views import PhotometricViews
 from adpt.errors import UserError
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
+from adpt.pretraining.references import ReferencePool
 from adpt.projector import FeatureProjector
-from adpt.references import ReferencePool
 
 WAYS = ("eager", "bf16 weights", "compiled", "compiled, CUDA graphs", "math attention")
 SHOTS = 4

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
+from adpt.cli.entry import command, entry
+from adpt.cli.values import check_texts, is_number
 from adpt.errors import UserError
-from adpt.names import printable, printable_text
-from adpt.paths import conf_dir
-from adpt.values import check_texts, is_number
-from adpt.wiring import command, entry
+from adpt.running.names import printable, printable_text
+from adpt.running.paths import conf_dir
 
 if TYPE_CHECKING:
     from adpt.data import AnomalyDataModule
-    from adpt.examination import Examination, Finding
+    from adpt.data.examination import Examination, Finding
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ def doctor(config: DictConfig) -> None:
     """Examine a set, print what was found, and exit with 1 if any of it is a fault."""
     from hydra.utils import instantiate
 
-    from adpt.examination import examine
-    from adpt.progress import StepBar
+    from adpt.data.examination import examine
+    from adpt.running.progress import StepBar
 
     check_texts(config, "json", null=True)
     workers, largest = config.workers, config.max_megapixels
@@ -98,7 +98,7 @@ def summary(examination: "Examination") -> "Counter[tuple[str, str, bool]]":
 
 def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path) -> None:
     """Write everything found into a JSON file, whole or not at all."""
-    from adpt.files import replacing
+    from adpt.running.files import replacing
 
     content = {
         "set": data.set_name,

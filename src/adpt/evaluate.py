@@ -9,26 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from adpt.cli.entry import check_backbone, command, entry, instantiate_all
+from adpt.cli.sweeps import job_number
+from adpt.cli.values import check_texts, names
 from adpt.errors import UserError
-from adpt.interruption import advising
-from adpt.paths import conf_dir
-from adpt.values import check_texts, names
-from adpt.wiring import (
-    check_backbone,
-    choose_device,
-    command,
-    entry,
-    instantiate_all,
-    load_matching_projector,
-    method_specs,
-    seed_everything,
-)
+from adpt.running.interruption import advising
+from adpt.running.paths import conf_dir
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from adpt.cells import Setting
     from adpt.data import AnomalyDataModule
+    from adpt.evaluation.cells import Setting
     from adpt.results import Record
     from adpt.weights import ProjectorFile
 
@@ -40,19 +32,22 @@ def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
     from hydra.utils import instantiate
 
-    from adpt.cells import changes
-    from adpt.downstream import choose_kinds
-    from adpt.evaluation import Evaluation
-    from adpt.files import advising_on_full_disk, remove_leftovers
+    from adpt.evaluation import choose_kinds
+    from adpt.evaluation.cells import changes
+    from adpt.evaluation.specs import method_specs
+    from adpt.evaluation.table import Evaluation
     from adpt.page import build_page
     from adpt.results import append_records, print_table, provenance, read_records, to_csv
+    from adpt.running.devices import choose_device, seed_everything
+    from adpt.running.files import advising_on_full_disk, remove_leftovers
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
     from adpt.weights import find_projector
+    from adpt.weights.matching import load_matching_projector
 
     seed_everything(config.seed)
     check_texts(config, "device", "title", "output_dir")
     check_texts(config, "projector", "recorded", null=True)
-    device = choose_device(config.device)
+    device = choose_device(config.device, job_number())
     folder = Path(config.output_dir)
     remove_leftovers(folder)
     found = find_projector(config.projector) if config.projector is not None else None
@@ -124,7 +119,7 @@ def how_to_go_on(folder: Path) -> str:
 
 def setting(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
     """What the config fixes beside set, backbone and methods."""
-    from adpt.cells import Setting
+    from adpt.evaluation.cells import Setting
 
     chosen_on_test_data = projector is not None and projector.protocol == "paper"
     return Setting(

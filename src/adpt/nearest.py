@@ -1,9 +1,7 @@
-"""The search behind residual features and PatchCore: which row goes best with each query."""
+"""The search behind residual features and PatchCore, in parts so that memory stays bounded."""
 
 import torch
 from torch import Tensor
-
-from adpt.chunking import slices
 
 _QUERIES, _TILE = 2**10, 2**11
 
@@ -40,3 +38,19 @@ def largest_products(queries: Tensor, points: Tensor, offsets: Tensor | None = N
         places = [first + one.indices for (first, *_), one in zip(tiles, best, strict=True)]
         found.append(torch.stack(places).gather(0, tile)[0])
     return torch.cat(found)
+
+
+def slices(length: int, step: int) -> list[slice]:
+    """Slices that cover a length, one after the other; one, an empty one, of length 0.
+
+    While a graph is exported there is a single slice of all: a graph holds no loop over a length
+    that is known only when it runs.
+
+    Args:
+        length: How much there is.
+        step: The length of a part, or of the last one at most; 1 where it is below that.
+    """
+    if torch.compiler.is_compiling():
+        return [slice(None)]
+    step = max(1, step)
+    return [slice(start, start + step) for start in range(0, max(1, length), step)]

@@ -18,12 +18,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from adpt.cli.entry import check_backbone, command, entry
+from adpt.cli.keys import all_targets, own_folders
+from adpt.cli.sweeps import failure_file, job_number
+from adpt.cli.values import check_texts
 from adpt.errors import DataError, UserError
-from adpt.keys import all_targets, own_folders
-from adpt.paths import conf_dir, expanded
-from adpt.sweeps import failure_file
-from adpt.values import check_texts
-from adpt.wiring import check_backbone, choose_device, command, entry
+from adpt.running.paths import conf_dir, expanded
 
 if TYPE_CHECKING:
     from adpt.inspection import Inspection, Inspector, UnreadImage
@@ -131,7 +131,7 @@ def check(config: DictConfig) -> None:
         )
     check_threshold(config)
     check_files(config)
-    choose_device(config.device)
+    device_of(config)
     if config.fit is not None:
         check_backbone(config.backbone)
 
@@ -162,7 +162,7 @@ def check_files(config: DictConfig) -> None:
     Raises:
         UserError: One of them cannot.
     """
-    from adpt.files import require_writable
+    from adpt.running.files import require_writable
 
     written = {"export": config.export}
     if config.fit is not None:
@@ -210,7 +210,7 @@ def settled(config: DictConfig, wrong: list[str]) -> UserError:
 def fit(config: DictConfig) -> "Inspector":
     """Fit as the config says."""
     from adpt.inspection import Inspector
-    from adpt.progress import StepBar
+    from adpt.running.progress import StepBar
 
     backbone = cast(dict[str, Any], OmegaConf.to_container(config.backbone, resolve=True))
     if backbone.get("name") == "embedded":
@@ -238,7 +238,7 @@ def fit(config: DictConfig) -> "Inspector":
             folds=config.folds,
             seed=config.seed,
             batch_size=config.batch_size,
-            device=config.device,
+            device=device_of(config),
             progress=progress,
         )
 
@@ -276,7 +276,7 @@ def load(config: DictConfig) -> "Inspector":
     weights = config.backbone_weights
     elsewhere = weights if isinstance(weights, str) else None
     loaded = Inspector.load(
-        config.inspector, config.device, elsewhere, config.max_megapixels, trusted(config)
+        config.inspector, device_of(config), elsewhere, config.max_megapixels, trusted(config)
     )
     other = [
         f"{group}={HydraConfig.get().runtime.choices[group]}"
@@ -287,6 +287,17 @@ def load(config: DictConfig) -> "Inspector":
     if other:
         raise settled(config, other)
     return loaded
+
+
+def device_of(config: DictConfig) -> str:
+    """The device to compute on, as this job of a sweep has it.
+
+    Raises:
+        UserError: It is not here.
+    """
+    from adpt.running.devices import choose_device
+
+    return str(choose_device(config.device, job_number()))
 
 
 def trusted(config: DictConfig) -> set[str]:
@@ -315,7 +326,7 @@ def listed(images: str | None) -> list[Path]:
 def score(inspector: "Inspector", paths: list[Path], config: DictConfig) -> int:
     """Score images, write what was found, and give the exit code."""
     from adpt.inspection.outputs import Outputs
-    from adpt.progress import StepBar
+    from adpt.running.progress import StepBar
 
     stream = config.images == STREAM
     found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
+from adpt.cli.entry import command, entry
+from adpt.cli.values import check_texts, names
 from adpt.errors import UserError
-from adpt.paths import conf_dir
-from adpt.values import check_texts, names
-from adpt.wiring import command, entry
+from adpt.running.paths import conf_dir
 
 if TYPE_CHECKING:
     from adpt.weights import ProjectorFile
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 @entry
 def publish(config: DictConfig) -> None:
     """Write the projector and a card made from recorded results, and upload both."""
-    from adpt.card import model_card, records_of
-    from adpt.files import replacing
-    from adpt.hub import OWN_FILE, upload
     from adpt.results import check_metrics, read_records
+    from adpt.results.card import model_card, records_of
+    from adpt.running.files import replacing
     from adpt.weights import find_projector, load_projector
+    from adpt.weights.hub import OWN_FILE, upload
 
     check_texts(config, "projector", "results", "repo", "license", "folder")
     metrics = names("metrics", config.metrics) or []

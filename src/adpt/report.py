@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
+from adpt.cli.entry import command, entry
+from adpt.cli.values import check_texts, names
 from adpt.errors import UserError
-from adpt.paths import conf_dir
-from adpt.values import check_texts, names
-from adpt.wiring import command, entry
+from adpt.running.paths import conf_dir
 
 if TYPE_CHECKING:
     from adpt.results import Record
@@ -54,9 +54,9 @@ def _writers(
     config: DictConfig, records: "Sequence[Record]", metrics: Sequence[str]
 ) -> dict[str, Callable[[Path], Path]]:
     """What writes each format into a folder, and gives the file."""
-    from adpt.files import replacing
     from adpt.page import build_page
     from adpt.results import latex_tables, markdown_report, to_csv
+    from adpt.running.files import replacing
 
     def text(path: Path, content: str) -> Path:
         with replacing(path) as temporary:

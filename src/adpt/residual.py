@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.chunking import slices
-from adpt.nearest import largest_products
+from adpt.nearest import largest_products, slices
 
 CHUNK_ELEMENTS = 2**26
 """Similarities held at once where each image has its own references, 256 MB in float32."""

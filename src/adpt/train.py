@@ -7,20 +7,11 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from adpt.cli.entry import check_backbone, check_multirun, command, entry, instantiate_all
+from adpt.cli.values import check_texts
 from adpt.errors import UserError
-from adpt.interruption import advising
-from adpt.paths import conf_dir
-from adpt.values import check_texts
-from adpt.wiring import (
-    check_accelerator,
-    check_backbone,
-    check_multirun,
-    command,
-    entry,
-    instantiate_all,
-    seed_everything,
-    start_from,
-)
+from adpt.running.interruption import advising
+from adpt.running.paths import conf_dir
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +30,12 @@ def train(config: DictConfig) -> float | None:
     from hydra.utils import instantiate
     from lightning.pytorch.callbacks import ProgressBar
 
-    from adpt.callbacks import SaveProjector
-    from adpt.checkpoints import find_checkpoint
-    from adpt.files import remove_leftovers
-    from adpt.objective import check_objective, measured
+    from adpt.pretraining.callbacks import SaveProjector
+    from adpt.pretraining.objective import check_objective, measured
+    from adpt.pretraining.start import start_from
+    from adpt.running.checkpoints import find_checkpoint
+    from adpt.running.devices import check_accelerator, seed_everything
+    from adpt.running.files import remove_leftovers
     from adpt.tracking import finishing, log_config, log_projector
     from adpt.weights import find_projector
 

@@ -15,7 +15,7 @@ from adpt.data import BTAD, AnomalyDataModule, Folder, MVTec, MVTec3D, RealIAD, 
 from adpt.data.files import SYSTEM_FOLDERS, images_below, is_image, matching, on_disk, walk_files
 from adpt.data.foreign_textures import TextureFolder
 from adpt.errors import DataError
-from adpt.files import OUTPUT_MARK, mark_output
+from adpt.running.files import OUTPUT_MARK, mark_output
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Kratzer ü") for form in ("NFC", "NFD"))
 HIDDEN = (

@@ -20,9 +20,9 @@ from adpt.data import (
     Sample,
     VisA,
 )
+from adpt.data.examination import examine
 from adpt.data.files import images_in, subfolders
 from adpt.errors import DataError
-from adpt.examination import examine
 
 SETS = {
     "mvtec": (MVTec, drawn.draw_mvtec),

@@ -8,10 +8,10 @@ import pytest
 
 from adpt.data import AnomalyDataModule, Folder, Mixed, RealIAD
 from adpt.data.drawn import DrawnDownstream
+from adpt.data.references import choose_references
 from adpt.data.sample import Sample
 from adpt.data.splits import keep_fraction, mix_in_anomalies
 from adpt.errors import DataError
-from adpt.references import choose_references
 from drawn import draw_folder
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data.texture_defects import TextureDefects
-from adpt.downstream import DefectPool
 from adpt.errors import UserError
+from adpt.evaluation import DefectPool
 from drawn import draw_folder
 from runs import folder_data
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from adpt.downstream.feature_cache import FeatureCache, FeatureSpace, MissingFeaturesError
 from adpt.errors import UserError
+from adpt.evaluation.feature_cache import FeatureCache, FeatureSpace, MissingFeaturesError
 
 
 def levels(value: float) -> list[Tensor]:

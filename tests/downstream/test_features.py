@@ -12,16 +12,16 @@ from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
-from adpt.downstream import features as features_module
-from adpt.downstream.feature_cache import FeatureCache
-from adpt.downstream.features import Cached, Chained, Features, extract, own_space
-from adpt.downstream.matching import (
+from adpt.errors import BadImageError
+from adpt.evaluation import features as features_module
+from adpt.evaluation.feature_cache import FeatureCache
+from adpt.evaluation.features import Cached, Chained, Features, extract, own_space
+from adpt.evaluation.matching import (
     AlignedReferences,
     FixedReferences,
     References,
     convert_features,
 )
-from adpt.errors import BadImageError
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import residual_features

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
-from adpt.downstream import ClassData, choose_kinds, encode_class, run_methods
-from adpt.downstream.features import Features, extract
-from adpt.downstream.matching import FixedReferences, convert_features
-from adpt.downstream.run import _best
+from adpt.data.references import choose_references
 from adpt.errors import BadImageError, DataError, UserError
+from adpt.evaluation import ClassData, choose_kinds, encode_class, run_methods
+from adpt.evaluation.features import Features, extract
+from adpt.evaluation.matching import FixedReferences, convert_features
+from adpt.evaluation.run import _best
 from adpt.methods import FeatureNorm, PaDiM, PatchCore
 from adpt.projector import FeatureProjector
-from adpt.references import choose_references
 from drawn import draw_folder
 from runs import folder_data
 

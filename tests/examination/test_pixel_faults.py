@@ -12,9 +12,9 @@ from PIL import Image
 import drawn
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder, Mixed
-from adpt.downstream.feature_cache import FeatureCache
-from adpt.downstream.features import extract
-from adpt.examination import Finding, examine
+from adpt.data.examination import Finding, examine
+from adpt.evaluation.feature_cache import FeatureCache
+from adpt.evaluation.features import extract
 from runs import folder_data
 
 MASKS = "ground_truth/scratch"

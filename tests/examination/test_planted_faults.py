@@ -12,8 +12,8 @@ from PIL import Image
 
 import drawn
 from adpt.data import Folder, MVTec, VisA
+from adpt.data.examination import examine
 from adpt.errors import DataError
-from adpt.examination import examine
 from faults import MASK, TEST, TRAIN, claim, cut, found, grey, link, replaced
 
 # What is done to the class bottle, the kind and the place that it is found under.

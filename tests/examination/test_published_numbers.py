@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adpt.data import BTAD, MPDD, Folder, MVTec, MVTec3D, VisA
-from adpt.examination.published import NUMBERS, REALIAD_ANOMALOUS, REALIAD_NORMAL
+from adpt.data.examination.published import NUMBERS, REALIAD_ANOMALOUS, REALIAD_NORMAL
 from faults import found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adpt.data import BTAD, MPDD, AnomalyDataModule, Folder, Mixed, MVTec, MVTec3D, RealIAD, VisA
-from adpt.examination import examine
+from adpt.data.examination import examine
 from faults import distinct_views, found
 
 KINDS: dict[str, type[AnomalyDataModule]] = {

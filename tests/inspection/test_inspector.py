@@ -22,8 +22,8 @@ from adpt.inspection.fitting import Fitter
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.settings import make_backbone
 from adpt.methods import CFlow, FeatureNorm, Scores
-from adpt.progress import no_progress
 from adpt.projector import FeatureProjector
+from adpt.running.progress import no_progress
 from adpt.weights import save_projector
 
 OPTIONS = {"image_size": 48, "backbone": {"name": "embedded", "levels": [1, 2]}, "device": "cpu"}
@@ -237,7 +237,7 @@ def test_a_failed_save_leaves_what_was_there(inspector, tmp_path, monkeypatch) -
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adpt.tensor_file.save_file", fail)
+    monkeypatch.setattr("adpt.weights.tensor_file.save_file", fail)
     with pytest.raises(UserError, match="No space left"):
         inspector.save(path)
     assert path.read_bytes() == before
@@ -308,7 +308,7 @@ CALL = {"_target_": "pathlib.Path.touch", "_args_": ["touched"]}
         {"backbone": {"levels": CALL}},
         {"method_options": {"_target_": ["os.mkdir"]}},
         # Of adpt, but neither a backbone nor a method; and what its modules have imported.
-        {"method_options": {"_target_": "adpt.files.replacing"}},
+        {"method_options": {"_target_": "adpt.running.files.replacing"}},
         {"method_options": {"_target_": "adpt.methods.patchcore.torch.load"}},
         {"method_options": {"_target_": "adpt.methods.fitted.torch"}},
         {"method_options": {"_target_": "adpt.methods.nn.Linear"}},

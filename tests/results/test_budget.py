@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from adpt import methods
-from adpt.card import model_card
 from adpt.page import build_page
 from adpt.results import (
     Record,
@@ -21,6 +20,7 @@ from adpt.results import (
     to_csv,
 )
 from adpt.results.budget import EPOCHS, ON_PRETRAINED, budget
+from adpt.results.card import model_card
 from adpt.tracking.evaluation import results_table
 from recorded import a_record, three
 from runs import composed

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import drawn
-from adpt.callbacks import DownstreamCheck, ImagesPerSecond
 from adpt.methods import FeatureNorm
+from adpt.pretraining.callbacks import DownstreamCheck, ImagesPerSecond
 from adpt.tracking import check_metrics, finishing, wandb_logger
 from runs import fitted, folder_data
 from wandb_files import OfflineRun, read_run, without_account

@@ -10,8 +10,8 @@ import wandb
 
 import drawn
 from adpt.evaluate import evaluate
-from adpt.files import sha256
 from adpt.results import read_records
+from adpt.running.files import sha256
 from adpt.tracking import use_projector
 from adpt.tracking.evaluation import comparable, results_table
 from adpt.tracking.scatter import scatter

@@ -8,8 +8,8 @@ import torch
 from measuring import MB, Row, in_turns, peak_memory, seconds, threads
 
 from adpt.backbones import Backbone, build_backbone
-from adpt.downstream.feature_cache import FeatureCache, FeatureSpace
-from adpt.downstream.features import Cached, Features
+from adpt.evaluation.feature_cache import FeatureCache, FeatureSpace
+from adpt.evaluation.features import Cached, Features
 
 MODEL = "vit_large_patch14_clip_quickgelu_224.openai"
 IMAGES, ENCODED, BATCH = 83, 8, 4

@@ -11,7 +11,7 @@ import torch
 from measuring import MB, Row, peak_memory, seconds
 
 from adpt.backbones import build_backbone
-from adpt.downstream import extract
+from adpt.evaluation import extract
 from adpt.methods import PaDiM, PatchCore
 from adpt.methods.coreset import greedy_coreset
 from adpt.methods.patchcore import nearest_squared_distances

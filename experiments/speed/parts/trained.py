@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from adpt.backbones import Backbone, build_backbone
 from adpt.data import Folder
 from adpt.data.texture_defects import TextureDefects
-from adpt.downstream import FeatureCache, extract
-from adpt.downstream.defect_pool import DefectPool
+from adpt.evaluation import FeatureCache, extract
+from adpt.evaluation.defect_pool import DefectPool
 from adpt.methods import CFlow, Glass, UniAD
 from adpt.methods.trained import FeatureSet, TrainedMethod
 

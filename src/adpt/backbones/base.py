@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adpt.sources import source_of
+from adpt.running.sources import source_of
 
 Levels = list[Tensor]
 

@@ -33,8 +33,8 @@ from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
-from adpt.names import composed
-from adpt.paths import expanded
+from adpt.running.names import composed
+from adpt.running.paths import expanded
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from adpt.data.watch import look_at
 from adpt.errors import DataError, OutsideError
-from adpt.files import OUTPUT_MARK, is_output
-from adpt.names import composed, printable
+from adpt.running.files import OUTPUT_MARK, is_output
+from adpt.running.names import composed, printable
 
 EXTENSIONS = frozenset({"png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"})
 

@@ -15,7 +15,7 @@ from adpt.data import sixteen_bits as sixteen
 from adpt.data.masks import Mask, find_defects
 from adpt.data.opening import RefusedImageError, is_lossy, opened
 from adpt.errors import BadImageError, UserError
-from adpt.names import printable
+from adpt.running.names import printable
 
 log = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adpt import __version__
 from adpt.data.sample import Sample
 from adpt.data.watch import Watch, remark, stamp, watching
 from adpt.errors import UserError
-from adpt.files import replacing
-from adpt.paths import index_dir
+from adpt.running.files import replacing
+from adpt.running.paths import index_dir
+from adpt.version import __version__
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from adpt.data.synthetic import SyntheticDefects
 from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError
-from adpt.interruption import spare_worker, starting_workers
+from adpt.running.interruption import spare_worker, starting_workers
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from adpt.backbones import Backbone
 from adpt.data import Sample
+from adpt.data.references import choose_references
 from adpt.data.transforms import Geometry
-from adpt.downstream import Features, FixedReferences, Kind, convert_features
+from adpt.evaluation import Features, FixedReferences, Kind, convert_features
 from adpt.inspection.pictures import Read, UnreadImage, read_batches
 from adpt.inspection.scorer import Scorer, features_in_memory
 from adpt.methods import Method, Scores
-from adpt.progress import Progress
 from adpt.projector import FeatureProjector
-from adpt.references import choose_references
+from adpt.running.progress import Progress
 
 
 @dataclass(frozen=True)

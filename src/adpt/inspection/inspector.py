@@ -16,8 +16,8 @@ from adpt.data import Sample
 from adpt.data.checks import bit_depth_of
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
-from adpt.downstream import Kind
 from adpt.errors import BadImageError, DataError, UserError
+from adpt.evaluation import Kind
 from adpt.inspection import threshold as thresholds
 from adpt.inspection.fitting import Fitter, encode, score_files
 from adpt.inspection.model_file import Model, read_model, write_model
@@ -32,9 +32,10 @@ from adpt.inspection.settings import (
 )
 from adpt.inspection.threshold import Threshold
 from adpt.methods import FeatureNorm, Scores
-from adpt.paths import expanded
-from adpt.progress import Progress, no_progress
-from adpt.wiring import choose_device, load_matching_projector
+from adpt.running.devices import choose_device
+from adpt.running.paths import expanded
+from adpt.running.progress import Progress, no_progress
+from adpt.weights.matching import load_matching_projector
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adpt import __version__
 from adpt.backbones import Backbone
-from adpt.downstream import Kind
+from adpt.cli.keys import arguments
 from adpt.errors import WeightsError
+from adpt.evaluation import Kind
 from adpt.inspection.scorer import Scorer, references_from
 from adpt.inspection.settings import (
     BUILD_BACKBONE,
@@ -24,9 +24,9 @@ from adpt.inspection.settings import (
     make_method,
 )
 from adpt.inspection.threshold import Threshold
-from adpt.keys import arguments
 from adpt.projector import FeatureProjector
-from adpt.tensor_file import write_tensors
+from adpt.version import __version__
+from adpt.weights.tensor_file import write_tensors
 
 FORMAT = "adpt-inspector"
 VERSION = 1

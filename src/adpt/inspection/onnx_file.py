@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adpt import __version__
 from adpt.errors import UserError
-from adpt.files import replacing
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.scorer import Scorer
+from adpt.running.files import replacing
+from adpt.version import __version__
 
 INPUT = "images"
 OUTPUTS = ("map", "score", "anomalous")

@@ -17,14 +17,14 @@ from PIL import Image
 
 from adpt.data.files import images_in
 from adpt.errors import BadImageError, UserError
-from adpt.files import is_full_disk, make_output_folder, mark_output, replacing
 from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.page import MOST, Card, build_page
 from adpt.inspection.pictures import UnreadImage, picture_of
 from adpt.inspection.rows import Row
-from adpt.names import file_name, printable, spreadsheet_cell
-from adpt.paths import expanded
-from adpt.plots import Picture, heatmap, outline
+from adpt.page.plots import Picture, heatmap, outline
+from adpt.running.files import is_full_disk, make_output_folder, mark_output, replacing
+from adpt.running.names import file_name, printable, spreadsheet_cell
+from adpt.running.paths import expanded
 
 log = logging.getLogger(__name__)
 

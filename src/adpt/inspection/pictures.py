@@ -28,8 +28,8 @@ from adpt.data.files import (
 from adpt.data.images import PLAIN, ReadingRules, as_rgb, read_image
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
-from adpt.files import OUTPUT_MARK, is_output
-from adpt.paths import expanded
+from adpt.running.files import OUTPUT_MARK, is_output
+from adpt.running.paths import expanded
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from adpt.backbones import Backbone
-from adpt.downstream import Features, FixedReferences, Kind
+from adpt.evaluation import Features, FixedReferences, Kind
 from adpt.methods import Method, Scores
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector

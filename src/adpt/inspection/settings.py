@@ -8,11 +8,11 @@ from typing import Any, Self
 from hydra.utils import instantiate
 
 from adpt.backbones import Backbone
+from adpt.cli.keys import all_targets, arguments, targets_in
 from adpt.errors import UserError, WeightsError
-from adpt.keys import all_targets, arguments, targets_in
 from adpt.methods import Method, try_making
 from adpt.methods.trained import TrainedMethod
-from adpt.paths import conf_dir
+from adpt.running.paths import conf_dir
 
 BUILD_BACKBONE = "adpt.backbones.build_backbone"
 

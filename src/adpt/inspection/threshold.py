@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from adpt.cli.values import is_number
 from adpt.errors import UserError
-from adpt.values import is_number
 
 log = logging.getLogger(__name__)
 

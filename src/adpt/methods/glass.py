@@ -22,7 +22,7 @@ from adpt.methods.trained import (
     TrainedMethod,
     no_check,
 )
-from adpt.progress import Progress, no_progress
+from adpt.running.progress import Progress, no_progress
 
 Hypothesis = Literal["hypersphere", "manifold"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.chunking import slices
+from adpt.nearest import slices
 
 _CHUNK_NUMBERS = 2**26
 _NEIGHBOURHOOD = 3

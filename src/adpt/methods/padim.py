@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from adpt.chunking import slices
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
+from adpt.nearest import slices
 
 _CHUNK_BYTES = 2**27
 

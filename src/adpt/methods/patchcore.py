@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from adpt.chunking import slices
 from adpt.errors import UserError
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
-from adpt.nearest import largest_products
+from adpt.nearest import largest_products, slices
 
 _QUERIES = 2**10
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adpt.errors import UserError
 from adpt.methods.base import Method
-from adpt.progress import Progress, no_progress
+from adpt.running.progress import Progress, no_progress
 
 AfterEpoch = Callable[[int, float], None]
 """Called with the epochs trained so far and the last one's mean loss; scoring is possible then."""

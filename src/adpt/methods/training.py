@@ -10,10 +10,10 @@ import lightning
 import torch
 from torch import Tensor
 
-from adpt.checkpoints import LAST, LastCheckpoint, WholeCheckpoints
 from adpt.data.sampling import draw_seed
 from adpt.methods.trained import AfterEpoch, DefectSet, FeatureSet, Step, TrainedMethod
-from adpt.progress import Progress
+from adpt.running.checkpoints import LAST, LastCheckpoint, WholeCheckpoints
+from adpt.running.progress import Progress
 
 _SAVES = 20
 """How often in a training its state is kept."""

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from adpt.errors import UserError
-from adpt.files import replacing
 from adpt.page import curves, origin, pictures, scatter, tables
 from adpt.page.markup import Markup, document, tag
 from adpt.page.titles import titles
 from adpt.results import SHOWN, Record, Summary, latest, summarise
 from adpt.results.words import LEGEND
+from adpt.running.files import replacing
 
 _UNFOLDED = 4
 """Of more methods and data sets the per-class tables are folded up."""
@@ -29,7 +29,7 @@ def build_page(
     Args:
         records: Records of any data sets and methods; of a result taken twice the later one counts.
         results_folder: Where, if there are any, `details/` lies, and, beside files of records,
-            `heatmaps/<data set>/<class>/<method>/<name>.png` (see `adpt.panels`) and
+            `heatmaps/<data set>/<class>/<method>/<name>.png` (see `adpt.evaluation.panels`) and
             `tsne/<data set>/<class>.npz`; subfolders count too.
         output: The page, replaced whole if it exists.
         title: Its title.

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from adpt.details import load_details
 from adpt.page import svg
 from adpt.page.markup import Markup, join, tag
 from adpt.page.titles import titles
 from adpt.results import Record, Summary
+from adpt.results.details import load_details
 
 _KINDS = ("own", "residual", "pretrained")
 _POINTS = 200

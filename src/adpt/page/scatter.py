@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from adpt.embedding import Embedding, load_embedding
 from adpt.page import svg
 from adpt.page.markup import Markup, join, tag
+from adpt.results.embedding import Embedding, load_embedding
 
 _NOTE = (
     "Patches of test images laid out by t-SNE: those with alike features lie near each other."

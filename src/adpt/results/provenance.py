@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-import adpt
+from adpt.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning")
 _OURS = ("src", "conf", "pyproject.toml")
@@ -36,12 +36,12 @@ def provenance(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         "versions": {
-            "adpt": adpt.__version__,
+            "adpt": __version__,
             "python": platform.python_version(),
             **{package: _version(package) for package in _PACKAGES},
         },
         "config_sha256": config_sha256(config),
-        "commit": checkout_commit(Path(adpt.__file__).resolve().parents[2]),
+        "commit": checkout_commit(Path(__file__).resolve().parents[3]),
         "command": _command(),
         "hardware": _hardware(),
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),

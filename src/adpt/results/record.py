@@ -43,8 +43,8 @@ class Record:
             that it was best at.
         history: Of trained methods, early to late: one mapping for each epoch that was looked at,
             with `epoch`, `loss` and metrics.
-        details: Path of the file with scores and curves (see `adpt.details`), relative to the
-            records' folder; None where there is none.
+        details: Path of the file with scores and curves (see `adpt.results.details`), relative to
+            the records' folder; None where there is none.
         instead_of: Options of earlier results that this one stands in place of, in words; of
             records beside each other (see `latest`), and in no file.
 

@@ -8,13 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adpt.files import replacing
-from adpt.names import spreadsheet_cell
 from adpt.results.budget import budget
 from adpt.results.compare import class_table, overviews
 from adpt.results.layout import Block, Cell, Table
 from adpt.results.record import Record, latest
 from adpt.results.summary import METRICS, SHOWN, summarise
+from adpt.running.files import replacing
+from adpt.running.names import spreadsheet_cell
 
 if TYPE_CHECKING:
     from rich.console import Console

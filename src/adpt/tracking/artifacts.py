@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from adpt.files import replacing, sha256
 from adpt.results import provenance
+from adpt.running.files import replacing, sha256
 from adpt.tracking.logger import wandb_runs
 from adpt.weights import ProjectorFile, projector_metadata
 

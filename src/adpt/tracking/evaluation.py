@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger
 
-from adpt.embedding import load_embedding
-from adpt.plots import panel
+from adpt.page.plots import panel
 from adpt.results import METRICS, SHOWN, Record, setting_in_words, summarise
 from adpt.results.blanks import blanks
 from adpt.results.budget import budget
+from adpt.results.embedding import load_embedding
 from adpt.results.record import FEATURES
 from adpt.tracking.artifacts import log_results
 from adpt.tracking.logger import wandb_runs

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from adpt.plots import Picture
+from adpt.page.plots import Picture
 
 _MARGIN = 8
 _RADIUS = 2

@@ -1,0 +1,1 @@
+"""From the command line to objects: options and their checks, sweeps, messages."""

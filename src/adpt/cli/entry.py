@@ -1,0 +1,217 @@
+"""From a composed config to objects, and from an error to one clear message."""
+
+import functools
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from adpt.cli.keys import check_keys
+from adpt.cli.sweeps import failure_file
+from adpt.cli.values import check_kinds, check_words
+from adpt.errors import SweepError, UserError
+from adpt.running.interruption import Stopped, stopping
+from adpt.running.names import printable, printable_text
+
+if TYPE_CHECKING:
+    pass
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def command(main: Callable[..., T]) -> Callable[..., T]:
+    """Make a command end with one message where Hydra would end with a trace, before it starts.
+
+    Modules in the current folder are found, as `python -m` finds them for a module.
+    """
+
+    @functools.wraps(main)
+    def run(*config: DictConfig) -> T:
+        folder = str(Path.cwd())
+        if not sys.flags.safe_path and folder not in sys.path:
+            sys.path.insert(0, folder)
+        try:
+            check_utf8(sys.argv[1:])
+            check_words(sys.argv[1:])
+        except UserError as error:
+            print(f"\nadpt: {error}", file=sys.stderr)
+            sys.exit(1)
+        return main(*config)
+
+    return run
+
+
+def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
+    """Make an entry print a user's mistake as one message and exit with 1, without a trace.
+
+    SIGTERM and Ctrl-C end it with a message too, and with 143 and 130, as a shell has it. The trace
+    of any other error goes into a file of the run's folder. With HYDRA_FULL_ERROR=1 the trace comes
+    instead, as Hydra has it for its own errors; so does it outside of a Hydra run, for errors that
+    are no user's. In a sweep a job that fails leaves its message in a file for `sweeps.FailedJobs`,
+    and the next one goes on.
+    """
+
+    @functools.wraps(task)
+    def run(config: DictConfig) -> T | None:
+        failed = failure_file()
+        if failed:
+            failed.unlink(missing_ok=True)
+        try:
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(harmless)
+            with stopping():
+                check_keys(config, task.__name__)
+                check_kinds(config)
+                return task(config)
+        except Stopped as stopped:
+            print(f"\nadpt: {stopped}", file=sys.stderr)
+            sys.exit(stopped.exit_code)
+        except Exception as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            message = user_message(error) or keep_trace(error)
+            if message is None:
+                raise
+            message = printable_text(message)
+            print(f"\nadpt: {message}", file=sys.stderr)
+            if not failed or isinstance(error, SweepError):
+                sys.exit(1)
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            failed.write_text(message, encoding="utf-8")
+            return None
+
+    return run
+
+
+def check_utf8(words: Sequence[str]) -> None:
+    """Refuse words that are no UTF-8: Hydra keeps them in files that are.
+
+    Raises:
+        UserError: There is one.
+    """
+    for word in words:
+        if word != word.encode(errors="ignore").decode():
+            raise UserError(
+                f"{printable(word)} holds bytes that are no UTF-8: rename the file or folder, or"
+                " name it by a pattern, with ? in place of such a letter."
+            )
+
+
+def harmless(record: logging.LogRecord) -> bool:
+    """Make a log's line one that every terminal and file takes, whatever names stand in it."""
+    record.msg, record.args = printable_text(record.getMessage()), ()
+    return True
+
+
+def user_message(error: BaseException) -> str | None:
+    """The message of the user error behind an exception, None where it is not a user's mistake."""
+    from hydra.errors import InstantiationException
+    from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        chain.append(cause)
+        if isinstance(cause, UserError):
+            return str(cause)
+        if type(cause).__name__ == "MisconfigurationException":
+            return f"{cause}\nWithout a GPU, add trainer=cpu." if _is_of_gpu(cause) else str(cause)
+        if isinstance(cause, MissingMandatoryValue | InterpolationKeyError):
+            return f"The config is not complete: {str(cause).splitlines()[0]}"
+        cause = cause.__cause__ or cause.__context__
+    for outer in chain:
+        # A constructor refused what the config gives: an option it doesn't have, a wrong value.
+        if isinstance(outer, InstantiationException) and isinstance(
+            outer.__cause__, TypeError | ValueError | ImportError
+        ):
+            where = re.search(r"full_key: (.+)", str(outer))
+            return f"{where[1] if where else 'The config'}: {outer.__cause__}"
+    return None
+
+
+def keep_trace(error: BaseException) -> str | None:
+    """Write an error's trace into the folder of the Hydra run, and say so in a message.
+
+    Returns:
+        The message; None where there is no such run, or the file cannot be written.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return None
+    run = HydraConfig.get()
+    path = Path(run.runtime.output_dir) / f"{run.job.name}-error.txt"
+    try:
+        trace = printable_text("".join(traceback.format_exception(error)))
+        path.write_text(trace, encoding="utf-8")
+    except OSError:
+        return None
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or ["no message"]
+    # An error in a process of its own comes as the text of its trace, the message last.
+    line = lines[-1] if "Traceback (most recent call last):" in lines else lines[0]
+    return (
+        f"{type(error).__name__}: {line}\nA value of the command may be wrong, or adpt itself. The"
+        f" trace lies in {path}; HYDRA_FULL_ERROR=1 shows it here."
+    )
+
+
+def _is_of_gpu(error: BaseException) -> bool:
+    return any(word in str(error).lower() for word in ("gpu", "cuda", "accelerator"))
+
+
+def instantiate_all(configs: DictConfig | None) -> list[Any]:
+    """Build every entry of a group that has a `_target_`, in order; an entry set to null is off."""
+    from hydra.utils import instantiate
+
+    built = []
+    for name, config in (configs or {}).items():
+        if OmegaConf.is_dict(config) and "_target_" in config:
+            built.append(instantiate(config))
+        elif config is not None:
+            log.warning("%s has options but is not chosen: left out", str(name))
+    return built
+
+
+def check_backbone(config: DictConfig) -> None:
+    """Refuse a backbone that cannot be built, before a set is drawn or listed for it.
+
+    Only what `adpt.backbones.build_backbone` makes can be told without making it.
+
+    Raises:
+        UserError: There is no such network, or it gives no such levels.
+        WeightsError: Its file of weights is missing or none.
+    """
+    from hydra.utils import instantiate
+
+    if config.get("_target_") == "adpt.backbones.build_backbone":
+        instantiate(config, _target_="adpt.backbones.check_backbone")
+
+
+def check_multirun(strategy: str) -> None:
+    """Refuse a sweep under a strategy whose processes would each start the sweep again.
+
+    Raises:
+        SweepError: This is a multirun and the strategy relaunches the command line.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if (
+        HydraConfig.initialized()
+        and HydraConfig.get().mode == RunMode.MULTIRUN
+        and strategy == "ddp"
+    ):
+        raise SweepError(
+            f"A multirun with strategy={strategy} would start the whole sweep again in every"
+            " process. Use strategy=ddp_spawn for the sweep, or run its jobs one by one."
+        )

@@ -1,0 +1,103 @@
+"""How many images the published sets have, and what of that is not here."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from adpt.data import BTAD, MPDD, AnomalyDataModule, MVTec, MVTec3D, RealIAD, Sample, VisA
+from adpt.data.examination.finding import Finding
+from adpt.data.sample import Split
+
+PARTS: tuple[tuple[Split, int], ...] = (("train", 0), ("test", 0), ("test", 1))
+# Normal training images, normal test images, anomalous test images of each class. Sources: the
+# sets' papers (Bergmann et al. 2019 and 2022, Zou et al. 2022, Mishra et al. 2021, Jezek et al.
+# 2021), whose totals these add up to; VisA's are those of its list 1cls.
+NUMBERS: dict[type[AnomalyDataModule], dict[str, tuple[int, int, int]]] = {
+    MVTec: {
+        "bottle": (209, 20, 63), "cable": (224, 58, 92), "capsule": (219, 23, 109),
+        "carpet": (280, 28, 89), "grid": (264, 21, 57), "hazelnut": (391, 40, 70),
+        "leather": (245, 32, 92), "metal_nut": (220, 22, 93), "pill": (267, 26, 141),
+        "screw": (320, 41, 119), "tile": (230, 33, 84), "toothbrush": (60, 12, 30),
+        "transistor": (213, 60, 40), "wood": (247, 19, 60), "zipper": (240, 32, 119),
+    },
+    VisA: {
+        "candle": (900, 100, 100), "capsules": (542, 60, 100), "cashew": (450, 50, 100),
+        "chewinggum": (453, 50, 100), "fryum": (450, 50, 100), "macaroni1": (900, 100, 100),
+        "macaroni2": (900, 100, 100), "pcb1": (904, 100, 100), "pcb2": (901, 100, 100),
+        "pcb3": (905, 101, 100), "pcb4": (904, 101, 100), "pipe_fryum": (450, 50, 100),
+    },
+    BTAD: {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)},
+    MVTec3D: {
+        "bagel": (244, 22, 88), "cable_gland": (223, 21, 87), "carrot": (286, 27, 132),
+        "cookie": (210, 28, 103), "dowel": (288, 26, 104), "foam": (236, 20, 80),
+        "peach": (361, 26, 106), "potato": (300, 22, 92), "rope": (298, 32, 69),
+        "tire": (210, 25, 87),
+    },
+    MPDD: {
+        "bracket_black": (289, 32, 47), "bracket_brown": (185, 26, 51),
+        "bracket_white": (110, 30, 30), "connector": (128, 30, 14), "metal_plate": (54, 26, 71),
+        "tubes": (122, 32, 69),
+    },
+}  # fmt: skip
+# Wang et al. 2024: all normal and all anomalous images, and the cameras that see every product.
+REALIAD_NORMAL, REALIAD_ANOMALOUS = 99_721, 51_329
+REALIAD_VIEWS = ("C1", "C2", "C3", "C4", "C5")
+ADVICE = "unpack the set anew, or say published=false if it was cut down on purpose."
+
+
+def differences(data: AnomalyDataModule, samples: Sequence[Sample]) -> Iterator[Finding]:
+    """Where classes, images or views differ in number from the published set.
+
+    Args:
+        data: The set. Sets without published numbers differ in nothing.
+        samples: Its images, of all classes in use.
+    """
+    classes = {sample.class_name for sample in samples}
+    if data.wanted_classes is None:
+        for name in sorted(set(data.known_classes) - classes):
+            yield Finding(
+                "class missing", data.root, f"lacks images of the class '{name}': {ADVICE}", name
+            )
+    if isinstance(data, RealIAD):
+        # The JSON splits leave out views, or move images from test to train.
+        if data.known_classes and data.split is None:
+            yield from _realiad(data, samples)
+    elif not isinstance(data, VisA) or data.split_file.stem == "1cls":
+        numbers = NUMBERS.get(type(data), {})
+        found = Counter((s.class_name, s.split, s.label) for s in samples)
+        for name in sorted(classes & set(numbers)):
+            for (split, label), published in zip(PARTS, numbers[name], strict=True):
+                here = found[name, split, label]
+                if here != published:
+                    what = f"{'anomalous' if label else 'normal'} {split} images"
+                    yield Finding(
+                        "count",
+                        data.root / name,
+                        f"has {here} {what}, and {published} are published: {ADVICE}",
+                        name,
+                    )
+
+
+def _realiad(data: RealIAD, samples: Sequence[Sample]) -> Iterator[Finding]:
+    views = defaultdict(list)
+    for sample in samples:
+        views[sample.image.parent, sample.class_name].append(sample.view or "?")
+    for (folder, name), seen in views.items():
+        if sorted(seen) != list(REALIAD_VIEWS):
+            yield Finding(
+                "views",
+                folder,
+                f"has the views {', '.join(sorted(seen))}, and each of C1 to C5 once is published:"
+                f" {ADVICE}",
+                name,
+            )
+    if {sample.class_name for sample in samples} != set(data.known_classes):
+        return
+    labels = Counter(sample.label for sample in samples)
+    for label, published in enumerate((REALIAD_NORMAL, REALIAD_ANOMALOUS)):
+        if labels[label] != published:
+            what = "anomalous" if label else "normal"
+            yield Finding(
+                "count",
+                data.images,
+                f"has {labels[label]} {what} images, and {published} are published: {ADVICE}",
+            )

@@ -1,0 +1,114 @@
+"""Features of training images with drawn defects, for methods that train on these."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from adpt.backbones.base import Backbone
+from adpt.data import AnomalyDataModule, Sample
+from adpt.data.reading import PlainImages
+from adpt.data.sample import UnreadSample
+from adpt.data.sampling import draw_seed
+from adpt.data.texture_defects import TextureDefects
+from adpt.errors import BadImageError, UserError
+from adpt.running.progress import Progress, no_progress
+
+_THREADS = 4
+Convert = Callable[[list[Tensor], Sequence[str]], list[Tensor]]
+"""Own features of images, and their paths, to features of the kind that a method gets."""
+
+
+class DefectPool:
+    """A `DefectSet` that holds one drawn defect for each training image.
+
+    In the first epoch all images are drawn and encoded, and after that in each epoch the stated
+    share of them anew, in turns, so that the backbone's work is bounded: at most
+    N·(1 + refresh·epochs) images. What is drawn depends on seed, image and epoch alone.
+
+    Memory: as much as the features of the training images.
+
+    Args:
+        data: Reads the images.
+        samples: The training images, in the order of the features that they belong to.
+        backbone: On `device`.
+        draw: Draws a defect.
+        convert: Makes features of the wanted kind.
+        device: Where to compute.
+        refresh: Share of the images that is drawn anew in every epoch, 0 to 1; rounded to one over
+            a whole number. The authors of GLASS draw all of them anew, 1.
+        seed: Decides all draws.
+        progress: Told of every batch.
+
+    Raises:
+        UserError: `refresh` is not in [0, 1].
+    """
+
+    def __init__(
+        self,
+        data: AnomalyDataModule,
+        samples: Sequence[Sample],
+        backbone: Backbone,
+        draw: TextureDefects,
+        convert: Convert,
+        device: torch.device,
+        refresh: float = 0.1,
+        seed: int = 0,
+        progress: Progress = no_progress,
+    ) -> None:
+        if not 0 <= refresh <= 1:
+            raise UserError(f"defects.refresh={refresh} must be a share, 0 to 1.")
+        self.data, self.samples, self.backbone = data, list(samples), backbone
+        self.draw, self.convert, self.device = draw, convert, device
+        self.period = max(1, round(1 / refresh)) if refresh else 0
+        self.seed, self.progress = seed, progress
+        self._drawn: list[int | None] = [None] * len(self.samples)
+        self._levels: list[Tensor] = []
+        self._masks = torch.zeros(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw anew what is due, and after a resumption all that was drawn before."""
+        due = [self._last_draw(epoch, row) for row in range(len(self.samples))]
+        rows = [row for row, when in enumerate(due) if self._drawn[row] != when]
+        size = self.data.batch_size
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            self._fill(chunk, [due[row] for row in chunk])
+            if len(rows) == len(self.samples):
+                self.progress("drawing defects", start + len(chunk), len(rows))
+
+    def read(self, rows: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """Levels and (len(rows), H, W) bool masks of some images."""
+        rows = list(rows)
+        return [level[rows] for level in self._levels], self._masks[rows]
+
+    def _last_draw(self, epoch: int, row: int) -> int:
+        return max(0, epoch - (epoch + row) % self.period) if self.period else 0
+
+    @torch.no_grad()
+    def _fill(self, rows: Sequence[int], epochs: Sequence[int]) -> None:
+        images = PlainImages([self.samples[row] for row in rows], self.data.geometry)
+
+        def drawn(index: int) -> tuple[Tensor, Tensor]:
+            item = images[index]
+            if isinstance(item, UnreadSample):  # It was readable when the features were made.
+                raise BadImageError(item.fault)
+            seed = draw_seed(self.seed, rows[index], epochs[index])
+            return self.draw(item.image, seed, item.sample.image)
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            read = list(threads.map(drawn, range(len(rows))))
+        image = torch.stack([one for one, _ in read])
+        own = [level.float() for level in self.backbone(image.to(self.device))]
+        paths = [str(self.samples[row].image) for row in rows]
+        levels = [level.cpu() for level in self.convert(own, paths)]
+        if not self._levels:
+            count = len(self.samples)
+            self._levels = [level.new_zeros(count, *level.shape[1:]) for level in levels]
+            self._masks = torch.zeros(count, *image.shape[-2:], dtype=torch.bool)
+        for level, values in zip(self._levels, levels, strict=True):
+            level[rows] = values
+        self._masks[rows] = torch.stack([mask for _, mask in read])
+        for row, epoch in zip(rows, epochs, strict=True):
+            self._drawn[row] = epoch

@@ -1,0 +1,317 @@
+"""Features of a set's images: encoded once, kept in memory or in the cache."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from adpt.backbones.base import Backbone
+from adpt.data import AnomalyDataModule, Sample
+from adpt.evaluation.feature_cache import (
+    CacheFullError,
+    FeatureCache,
+    FeatureSpace,
+    MissingFeaturesError,
+)
+from adpt.methods.trained import FeatureSet, InMemory
+from adpt.running.contents import contents
+from adpt.running.files import remove_leftovers
+from adpt.running.progress import Progress, no_progress
+from adpt.running.sources import MAKES_FEATURES, own_code, source_of
+
+log = logging.getLogger(__name__)
+
+_THREADS = 4
+Make = Callable[[Sequence[int]], list[Tensor]]
+"""Rows of images to their levels, (len(rows), C, h, w) float32 on the CPU."""
+
+
+class Cached:
+    """A `FeatureSet` in the cache: read when asked for, made anew where it went missing.
+
+    Args:
+        space: The part of the cache.
+        keys: The images' keys.
+        make: Makes features that are not there.
+    """
+
+    def __init__(self, space: FeatureSpace, keys: Sequence[str], make: Make) -> None:
+        self.space, self.keys, self.make = space, list(keys), make
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images."""
+        while True:
+            try:
+                return self.space.read([self.keys[row] for row in rows])
+            except MissingFeaturesError as missing:
+                row = self.keys.index(missing.key)
+                self.space.write(missing.key, [level[0] for level in self.make([row])])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of some images, and what is known of the images.
+
+    Attributes:
+        source: The levels, in memory or in the cache.
+        masks: (N, H, W) bool; (N, 0, 0) where nobody marked the defects.
+        labels: (N,) int64.
+        paths: The image files.
+        skipped: Files that could not be read.
+        keys: SHA-256 of each image file; empty where nothing is cached.
+    """
+
+    source: FeatureSet
+    masks: Tensor
+    labels: Tensor
+    paths: list[str]
+    skipped: list[str]
+    keys: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def marked(self) -> bool:
+        """Whether the masks tell where the defects are."""
+        return self.masks.shape[-1] > 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all levels: 4·N·Σ C·h·w bytes."""
+        one = self.read([0]) if len(self) else []
+        return len(self) * sum(level.numel() * level.element_size() for level in one)
+
+    @property
+    def levels(self) -> list[Tensor]:
+        """The levels of all images, read into memory."""
+        return self.read(range(len(self))) if len(self) else []
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images, each (len(rows), C, h, w) float32 on the CPU."""
+        return self.source.read(rows)
+
+    def batches(self, size: int, device: torch.device) -> Iterator[list[Tensor]]:
+        """The levels, `size` images at a time, on `device`; the next ones are read meanwhile."""
+        on_gpu = device.type == "cuda"
+        if not len(self):
+            return
+
+        @torch.no_grad()  # A thread does not take this over from the one that started it.
+        def read(start: int) -> list[Tensor]:
+            levels = self.read(range(start, min(start + size, len(self))))
+            return [level.pin_memory() for level in levels] if on_gpu else levels
+
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(read, 0)
+            for start in range(0, len(self), size):
+                levels = coming.result()
+                if start + size < len(self):
+                    coming = reader.submit(read, start + size)
+                yield [level.to(device, non_blocking=on_gpu) for level in levels]
+
+    def take(self, rows: Sequence[int]) -> "Features":
+        """The features of some of the images."""
+        rows = list(rows)
+        return replace(
+            self,
+            source=_Rows(self.source, rows),
+            masks=self.masks[rows],
+            labels=self.labels[rows],
+            paths=[self.paths[row] for row in rows],
+            keys=tuple(self.keys[row] for row in rows) if self.keys else (),
+        )
+
+    def held(self, memory_gb: float) -> FeatureSet:
+        """The levels in memory where they take no more than `memory_gb`, else as they are."""
+        if isinstance(self.source, InMemory) or self.num_bytes > memory_gb * 1e9:
+            return self.source
+        return InMemory(self.levels)
+
+
+class _Rows:
+    """Some rows of a `FeatureSet`."""
+
+    def __init__(self, source: FeatureSet, rows: Sequence[int]) -> None:
+        self.source, self.rows = source, list(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images."""
+        return self.source.read([self.rows[row] for row in rows])
+
+
+class Chained:
+    """Several `FeatureSet`s, one after the other."""
+
+    def __init__(self, sources: Sequence[FeatureSet]) -> None:
+        self.sources = list(sources)
+        self.places = [(n, row) for n, source in enumerate(sources) for row in range(len(source))]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images."""
+        places = [self.places[row] for row in rows]
+        order = sorted(range(len(places)), key=lambda index: places[index][0])
+        parts = []
+        for number, source in enumerate(self.sources):
+            own = [row for place, row in places if place == number]
+            if own:
+                parts.append(source.read(own))
+        back = torch.tensor(order).argsort()
+        return [torch.cat(levels)[back] for levels in zip(*parts, strict=True)]
+
+
+def own_space(
+    cache: FeatureCache | None, backbone: Backbone, data: AnomalyDataModule
+) -> FeatureSpace | None:
+    """The part of the cache for a backbone's own features of images of a size."""
+    if cache is None:
+        return None
+    return cache.space(
+        backbone=backbone.decides(),
+        geometry=data.geometry.decides(),
+        # A set of one's own may read its files in a way of its own.
+        set=source_of(type(data)),
+        code=own_code(MAKES_FEATURES),
+        batch_size=data.batch_size,  # Rounding differs.
+        device=backbone.mean.device.type,
+    )
+
+
+def extract(
+    backbone: Backbone,
+    data: AnomalyDataModule,
+    samples: Sequence[Sample],
+    device: torch.device,
+    progress: Progress = no_progress,
+    cache: FeatureCache | None = None,
+) -> Features:
+    """Features of images, each encoded once, and not at all if they lie in the cache.
+
+    In the cache images are known by their content: one that was changed is encoded anew, one that
+    was moved or copied is not. Masks are never cached.
+
+    Raises:
+        BadImageError: A file cannot be read and the data module does not skip such files.
+    """
+    space = own_space(cache, backbone, data)
+    if cache is None or space is None:
+        return _in_memory(backbone, data, samples, device, progress)
+    keys = _content_keys(samples)
+
+    def held_in_memory() -> Features:
+        held = _in_memory(backbone, data, samples, device, progress)
+        return replace(held, keys=tuple(keys[path] for path in held.paths))
+
+    known = space.present(list(keys.values()))
+    missing = [sample for sample in samples if keys[str(sample.image)] not in known]
+    if missing:
+        remove_leftovers(space.folder)
+        blank = torch.zeros(1, 3, *data.geometry.image_size, dtype=torch.uint8)
+        one = sum(level.numel() * 4 for level in backbone(blank.to(device)))
+        if not cache.make_room(one * len(missing), {space.path(key) for key in known}):
+            _say_too_small(cache, one * len(samples))
+            return held_in_memory()
+    already = len(samples) - len(missing)
+    read: dict[str, Tensor] = {}
+    skipped: list[str] = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for batch in data.loader(missing):
+            skipped += batch.skipped
+            if len(batch):
+                on_device = batch.image.to(device, non_blocking=True)
+                levels = [level.float().cpu() for level in backbone(on_device)]
+                images = [[level[i] for level in levels] for i in range(len(batch))]
+                try:
+                    list(threads.map(space.write, [keys[path] for path in batch.path], images))
+                except CacheFullError as error:
+                    log.warning("%s Features are held in memory instead", error)
+                    return held_in_memory()
+                read |= dict(zip(batch.path, batch.mask, strict=True))
+            progress("encoding", already + len(read) + len(skipped), len(samples))
+        known_samples = [sample for sample in samples if keys[str(sample.image)] in known]
+        for sample, mask in zip(known_samples, data.read_masks(known_samples), strict=True):
+            if mask is None:
+                skipped.append(str(sample.image))
+            else:
+                read[str(sample.image)] = mask
+    kept = [sample for sample in samples if str(sample.image) in read]
+    paths = [str(sample.image) for sample in kept]
+
+    def make(rows: Sequence[int]) -> list[Tensor]:
+        batch = data.read([kept[row] for row in rows], on_bad_image="raise")
+        return [level.float().cpu() for level in backbone(batch.image.to(device))]
+
+    return Features(
+        Cached(space, [keys[path] for path in paths], make),
+        _stacked([read[path] for path in paths], data),
+        torch.tensor([sample.label for sample in kept], dtype=torch.int64),
+        paths,
+        skipped,
+        tuple(keys[path] for path in paths),
+    )
+
+
+def _in_memory(
+    backbone: Backbone,
+    data: AnomalyDataModule,
+    samples: Sequence[Sample],
+    device: torch.device,
+    progress: Progress,
+) -> Features:
+    parts: list[list[Tensor]] = []
+    masks, labels, paths, skipped = [], [], [], []
+    for batch in data.loader(samples):
+        skipped += batch.skipped
+        if len(batch):
+            on_device = batch.image.to(device, non_blocking=True)
+            parts.append([level.float().cpu() for level in backbone(on_device)])
+            masks += list(batch.mask)
+            labels += batch.label.tolist()
+            paths += batch.path
+        progress("encoding", len(paths) + len(skipped), len(samples))
+    levels = []
+    for number in range(len(parts[0]) if parts else 0):
+        # Level by level, so that no second copy of all features stands beside the first.
+        levels.append(torch.cat([part[number] for part in parts]))
+        for part in parts:
+            part[number] = torch.empty(0)
+    labelled = torch.tensor(labels, dtype=torch.int64)
+    return Features(InMemory(levels), _stacked(masks, data), labelled, paths, skipped)
+
+
+def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:
+    """SHA-256 of each file, by its path; the path's own where the file cannot be read."""
+    found = contents([sample.image for sample in samples])
+    # What cannot be read is named and skipped, or refused, by the loader.
+    return {
+        str(path): digest or hashlib.sha256(os.fsencode(path)).hexdigest()
+        for path, digest in found.items()
+    }
+
+
+def _stacked(masks: Sequence[Tensor], data: AnomalyDataModule) -> Tensor:
+    if masks:
+        return torch.stack(list(masks))
+    return torch.zeros(0, *data.geometry.image_size, dtype=torch.bool)
+
+
+def _say_too_small(cache: FeatureCache, num_bytes: int) -> None:
+    log.warning(
+        "cache.max_gb=%g is too small for %.3g GB of features: they are held in memory instead",
+        cache.max_gb,
+        num_bytes / 1e9,
+    )

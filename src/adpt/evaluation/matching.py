@@ -1,0 +1,282 @@
+"""References downstream, and the residual and pretrained features that follow from them."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adpt.evaluation.feature_cache import CacheFullError, FeatureCache
+from adpt.evaluation.features import Cached, Features
+from adpt.methods.trained import InMemory
+from adpt.projector import FeatureProjector
+from adpt.residual import reference_scale, residual_features
+
+log = logging.getLogger(__name__)
+
+
+class Match(NamedTuple):
+    """Images that are compared with the same references, or each with its own.
+
+    Attributes:
+        rows: Which images of the batch.
+        references: One tensor a level, (R, C) for all of them or (len(rows), R, C).
+    """
+
+    rows: list[int]
+    references: list[Tensor]
+
+
+class References(ABC):
+    """Where the references of a class's images come from; an image is never its own reference.
+
+    Args:
+        train: Features of the class's training images.
+        paths: The k references chosen among them; they give the class its scale.
+        device: Where to compute.
+    """
+
+    def __init__(self, train: Features, paths: Sequence[str], device: torch.device) -> None:
+        self.paths, self.device = list(paths), device
+        self.train_rows = {path: row for row, path in enumerate(train.paths)}
+        self.train_keys = train.keys
+        chosen = train.read([self.train_rows[path] for path in self.paths])
+        self.levels = [level.flatten(2).transpose(1, 2).to(device) for level in chosen]
+        self._scale: Tensor | None = None
+
+    @abstractmethod
+    def matches(self, levels: list[Tensor], paths: Sequence[str]) -> Iterator[Match]:
+        """The references of a batch of images."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What decides over the references of any image, for the cache."""
+
+    @abstractmethod
+    def leaves_out(self, path: str) -> bool:
+        """Whether an image is itself among what references are chosen from."""
+
+    def keys_of(self, paths: Sequence[str]) -> list[str]:
+        """Content of training images; their paths where nothing is cached."""
+        rows = [self.train_rows[path] for path in paths]
+        return [self.train_keys[row] for row in rows] if self.train_keys else list(paths)
+
+    def scale(self, projector: FeatureProjector) -> Tensor | None:
+        """The class's scale, where the projector asks for one and there are two references."""
+        # A single reference says nothing of its scale: the projector's own must do.
+        if not projector.scale_by_references or len(self.paths) < 2:
+            return None
+        if self._scale is None:
+            self._scale = reference_scale(self.levels)
+        return self._scale
+
+    @torch.no_grad()
+    def convert(
+        self, levels: list[Tensor], paths: Sequence[str], projector: FeatureProjector | None
+    ) -> list[Tensor]:
+        """Residual features of a batch of images, through the projector where one is given.
+
+        Args:
+            levels: Own features, one (B, C, h, w) tensor a level, on the device that computes.
+            paths: The images.
+            projector: On the same device.
+        """
+        if projector is not None and not projector.on_residuals and not projector.needs_references:
+            return self._project(projector, levels, [])
+        made = [torch.empty_like(level) for level in levels]
+        for rows, references in self.matches(levels, paths):
+            chosen = [level[rows] for level in levels]
+            within = len(self.paths) == 1 and [paths[row] for row in rows] == self.paths
+            found = self._convert(chosen, references, projector, within)
+            for level, values in zip(made, found, strict=True):
+                level[rows] = values.to(level.dtype)
+        return made
+
+    def _convert(
+        self,
+        levels: list[Tensor],
+        references: list[Tensor],
+        projector: FeatureProjector | None,
+        within: bool = False,
+    ) -> list[Tensor]:
+        """As `convert`, with these references; `within` the image for the only reference itself."""
+        if projector is None or projector.on_residuals:
+            levels = (
+                [_residual_within(level) for level in levels]
+                if within
+                else residual_features(levels, references)
+            )
+        return levels if projector is None else self._project(projector, levels, references)
+
+    def _project(
+        self, projector: FeatureProjector, levels: list[Tensor], references: list[Tensor]
+    ) -> list[Tensor]:
+        needed = references if projector.needs_references else None
+        projected: list[Tensor] = projector(levels, self.scale(projector), references=needed)
+        return projected
+
+
+class FixedReferences(References):
+    """The same k references for all of a class's images."""
+
+    @property
+    def name(self) -> str:
+        """The references themselves."""
+        return f"fixed {self.keys_of(self.paths)}"
+
+    def leaves_out(self, path: str) -> bool:
+        """Whether the image is a reference."""
+        return path in self.paths
+
+    def matches(self, levels: list[Tensor], paths: Sequence[str]) -> Iterator[Match]:
+        """All references; for an image that is one of them, the others."""
+        others = [row for row, path in enumerate(paths) if path not in self.paths]
+        if others:
+            yield Match(others, self._all())
+        for row, path in enumerate(paths):
+            if path in self.paths:
+                rest = [i for i, other in enumerate(self.paths) if other != path] or [0]
+                yield Match([row], [level[rest].flatten(0, 1) for level in self.levels])
+
+    @torch.no_grad()
+    def convert_others(
+        self, levels: list[Tensor], projector: FeatureProjector | None
+    ) -> list[Tensor]:
+        """As `convert`, for images none of which is a reference, however many they are."""
+        found = self._convert(levels, self._all(), projector)
+        return [level.contiguous() for level in found]
+
+    def _all(self) -> list[Tensor]:
+        return [level.flatten(0, 1) for level in self.levels]
+
+
+class AlignedReferences(References):
+    """For each image the n training images whose global feature is nearest to its own.
+
+    The global feature is the last level's mean over the image; nearest by cosine similarity
+    (ADPretrain's evaluation of FeatureNorm takes 10 such images from a list made beforehand).
+
+    Args:
+        train: Features of the class's training images.
+        paths: The k references that give the class its scale.
+        device: Where to compute.
+        count: n; all other training images where there are fewer.
+    """
+
+    def __init__(
+        self, train: Features, paths: Sequence[str], device: torch.device, count: int
+    ) -> None:
+        super().__init__(train, paths, device)
+        self.train, self.count = train, count
+        self.descriptors = torch.cat([_descriptor(levels) for levels in train.batches(32, device)])
+
+    @property
+    def name(self) -> str:
+        """The number, and all images that are chosen among."""
+        among, scale = self.keys_of(self.train.paths), self.keys_of(self.paths)
+        return f"aligned {self.count} of {among} scaled by {scale}"
+
+    def leaves_out(self, path: str) -> bool:
+        """Whether the image is a training image."""
+        return path in self.train_rows
+
+    def nearest(self, levels: list[Tensor], paths: Sequence[str]) -> Tensor:
+        """Rows of the nearest training images, (B, n), nearest first."""
+        similarity = _descriptor(levels) @ self.descriptors.T
+        for row, path in enumerate(paths):
+            if path in self.train_rows and len(self.descriptors) > 1:
+                similarity[row, self.train_rows[path]] = -torch.inf
+        return similarity.topk(min(self.count, len(self.descriptors)), dim=1).indices
+
+    def matches(self, levels: list[Tensor], paths: Sequence[str]) -> Iterator[Match]:
+        """Each image with its own references."""
+        for row, nearest in enumerate(self.nearest(levels, paths).tolist()):
+            own = self.train_rows.get(paths[row])
+            others = [train_row for train_row in nearest if train_row != own] or nearest
+            read = self.train.read(others)
+            flat = [level.flatten(2).transpose(1, 2).flatten(0, 1) for level in read]
+            yield Match([row], [level.to(self.device) for level in flat])
+
+
+def convert_features(
+    features: Features,
+    references: References,
+    projector: FeatureProjector | None = None,
+    batch_size: int = 32,
+    cache: FeatureCache | None = None,
+    projector_sha256: str | None = None,
+) -> Features:
+    """Residual features of images, projected where a projector is given.
+
+    Args:
+        features: Own features.
+        references: What to compare them with.
+        projector: On the device of the references.
+        batch_size: Images at a time; changes no feature.
+        cache: Keeps the result, if own features are cached, too; otherwise it is in memory.
+        projector_sha256: Tells projectors apart in the cache; without it nothing is cached.
+    """
+
+    def make(rows: Sequence[int]) -> list[Tensor]:
+        own = [level.to(references.device) for level in features.read(rows)]
+        paths = [features.paths[row] for row in rows]
+        return [level.cpu() for level in references.convert(own, paths, projector)]
+
+    batches = [
+        range(start, min(start + batch_size, len(features)))
+        for start in range(0, len(features), batch_size)
+    ]
+    unknown = projector is not None and projector_sha256 is None
+    if cache is None or unknown or not isinstance(features.source, Cached):
+        levels: list[Tensor] = []
+        for rows in batches:
+            made = make(rows)
+            levels = levels or [level.new_empty(len(features), *level.shape[1:]) for level in made]
+            for level, values in zip(levels, made, strict=True):
+                level[rows.start : rows.stop] = values
+        return replace(features, source=InMemory(levels), keys=())
+    space = cache.space(
+        own=features.source.space.name,
+        references=references.name,
+        projector=projector_sha256 if projector else None,
+    )
+    keys = [
+        f"{key}-{'trained' if references.leaves_out(path) else 'other'}"
+        for key, path in zip(features.keys, features.paths, strict=True)
+    ]
+    known = space.present(keys)
+    missing = [row for row, key in enumerate(keys) if key not in known]
+    if not cache.make_room(
+        features.num_bytes * len(missing) // max(1, len(features)), {space.path(k) for k in known}
+    ):
+        in_memory = replace(features, source=InMemory(features.levels), keys=())
+        return convert_features(in_memory, references, projector, batch_size)
+    for start in range(0, len(missing), batch_size):
+        chunk = missing[start : start + batch_size]
+        made = make(chunk)
+        try:
+            for position, row in enumerate(chunk):
+                space.write(keys[row], [level[position] for level in made])
+        except CacheFullError as error:
+            log.warning("%s Features are held in memory instead", error)
+            return convert_features(features, references, projector, batch_size)
+    return replace(features, source=Cached(space, keys, make), keys=())
+
+
+def _descriptor(levels: Sequence[Tensor]) -> Tensor:
+    """Global features of images, (B, C), of length 1."""
+    return F.normalize(levels[-1].float().mean((2, 3)), dim=1)
+
+
+def _residual_within(level: Tensor) -> Tensor:
+    """Residuals of an only reference (1, C, h, w): every patch less its nearest other patch."""
+    tokens = level.flatten(2)[0].T
+    directions = F.normalize(tokens.float(), dim=1)
+    similarity = directions @ directions.T
+    nearest = similarity.fill_diagonal_(-torch.inf).argmax(1)
+    return (tokens - tokens[nearest]).T.reshape(level.shape)

@@ -1,0 +1,67 @@
+"""The methods that a config names, each to be made for every cell."""
+
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from adpt.errors import UserError
+from adpt.evaluation.cells import MethodSpec
+from adpt.methods import try_making
+from adpt.methods.trained import TrainedMethod
+
+log = logging.getLogger(__name__)
+
+
+def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
+    """What makes each method of the group, for each kind of features.
+
+    A method's `pretrained` options replace the others on pretrained features. Each is made once
+    here, so that none refuses its options after images are encoded.
+
+    Raises:
+        UserError: The group is empty, or a method refuses its options.
+    """
+    from hydra.utils import get_class, instantiate
+
+    from adpt.evaluation.cells import MethodSpec
+
+    specs = {}
+    for name, config in configs.items():
+        if config is None:
+            continue
+        options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        if "_target_" not in options:
+            log.warning("method.%s has options but is not chosen: left out", name)
+            continue
+        for_pretrained = options.pop("pretrained", {})
+        by_kind: dict[Any, dict[str, Any]] = dict.fromkeys(("own", "residual"), options)
+        by_kind["pretrained"] = options | for_pretrained
+        target = get_class(options["_target_"])
+        make = {kind: instantiate(chosen) for kind, chosen in by_kind.items()}
+        for kind in ("own", "pretrained"):
+            try_making(f"method.{name!s}", make[kind])
+        specs[str(name)] = MethodSpec(
+            make,
+            by_kind,
+            {kind: _changed(target, chosen) for kind, chosen in by_kind.items()},
+            issubclass(target, TrainedMethod) and target.unified,
+            issubclass(target, TrainedMethod) and target.uses_defects,
+        )
+    if not specs:
+        raise UserError("method is empty: choose some, such as method=[padim,patchcore].")
+    return specs
+
+
+def _changed(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from a method's defaults; size and seed are told elsewhere."""
+    defaults = inspect.signature(target).parameters
+    return {
+        name: value
+        for name, value in options.items()
+        if name in defaults
+        and name not in ("image_size", "seed")
+        and value != defaults[name].default
+    }

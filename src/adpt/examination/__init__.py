@@ -1,6 +1,0 @@
-"""Examining a data set before it is used: every fault at once, where `setup` stops at the first."""
-
-from adpt.examination.examine import Examination, examine
-from adpt.examination.finding import Finding
-
-__all__ = ["Examination", "Finding", "examine"]

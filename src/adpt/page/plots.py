@@ -1,0 +1,164 @@
+"""Pictures of images, masks and anomaly maps: arrays in, arrays and PNG files out."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from adpt.running.files import replacing
+
+Picture = npt.NDArray[np.uint8]
+_Numbers = npt.NDArray[Any]
+
+_COLOURS = "inferno"
+_FAINT, _STRONG = 0.25, 0.7
+_CYAN = (0, 229, 255)
+_GAP = 8
+_STRIP = 24
+_FONT_SIZE = 15
+
+
+def score_range(maps: npt.ArrayLike, low: float = 0.5, high: float = 0.995) -> tuple[float, float]:
+    """The scores that `heatmap` shows darkest and brightest, from all maps of a class.
+
+    Maps of own and of pretrained features have scores of different size, so each kind is scaled by
+    its own quantiles, over all the class's test maps: colours compare places and images of one
+    kind, never one kind's scores with the other's.
+
+    Args:
+        maps: Scores of any shape, at least one.
+        low: Quantile shown darkest; half of the pixels, nearly all normal, are left dark.
+        high: Quantile shown brightest, so that a few extreme pixels don't dim the others.
+
+    Returns:
+        vmin and vmax for `heatmap`.
+    """
+    vmin, vmax = np.quantile(np.asarray(maps, dtype=np.float32), (low, high))
+    return float(vmin), float(vmax)
+
+
+def heatmap(image: Picture, score_map: npt.ArrayLike, vmin: float, vmax: float) -> Picture:
+    """Lay a perceptually uniform colour map over an image, fainter where scores are low.
+
+    Args:
+        image: (H, W, 3), uint8.
+        score_map: (H, W), finite.
+        vmin: Score shown darkest, as all below it.
+        vmax: Score shown brightest, as all above it; at or below `vmin` nothing stands out.
+
+    Returns:
+        (H, W, 3), uint8.
+
+    Raises:
+        ValueError: Shapes that don't match, or scores that are not finite.
+    """
+    scores = np.asarray(score_map, dtype=np.float64)
+    _check_picture(image, scores.shape)
+    if not np.isfinite(scores).all():
+        raise ValueError("score_map holds nan or infinite scores")
+    span = vmax - vmin
+    share = np.clip((scores - vmin) / span, 0, 1) if span > 0 else np.zeros_like(scores)
+    alpha = (_FAINT + (_STRONG - _FAINT) * share)[..., None]
+    grey = image.mean(axis=2, keepdims=True)
+    blended: _Numbers = (1 - alpha) * grey + alpha * 255 * _colours()(share)[..., :3]
+    return np.rint(blended).astype(np.uint8)
+
+
+def outline(
+    image: Picture, mask: npt.ArrayLike, colour: tuple[int, int, int] = _CYAN, width: int = 2
+) -> Picture:
+    """Draw a line around a mask, outside of it, so that what it marks stays visible.
+
+    Args:
+        image: (H, W, 3), uint8.
+        mask: (H, W), non-zero inside.
+        colour: Red, green, blue in [0, 255].
+        width: Of the line, in pixels.
+
+    Returns:
+        (H, W, 3), uint8; where the mask leaves the image the line follows the edge.
+
+    Raises:
+        ValueError: Shapes that don't match.
+    """
+    inside = np.asarray(mask) != 0
+    _check_picture(image, inside.shape)
+    grown = ndimage.binary_dilation(inside, np.ones((3, 3)), iterations=width)
+    frame = np.ones_like(inside)
+    frame[width:-width, width:-width] = False
+    drawn = image.copy()
+    drawn[(grown & ~inside) | (inside & frame)] = colour
+    return drawn
+
+
+def panel(pictures: Sequence[tuple[str, npt.ArrayLike]]) -> Picture:
+    """Set pictures side by side, each under its caption, on white.
+
+    Args:
+        pictures: Caption and picture, usually image, mask, own and pretrained: (H, W, 3) uint8, or
+            (H, W), a mask that is shown white on black. All of one height and width.
+
+    Returns:
+        (H + caption, width of all, 3), uint8.
+
+    Raises:
+        ValueError: No pictures, or pictures of different sizes.
+    """
+    drawn = [_as_picture(np.asarray(picture)) for _, picture in pictures]
+    sizes = {picture.shape for picture in drawn}
+    if len(sizes) != 1:
+        raise ValueError(f"a panel takes pictures of one size, got {sorted(sizes)}")
+    height, width, _ = drawn[0].shape
+    sheet = Image.new("RGB", (len(drawn) * (width + _GAP) - _GAP, height + _STRIP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for position, (caption, _) in enumerate(pictures):
+        left = position * (width + _GAP)
+        draw.text((left + width / 2, _STRIP / 2), caption, "black", _font(), anchor="mm")
+        sheet.paste(Image.fromarray(drawn[position]), (left, _STRIP))
+    return np.asarray(sheet)
+
+
+def save_png(picture: Picture, path: str | Path) -> None:
+    """Write a picture, whole or not at all.
+
+    Args:
+        picture: (H, W, 3) or (H, W), uint8.
+        path: The file, replaced if it exists.
+
+    Raises:
+        UserError: The file could not be written.
+    """
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def _as_picture(picture: _Numbers) -> Picture:
+    if picture.ndim == 2:
+        picture = np.where(picture != 0, np.uint8(255), np.uint8(0))[..., None].repeat(3, axis=2)
+    _check_picture(picture, picture.shape[:2])
+    return picture
+
+
+def _check_picture(picture: _Numbers, size: tuple[int, ...]) -> None:
+    if picture.dtype != np.uint8 or picture.shape != (*size, 3) or len(size) != 2:
+        raise ValueError(
+            f"a picture is (H, W, 3) uint8 and its map (H, W); got {picture.shape} {picture.dtype}"
+            f" and {size}"
+        )
+
+
+@functools.cache
+def _colours() -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps[_COLOURS]
+
+
+@functools.cache
+def _font() -> Any:
+    return ImageFont.load_default(_FONT_SIZE)

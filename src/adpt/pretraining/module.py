@@ -1,0 +1,393 @@
+"""Pretraining: the projector learns, on labelled images, what tells anomalous from normal."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.distributed.nn import functional as differentiable
+from torch.nn import functional as F
+
+from adpt.backbones.base import Backbone
+from adpt.data.sample import Batch
+from adpt.errors import UserError
+from adpt.pretraining.references import ReferencePool
+from adpt.projector import FeatureProjector
+from adpt.residual import residual_features
+from adpt.running.progress import StepBar
+
+BACKBONE = "backbone."
+
+
+class Pretraining(LightningModule):
+    """The projector with both contrastive losses, on a backbone's residual features.
+
+    The losses compare all patches of a step with each other, so the features of all processes are
+    gathered first: several processes compute the gradient of one on the same global batch.
+
+    Args:
+        backbone: Frozen, and then not written to checkpoints, unless `train_backbone`.
+        projector: Given the levels' widths, makes the projector.
+        references: Where reference features come from.
+        angle_loss: Loss of one level on both views, or None to leave it out.
+        norm_loss: Loss of one level on one view, or None to leave it out.
+        optimizer: Given the parameters, makes the optimizer.
+        scheduler: Given the optimizer, makes the learning rate schedule, stepped every epoch.
+        residual: Project residual features; False projects the backbone's own ones instead, the
+            ablation without residuals.
+        train_backbone: Train the backbone too. References are encoded with its weights as they are,
+            without gradient: those of a pool are up to an epoch old. Centres and scales are those
+            of the backbone that training set out with.
+        backbone_lr: Learning rate of a backbone that is trained; None for the projector's.
+        scale_levels: Divide each level by the mean norm, over normal images, of the features that
+            are projected, so that the losses' radii fit backbones with features of any size. The
+            factors are kept with the projector. The authors' code does not do this.
+        centre_shots: References of each normal image for the centres.
+        centre_images: Normal images of each class and view that the centres are computed from;
+            None for all, as the authors do.
+
+    Raises:
+        UserError: Both losses are left out, or the backbone cannot be trained.
+    """
+
+    centred: Tensor
+    without_anomalies: Tensor
+    skipped_images: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        projector: Callable[..., FeatureProjector],
+        references: ReferencePool,
+        angle_loss: nn.Module | None,
+        norm_loss: nn.Module | None,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        residual: bool = True,
+        train_backbone: bool = False,
+        backbone_lr: float | None = None,
+        scale_levels: bool = False,
+        centre_shots: int = 4,
+        centre_images: int | None = None,
+    ) -> None:
+        super().__init__()
+        if angle_loss is None and norm_loss is None:
+            raise UserError(
+                "model.angle_loss and model.norm_loss are both null: one of them at least must"
+                " train the projector."
+            )
+        self.backbone = backbone
+        self.train_backbone, self.backbone_lr = train_backbone, backbone_lr
+        if train_backbone:
+            self.first_hashes = (backbone.fingerprint, backbone.weights_sha256)
+            backbone.unfreeze()
+        self.projector = projector(channels=backbone.channels, on_residuals=residual)
+        self.uses_references = residual or self.projector.needs_references
+        self.references = references
+        self.angle_loss, self.norm_loss = angle_loss, norm_loss
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.scale_levels = scale_levels
+        self.centre_shots, self.centre_images = centre_shots, centre_images
+        self.centres = nn.ParameterList(
+            nn.Parameter(torch.zeros(width), requires_grad=False) for width in backbone.channels
+        )
+        self.register_buffer("centred", torch.tensor(False))
+        self.register_buffer("without_anomalies", torch.tensor(0))
+        self.register_buffer("skipped_images", torch.tensor(0))
+
+    # ---- Before training ---------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Set the references up and, unless a checkpoint brought them, compute the centres."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not data.defects.share and not any(s.label for s in data.pretraining_samples()):
+            raise UserError(
+                "Pretraining needs labelled defects, and none of the images has one: add"
+                " test/<defect> with masks, mix in another set, or set data.synthetic_defects=0.5."
+            )
+        if self.uses_references:
+            self.references.setup(data, self.encode)
+        if not self.centred:
+            self.compute_centres(data)
+
+    @property
+    def resumes_within_epochs(self) -> bool:
+        """Whether a checkpoint from within an epoch leads to the same result.
+
+        Not where the pool was encoded at the epoch's start by a backbone that has learned since.
+        """
+        return not self.train_backbone or self.references.pool_size is None
+
+    def on_train_start(self) -> None:
+        """Draw the pool of an epoch that is gone on with: it does not start again."""
+        self._redraw(self.current_epoch)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's reference pool."""
+        self._redraw(self.current_epoch)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Levels of images (B, 3, H, W) uint8, on the device and in the precision of training."""
+        with self.trainer.precision_plugin.forward_context():
+            levels: list[Tensor] = self.backbone(images.to(self.device))
+        if self.train_backbone:
+            # Older versions of PyTorch (its issue 112583) would use the weights that autocast has
+            # cast here, without gradient, for the rest of the step.
+            torch.clear_autocast_cache()
+        return levels
+
+    @torch.no_grad()
+    def compute_centres(self, data: Any) -> None:
+        """Mean of what is projected of normal images, level by level, before any projection."""
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        self._redraw(0)
+        taken: dict[tuple[str, str], int] = {}
+        samples = []
+        for sample in data.pretraining_samples():
+            group = (sample.class_name, sample.view)
+            taken[group] = taken.get(group, 0) + (sample.label == 0)
+            within = self.centre_images is None or taken[group] <= self.centre_images
+            if sample.label == 0 and within:
+                samples.append(sample)
+        sums = [torch.zeros(width, dtype=torch.float64) for width in self.backbone.channels]
+        norms = torch.zeros(len(sums), dtype=torch.float64)
+        patches = torch.zeros(len(sums), dtype=torch.float64)
+        share = samples[rank::world_size]
+        seen = 0
+        with StepBar("Centres", shown=rank == 0) as progress:
+            for batch in data.loader(share, on_bad_image="skip"):
+                seen += len(batch) + len(batch.skipped)
+                progress("normal images", seen, len(share))
+                if len(batch):
+                    self._add(batch, sums, norms, patches)
+        total = torch.cat([*sums, norms, patches]).to(self.device, torch.float64)
+        if world_size > 1:
+            torch.distributed.all_reduce(total)
+        *sums, norms, patches = total.split([*self.backbone.channels, len(sums), len(sums)])
+        by_references = self.projector.scale_by_references
+        if self.scale_levels or by_references:
+            self.projector.scale.copy_((norms / patches).clamp(min=1e-6))
+        for level, centre in enumerate(self.centres):
+            centre.copy_(sums[level] / patches[level])
+            if not by_references:
+                centre /= self.projector.scale[level]
+        self.centred.fill_(True)
+
+    def _redraw(self, epoch: int) -> None:
+        if self.uses_references:
+            self.references.redraw(epoch, self.trainer.global_rank, self.trainer.world_size)
+
+    def _add(self, batch: Batch, sums: list[Tensor], norms: Tensor, patches: Tensor) -> None:
+        levels = self.encode(batch.image)
+        if self.projector.on_residuals:
+            references = self.references.draw(batch.path, self.centre_shots)
+            levels = residual_features(levels, references)
+        scale = self._reference_scale(batch)
+        for level, features in enumerate(levels):
+            rows = _rows(features).double()
+            norms[level] += rows.norm(dim=-1).sum().cpu()
+            if scale is not None:
+                image = scale[:, level].repeat_interleave(len(rows) // len(batch))
+                rows = rows / image[:, None]
+            sums[level] += rows.sum(0).cpu()
+            patches[level] += len(rows)
+
+    # ---- A step ------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Both losses of a batch, summed over the levels."""
+        projected = self._project(batch, batch_idx)
+        masks = gather(batch.mask)
+        logged = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        terms: dict[str, Tensor] = {}
+        figures: dict[str, Tensor] = {}
+        contrasted = torch.zeros((), dtype=torch.bool, device=masks.device)
+        for number, level in enumerate(projected, start=1):
+            first, second = (_rows(gather(view)) for view in level.chunk(2))
+            covered, touched = patch_labels(masks, level.shape[-2:])
+            contrasted = contrasted | covered.any()
+            if self.angle_loss is not None:
+                centre = self.centres[number - 1]
+                terms[f"loss/angle_{number}"] = self.angle_loss(first, second, covered, centre)
+            if self.norm_loss is not None:
+                norms = [self.norm_loss(view, touched) for view in (first, second)]
+                terms[f"loss/norm_{number}"] = torch.stack(norms).sum()
+            if logged:
+                figures |= separation(first.detach(), touched, self.centres[number - 1], number)
+        loss = torch.stack(list(terms.values())).sum()
+        self.skipped_images += _count(len(batch.skipped), self.device)
+        self.without_anomalies += (~contrasted).long()
+        self.figures = self.global_step, figures
+        self.log_dict({name: term.detach() for name, term in terms.items()})
+        self.log("loss/total", loss.detach(), prog_bar=True)
+        self.log("data/batches_without_anomalies", self.without_anomalies.float())
+        self.log("data/skipped_images", self.skipped_images.float())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Hand a step's figures to the loggers; `self.log` would repeat former ones where none are.
+
+        Of a step that accumulates gradients these are the last batch's, as with the losses.
+        """
+        step, figures = self.figures
+        if figures and self.global_step > step:
+            values = {name: value.item() for name, value in figures.items()}
+            for logger in self.loggers:
+                logger.log_metrics(values, step)
+
+    def _project(self, batch: Batch, step: int) -> list[Tensor]:
+        """Projected levels of a batch, (2B, C, H, W): all first views, then all second ones."""
+        references: list[Tensor] = []
+        if self.uses_references:
+            references = self.references.draw(batch.path, self.references.draw_shots(step))
+        levels = self._levels(batch.image.transpose(0, 1).flatten(0, 1))
+        if self.projector.on_residuals:
+            views = zip(*(level.chunk(2) for level in levels), strict=True)
+            matched = [residual_features(view, references) for view in views]
+            levels = [torch.cat(pair) for pair in zip(*matched, strict=True)]
+        scale = self._reference_scale(batch)
+        projected: list[Tensor] = self.projector(
+            levels,
+            scale if scale is None else scale.repeat(2, 1),
+            [level.repeat(2, 1, 1) for level in references]
+            if self.projector.needs_references
+            else None,
+        )
+        return projected
+
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        if len(images):
+            levels: list[Tensor] = self.backbone(images)
+            return levels
+        # All files of this process's share were unreadable; transformers refuse an empty batch.
+        return [level[:0] for level in self.backbone(images.new_zeros(1, *images.shape[1:]))]
+
+    def _reference_scale(self, batch: Batch) -> Tensor | None:
+        if not self.projector.scale_by_references:
+            return None
+        return self.references.draw_scale(batch.path)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over what is trained, with its schedule."""
+        params: Any = self.projector.parameters()
+        if self.train_backbone:
+            own_rate = {} if self.backbone_lr is None else {"lr": self.backbone_lr}
+            params = [{"params": params}, {"params": self.backbone.parameters(), **own_rate}]
+        optimizer = self.make_optimizer(params=params)
+        schedule = {
+            "scheduler": self.make_scheduler(optimizer=optimizer),
+            "name": "optimizer/learning_rate",  # for the logger
+        }
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    # ---- Checkpoints -------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave a frozen backbone out of the file."""
+        checkpoint["backbone_sha256"] = self._started_from[0]
+        if not self.train_backbone:
+            checkpoint["state_dict"] = {
+                name: value
+                for name, value in checkpoint["state_dict"].items()
+                if not name.startswith(BACKBONE)
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put a frozen backbone in hand back in, so that loading stays strict."""
+        if checkpoint.get("backbone_sha256") not in self._started_from:
+            raise UserError(
+                "The checkpoint was written with another backbone, or other levels, options or"
+                f" weights than '{self.backbone.name}' as configured here: resume with the same."
+            )
+        trained = any(name.startswith(BACKBONE) for name in checkpoint["state_dict"])
+        if trained != self.train_backbone:
+            raise UserError(
+                f"The checkpoint's backbone was {'trained' if trained else 'frozen'}: resume with"
+                f" model.train_backbone={str(trained).lower()}."
+            )
+        own = {BACKBONE + name: value for name, value in self.backbone.state_dict().items()}
+        checkpoint["state_dict"] = own | checkpoint["state_dict"]
+
+    @property
+    def _started_from(self) -> tuple[str, str]:
+        """Fingerprint and weights' hash of the backbone as it was before training.
+
+        Checkpoints note the first; those of before options counted note the second.
+        """
+        if self.train_backbone:
+            return self.first_hashes
+        return self.backbone.fingerprint, self.backbone.weights_sha256
+
+
+def patch_labels(masks: Tensor, grid: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which patches are anomalous, for the angle and for the norm loss (method of ADPretrain, §4).
+
+    Args:
+        masks: (B, H, W) bool.
+        grid: Height and width of the level.
+
+    Returns:
+        (B·h·w,) bool each. For the angle: more than 32 pixels of the patch, or 32/196 of it where
+        patches are smaller than the authors' 14x14. For the norm: the mask at the patch, by
+        nearest neighbour.
+    """
+    values = masks[:, None].float()
+    area = masks.shape[-2] * masks.shape[-1] / (grid[0] * grid[1])
+    covered = F.adaptive_avg_pool2d(values, (grid[0], grid[1])) * area
+    touched = F.interpolate(values, size=tuple(grid), mode="nearest") > 0
+    # Half a pixel of slack: the averages are not exact.
+    threshold = min(32.0, area * 32 / 196)
+    return (covered > threshold + min(0.5, threshold / 64)).flatten(), touched.flatten()
+
+
+@torch.no_grad()
+def separation(
+    features: Tensor, anomalous: Tensor, centre: Tensor, number: int
+) -> dict[str, Tensor]:
+    """Mean norms of normal and anomalous patches, and the angle in degrees between their means."""
+    figures = {}
+    means = []
+    for name, where in (("normal", ~anomalous), ("anomalous", anomalous)):
+        if where.any():
+            chosen = features[where].float()
+            figures[f"norm/{name}_{number}"] = chosen.norm(dim=-1).mean()
+            means.append(F.normalize(F.normalize(chosen - centre, dim=-1).mean(0), dim=0))
+    if len(means) == 2:
+        cosine = (means[0] * means[1]).sum().clamp(-1, 1)
+        figures[f"angle/normal_to_anomalous_{number}"] = cosine.arccos().rad2deg()
+    return figures
+
+
+def gather(values: Tensor) -> Tensor:
+    """Rows of all processes, in order of rank; the gradient flows back to where they came from.
+
+    Args:
+        values: (B, ...); B may differ between processes.
+    """
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return values
+    world_size = torch.distributed.get_world_size()
+    own = torch.tensor([len(values)], device=values.device)
+    lengths = [torch.zeros_like(own) for _ in range(world_size)]
+    torch.distributed.all_gather(lengths, own)
+    counts = [int(length) for length in lengths]
+    is_bool = values.dtype == torch.bool
+    padded = values.new_zeros(max(counts), *values.shape[1:])
+    padded = torch.cat([values, padded[len(values) :]])
+    gathered = differentiable.all_gather(padded.to(torch.uint8) if is_bool else padded)
+    rows = torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+    return rows.bool() if is_bool else rows
+
+
+def _count(number: int, device: torch.device) -> Tensor:
+    counted = torch.tensor(number, device=device)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(counted)
+    return counted
+
+
+def _rows(level: Tensor) -> Tensor:
+    """(B, C, H, W) to one row a patch, (B·H·W, C)."""
+    return level.movedim(1, -1).flatten(0, -2)

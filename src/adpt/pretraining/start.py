@@ -1,0 +1,40 @@
+"""Training that sets out from the weights of a projector file."""
+
+import torch
+
+from adpt.errors import UserError
+from adpt.pretraining.module import Pretraining
+from adpt.weights.matching import load_matching_projector
+from adpt.weights.projector_file import ProjectorFile
+
+
+def start_from(found: "ProjectorFile | None", module: "Pretraining") -> None:
+    """Give a module that was just built the weights of a projector file, to train on from there.
+
+    Args:
+        found: The file as `find_projector` gives it, or None to leave the module as it is.
+        module: Its projector must be built like the file's, so that the config states the run.
+
+    Raises:
+        WeightsError: The file is not usable, or was made for another backbone or other levels.
+        UserError: The file's projector is built otherwise.
+    """
+    learned = load_matching_projector(found, module.backbone, torch.device("cpu"))
+    if found is None or learned is None:
+        return
+    built = module.projector
+    names = ("block", "num_heads", "num_references", "scale_by_references")
+    options = {f"model.projector.{n}": (getattr(built, n), getattr(learned, n)) for n in names}
+    options["model.residual"] = (built.on_residuals, learned.on_residuals)
+    if not learned.scale_by_references:
+        scaled = bool((learned.scale != 1).any())
+        options["model.scale_levels"] = (module.scale_levels, scaled)
+    differing = {name: pair for name, pair in options.items() if pair[0] != pair[1]}
+    if differing:
+        here = " ".join(f"{name}={str(here).lower()}" for name, (here, _) in differing.items())
+        there = " ".join(f"{name}={str(there).lower()}" for name, (_, there) in differing.items())
+        raise UserError(
+            f"{found.name} holds a projector of another build than {here}. To start from it, give"
+            f" {there}."
+        )
+    built.load_state_dict(learned.state_dict())

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from adpt.cli.keys import arguments, check_keys, targets_in
+from adpt.cli.keys import _references, _where, arguments, check_keys, targets_in
 from adpt.errors import UserError
 from drawn import draw_folder
 from runs import CONF, composed, run_all
@@ -290,3 +290,16 @@ def _hydra_as_before() -> Iterator[None]:
     HydraConfig.instance().cfg = None
     yield
     HydraConfig.instance().cfg = before
+
+
+def test_what_refers_to_its_neighbours_reads_these() -> None:
+    config = {"a": {"b": "${.c}", "d": {"e": "${..f}", "g": ["${oc.select:h.i,null}"]}}}
+    assert [*_references(config)] == [("a", "c"), ("a", "f"), ("h", "i")]
+
+
+def test_of_several_places_that_give_a_key_the_last_is_named() -> None:
+    files = [("base.yaml", (), {"a": {"b": 1}}), ("own.yaml", ("a",), {"b": 2}),
+             ("command line", ("a", "c"), None)]  # fmt: skip
+    assert _where(("a", "b"), files) == " (own.yaml)"
+    assert _where(("a", "c"), files) == _where(("a",), files) == " (command line)"
+    assert _where(("a", "b"), files[:1]) == " (base.yaml)"

@@ -63,8 +63,9 @@ def lines(folder: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("places", [
-    ["output_dir=."], ["output_dir=out"], ["output_dir=photos"], [], ["hydra.run.dir=photos/x"],
-    ["output_dir=photos/new", "heatmap_format=png"],
+    ["output_dir=."], ["output_dir=photos"], [], ["output_dir=photos/new", "heatmap_format=png"],
+    pytest.param(["output_dir=out"], marks=pytest.mark.slow),
+    pytest.param(["hydra.run.dir=photos/x"], marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_second_run_in_the_same_place_gives_the_same_scores(places, model, tmp_path) -> None:
     photograph(tmp_path / "photos" / "a.png")

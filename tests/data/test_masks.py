@@ -173,6 +173,23 @@ def test_more_numbers_of_defects_than_a_few_count_each(tmp_path: Path) -> None:
         assert not mask_of(tmp_path / name, "bottle").rounded
 
 
+@pytest.mark.parametrize("quality", [85, 95, 99, 100])
+def test_a_jpeg_that_was_saved_anew_is_what_was_drawn(tmp_path: Path, quality: int) -> None:
+    drawn = Image.new("L", (256, 256))
+    canvas = ImageDraw.Draw(drawn)
+    canvas.ellipse([60, 60, 68, 66], fill=255)
+    canvas.ellipse([120, 120, 180, 180], fill=255)
+    canvas.line([(20, 200), (200, 230)], fill=255, width=3)
+    drawn.save(tmp_path / "m.jpg", quality=quality)
+    with Image.open(tmp_path / "m.jpg") as lossy:
+        np.testing.assert_array_equal(read(tmp_path, lossy.copy()), np.asarray(drawn) > 0)
+    # Numbers of defects with a bright rim are none of that.
+    numbers = np.zeros((100, 100), np.uint8)
+    numbers[10:40, 10:60], numbers[50:90, 20:80] = 3, 7
+    numbers[10:40, 10:12] = 255
+    np.testing.assert_array_equal(read(tmp_path, Image.fromarray(numbers)), numbers > 0)
+
+
 def test_a_thin_soft_line_is_as_wide_as_it_was_drawn(tmp_path: Path) -> None:
     large = Image.new("L", (1280, 960))
     ImageDraw.Draw(large).line([(100, 100), (900, 700)], fill=255, width=6)

@@ -18,6 +18,8 @@ _REACH = 5
 """Side of the square within which a drawn edge is soft."""
 _NOISE = 8
 """Up to this part of the whole range lossy compression strews values around a defect."""
+_FINE_NOISE, _BLOCK = 32, 8
+"""That of the best quality, and the side of the blocks within which it stays."""
 
 
 class Mask(NamedTuple):
@@ -107,6 +109,8 @@ def _numbers(
         return True
     if low > 0:  # The background is transparent, or there is none: its black is not quite black.
         return on_transparent
+    if _is_strewn(levels, values):
+        return False
     faint = (levels > low) & (levels < (low + high) / 2)
     if many := len(values) > SMALL_NUMBERS:
         faint &= levels > low + (high - low) / _NOISE
@@ -116,3 +120,19 @@ def _numbers(
         return True
     share = areas.sum() / max(1, faint.sum())
     return bool(share >= (0.8 if many else 0.5))
+
+
+def _is_strewn(levels: NDArray[Any], values: tuple[float, ...]) -> bool:
+    """Whether all values lie next to the darkest or the brightest, and the dark ones beside bright.
+
+    So it is after lossy compression of the best quality, also of a file that was saved anew since.
+    """
+    low, high = values[0], values[-1]
+    noise = (high - low) / _FINE_NOISE
+    dark = [value for value in values if low < value <= low + noise]
+    bright = [value for value in values if high - noise <= value < high]
+    if not dark or not bright or len(dark) + len(bright) + 2 < len(values):
+        return False
+    strewn = (levels > low) & (levels <= low + noise)
+    reached = ndimage.maximum_filter(levels >= high - noise, 2 * _BLOCK + 1)
+    return not bool((strewn & ~reached).any())

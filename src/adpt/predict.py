@@ -19,11 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.entry import check_backbone, command, entry
-from adpt.cli.keys import all_targets, own_folders
+from adpt.cli.keys import own_folders
 from adpt.cli.sweeps import failure_file, job_number
 from adpt.cli.values import check_texts
 from adpt.errors import DataError, UserError
 from adpt.running.paths import conf_dir, expanded
+from adpt.running.sources import targets
 
 if TYPE_CHECKING:
     from adpt.inspection import Inspection, Inspector, UnreadImage
@@ -312,7 +313,7 @@ def trusted(config: DictConfig) -> set[str]:
 
 def own_targets(config: Any) -> list[str]:
     """What a part of the config names that is not adpt's."""
-    found = all_targets(OmegaConf.to_container(config, resolve=False))
+    found = targets(OmegaConf.to_container(config, resolve=False))
     return [target for target in found if not str(target).startswith("adpt.")]
 
 

@@ -75,17 +75,6 @@ def targets_in(folder: Path, group: str) -> dict[str, str]:
     return found
 
 
-def all_targets(node: Any) -> Iterator[Any]:
-    """Every `_target_` of a plain config, at any depth."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield node["_target_"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for value in node:
-            yield from all_targets(value)
-
-
 def own_folders() -> list[Path]:
     """The folders of configuration that the command line or a file of the user's adds."""
     run = _hydra_run()

@@ -8,11 +8,12 @@ from typing import Any, Self
 from hydra.utils import instantiate
 
 from adpt.backbones import Backbone
-from adpt.cli.keys import all_targets, arguments, targets_in
+from adpt.cli.keys import arguments, targets_in
 from adpt.errors import UserError, WeightsError
 from adpt.methods import Method, try_making
 from adpt.methods.trained import TrainedMethod
 from adpt.running.paths import conf_dir
+from adpt.running.sources import targets
 
 BUILD_BACKBONE = "adpt.backbones.build_backbone"
 
@@ -77,7 +78,7 @@ class Settings:
     @property
     def targets(self) -> list[str]:
         """Every `_target_`, at any depth."""
-        return [*all_targets(self.backbone), *all_targets(self.method_options)]
+        return [*targets(self.backbone), *targets(self.method_options)]
 
 
 # ---- The backbone -----------------------------------------------------------------------------
@@ -210,7 +211,7 @@ def check_trusted(settings: Settings, trusted: Collection[str], path: Any) -> No
     foreign = [
         str(target)
         for spec, base in parts
-        for target in all_targets(spec)
+        for target in targets(spec)
         if target not in trusted and not _is_ours(target, base)
     ]
     if foreign:

@@ -53,8 +53,8 @@ def targets(config: Any) -> list[str]:
 
     def walk(node: Any) -> Iterator[str]:
         if isinstance(node, Mapping):
-            if isinstance(node.get("_target_"), str):
-                yield node["_target_"]
+            if "_target_" in node:
+                yield str(node["_target_"])
             for value in node.values():
                 yield from walk(value)
         elif isinstance(node, Sequence) and not isinstance(node, str):

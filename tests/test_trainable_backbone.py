@@ -15,7 +15,7 @@ from adpt.pretraining import Pretraining
 from adpt.pretraining.callbacks import SaveProjector
 from adpt.pretraining.references import ReferencePool
 from adpt.train import train
-from adpt.weights.matching import load_matching_projector
+from adpt.weights import load_matching_projector
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, run_task, training
 

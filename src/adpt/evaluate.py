@@ -41,8 +41,7 @@ def evaluate(config: DictConfig) -> None:
     from adpt.running.devices import choose_device, seed_everything
     from adpt.running.files import advising_on_full_disk, remove_leftovers
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
-    from adpt.weights import find_projector
-    from adpt.weights.matching import load_matching_projector
+    from adpt.weights import find_projector, load_matching_projector
 
     seed_everything(config.seed)
     check_texts(config, "device", "title", "output_dir")

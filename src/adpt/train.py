@@ -71,7 +71,7 @@ def train(config: DictConfig) -> float | None:
     log_config(loggers, config)
 
     with advising(lambda: how_to_resume(folder)), finishing(loggers):
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if trainer.is_global_zero:
             log_projector(loggers, projector, config)
     if trainer.is_global_zero:

@@ -35,7 +35,7 @@ from adpt.methods import FeatureNorm, Scores
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
-from adpt.weights.matching import load_matching_projector
+from adpt.weights import load_matching_projector
 
 log = logging.getLogger(__name__)
 

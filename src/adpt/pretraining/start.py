@@ -4,7 +4,7 @@ import torch
 
 from adpt.errors import UserError
 from adpt.pretraining.module import Pretraining
-from adpt.weights.matching import load_matching_projector
+from adpt.weights import load_matching_projector
 from adpt.weights.projector_file import ProjectorFile
 
 

@@ -12,7 +12,7 @@ from adpt.data.sampling import EpochSampler
 from adpt.errors import UserError
 from adpt.pretraining import Pretraining
 from adpt.pretraining.metrics_log import MetricsLog
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.running.checkpoints import LastCheckpoint, WholeCheckpoints, find_checkpoint, steps_of
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, state

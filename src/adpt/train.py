@@ -12,11 +12,13 @@ from adpt.cli.values import check_texts
 from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
+from adpt.running.work_lock import alone_in_output_dir
 
 log = logging.getLogger(__name__)
 
 
 @entry
+@alone_in_output_dir
 def train(config: DictConfig) -> float | None:
     """Pretrain as the config says; projector, checkpoints and logs go to the output folder.
 

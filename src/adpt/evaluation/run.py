@@ -28,7 +28,7 @@ from adpt.methods.trained import DefectSet, TrainedMethod
 from adpt.metrics import anomaly_metrics
 from adpt.projector import FeatureProjector
 from adpt.results.blanks import lacks
-from adpt.results.record import FEATURES, Kind
+from adpt.results.record import KINDS, Kind
 from adpt.running.files import replacing
 from adpt.running.progress import Progress, no_progress
 
@@ -109,13 +109,13 @@ def choose_kinds(wanted: Sequence[str] | None, projector: FeatureProjector | Non
         UserError: A kind is unknown, or "pretrained" is asked for without a projector.
     """
     if wanted is None:
-        return [kind for kind in FEATURES if projector is not None or kind != "pretrained"]
-    unknown = [name for name in wanted if name not in FEATURES]
+        return [kind for kind in KINDS if projector is not None or kind != "pretrained"]
+    unknown = [name for name in wanted if name not in KINDS]
     if unknown or not wanted:
-        raise UserError(f"features={list(wanted)}: choose some of {', '.join(FEATURES)}.")
+        raise UserError(f"features={list(wanted)}: choose some of {', '.join(KINDS)}.")
     if projector is None and "pretrained" in wanted:
         raise UserError("features=[pretrained] needs a projector: projector=<path>.")
-    return [kind for kind in FEATURES if kind in wanted]
+    return [kind for kind in KINDS if kind in wanted]
 
 
 def encode_class(

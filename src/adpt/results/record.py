@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["own", "residual", "pretrained"]
 """Features that a method sees: the backbone's own, residual, or residual and projected ones."""
-FEATURES: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FEATURES: tuple[str, ...] = KINDS  # As records on disk have them.
 PROTOCOLS = ("clean", "paper")
 _NO_OPTIONS = ("adpt", "class", "images")
 """What decides over a result, is a single word and yet no option."""

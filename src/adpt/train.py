@@ -63,7 +63,7 @@ def train(config: DictConfig) -> float | None:
     loggers = instantiate_all(config.logger)
     projector = folder / "projector.safetensors"
     callbacks = [SaveProjector(projector, config, start), *callbacks]
-    # Where no callback draws a bar, Lightning would draw one of its own.
+    # Where no callback shows a bar, Lightning would show one of its own.
     bar = config.trainer.get("enable_progress_bar") is not False
     bar = bar and any(isinstance(one, ProgressBar) for one in callbacks)
     callbacks = [one for one in callbacks if bar or not isinstance(one, ProgressBar)]
@@ -102,7 +102,7 @@ def check_learning(model: DictConfig) -> None:
 
 
 def how_to_resume(folder: Path) -> str:
-    """What to do to go on with a run that was stopped."""
+    """Advice on how to go on with a run that was stopped."""
     if not (folder / "checkpoints" / "last.ckpt").exists():
         return "There is no checkpoint yet: start the same command again."
     return (

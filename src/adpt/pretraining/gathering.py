@@ -1,4 +1,4 @@
-"""What the processes of a training have together."""
+"""Values of all processes of a training, in each of them."""
 
 import torch
 from torch import Tensor

@@ -113,7 +113,7 @@ class Pretraining(LightningModule):
 
     @property
     def resumes_within_epochs(self) -> bool:
-        """Whether a checkpoint from within an epoch leads to the same result.
+        """True if a checkpoint from within an epoch leads to the same result.
 
         Not where the pool was encoded at the epoch's start by a backbone that has learned since.
         """
@@ -267,7 +267,7 @@ class Pretraining(LightningModule):
     def _reference_scale(self, batch: Batch) -> Tensor | None:
         if not self.projector.scale_by_references:
             return None
-        return self.references.draw_scale(batch.path)
+        return self.references.scale_of(batch.path)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, with its schedule."""

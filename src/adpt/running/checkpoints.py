@@ -150,5 +150,5 @@ def find_checkpoint(wanted: str | None, folder: str | Path) -> Path | None:
 
 
 def steps_of(checkpoint: Path) -> int:
-    """How many steps a checkpoint's run had taken."""
+    """Number of steps that a checkpoint's run had taken."""
     return int(load_tensors(checkpoint)["global_step"])

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 _REQUEUE = getattr(signal, "SIGUSR2", None)
-"""What submitit's launcher waits for, where there is one, to put the job into the queue again."""
+"""The signal at which submitit's launcher, if there is one, puts the job into the queue again."""
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -34,7 +34,7 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell gives to a process that ended by the signal: 143, or 130 for Ctrl-C."""
+        """A shell's code for a process that ended by the signal: 143, or 130 for Ctrl-C."""
         return 128 + self.signum
 
 

@@ -23,7 +23,7 @@ _NUMPY_NUMBERS: list[Any] = [
 
 
 def load_tensors(path: Path) -> Any:
-    """What a file holds, on the CPU: tensors, numbers, text, and lists and dicts of these.
+    """The tensors, numbers and text of a file, and lists and dicts of these, on the CPU.
 
     Raises:
         WeightsError: It is damaged, of another kind, or holds anything else.

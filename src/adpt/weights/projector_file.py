@@ -170,7 +170,7 @@ def load_matching_projector(
 
 
 def projector_metadata(path: str | Path) -> dict[str, str]:
-    """What a projector file says of itself; empty for a published .pth file.
+    """The text that a projector file holds about itself; empty for a published .pth file.
 
     Args:
         path: The file, or a name on the hub as `find_projector` takes it.

@@ -12,7 +12,7 @@ from adpt.errors import WeightsError
 from adpt.running.unpickling import load_tensors
 
 AUTHORS_SETS = ["realiad"]
-"""What the authors' projectors were trained on."""
+"""Sets that the authors' projectors were trained on."""
 
 PUBLISHED_NAMES = {
     "x_ref": "references",

@@ -21,7 +21,7 @@ from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import AnomalyDataModule, Folder
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.pretraining import Pretraining
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

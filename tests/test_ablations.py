@@ -15,7 +15,7 @@ from adpt.cli.entry import user_message
 from adpt.data import Folder
 from adpt.errors import UserError
 from adpt.pretraining import Pretraining, patch_labels
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from adpt.projector.blocks import BLOCKS
 from adpt.residual import residual_features

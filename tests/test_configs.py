@@ -25,7 +25,7 @@ from adpt.methods import Method
 from adpt.pretraining import Pretraining
 from adpt.pretraining.callbacks import DownstreamCheck
 from adpt.pretraining.metrics_log import MetricsLog
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from drawn import draw_mvtec
 from runs import CONF, TINY_TRAINING, composed
 

@@ -12,7 +12,7 @@ from adpt.backbones import build_backbone
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.pretraining import Pretraining, gather
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from drawn import draw_folder
 from runs import fitted, pretraining, state

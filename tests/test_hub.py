@@ -18,9 +18,14 @@ from adpt.errors import UserError, WeightsError
 from adpt.evaluate import evaluate
 from adpt.projector import FeatureProjector
 from adpt.results import read_records
-from adpt.weights import find_projector, load_projector, projector_metadata, save_projector
+from adpt.weights import (
+    find_projector,
+    load_matching_projector,
+    load_projector,
+    projector_metadata,
+    save_projector,
+)
 from adpt.weights.hub import AUTHORS, FOLDERS, HubName, parse, upload
-from adpt.weights.matching import load_matching_projector
 from runs import evaluation, run_task
 
 WIDTHS = (64, 96)

@@ -1,7 +1,9 @@
 """Signals that come to all processes of a job at once."""
 
 import multiprocessing
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,9 +15,9 @@ from adpt.data import Folder
 from adpt.running.interruption import spare_worker, starting_workers, stopping
 
 
-def signalled(pid: int) -> None:
-    """Send SIGTERM from a process that is not the owner, as a scheduler does."""
-    subprocess.run(["kill", "-TERM", str(pid)], check=True)
+def signalled(pid: int, name: str = "TERM") -> None:
+    """Send a signal from a process that is not the owner, as a scheduler or a terminal does."""
+    subprocess.run(["kill", f"-{name}", str(pid)], check=True)
 
 
 def wait(ready: "multiprocessing.synchronize.Event") -> None:
@@ -35,11 +37,12 @@ def test_a_worker_ends_when_its_owner_says_so_and_not_by_others(method: str) -> 
     signalled(worker.pid)
     assert ready.wait(60)
     signalled(worker.pid)
+    signalled(worker.pid, "INT")
     worker.join(0.5)
     assert worker.is_alive()
     worker.terminate()
     worker.join(10)
-    assert worker.exitcode == 143
+    assert worker.exitcode == 0
 
 
 def test_a_loader_survives_the_signal_that_its_owner_stops_by(tmp_path: Path) -> None:
@@ -53,6 +56,34 @@ def test_a_loader_survives_the_signal_that_its_owner_stops_by(tmp_path: Path) ->
         assert workers
         for worker in workers:
             signalled(worker.pid)
+            signalled(worker.pid, "INT")
         time.sleep(0.3)
         images = torch.cat([first.image, *(batch.image for batch in batches)])
     assert len(images) == len(data.samples)
+
+
+HOLDING = """
+import os, signal, sys
+from adpt.data import Folder
+from adpt.running.interruption import Stopped, stopping
+
+data = Folder(sys.argv[1], image_size=48, batch_size=1, num_workers=1)
+data.setup()
+loader = iter(data.loader(data.samples))  # Held until Python ends, as a trainer may be.
+try:
+    with stopping():
+        next(loader)
+        os.kill(os.getpid(), signal.SIGTERM)
+except Stopped as stopped:
+    sys.exit(stopped.exit_code)
+"""
+
+
+def test_a_process_that_holds_a_loader_ends_with_its_workers(tmp_path: Path) -> None:
+    # Workers that only ignored SIGTERM would be waited for, for ever.
+    root = drawn.draw_folder(tmp_path / "own", ("key",))
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDING, str(root)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == ""

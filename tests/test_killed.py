@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from adpt.results import read_records
 from adpt.running.files import OUTPUT_MARK, remove_leftovers, replacing
+from adpt.running.work_lock import LOCK
 from attempts import Ended, attempt
 from drawn import draw_folder
 from runs import rows
@@ -144,7 +145,7 @@ def assert_whole(folder: Path) -> int:
     for path in folder.rglob("*"):
         if path.name.startswith(".") and path.suffix == ".part":
             hidden += 1
-        elif path.is_file() and path.name != OUTPUT_MARK:  # That it is there is all it says.
+        elif path.is_file() and path.name not in (OUTPUT_MARK, LOCK):
             READ[path.suffix](path)
     return hidden
 

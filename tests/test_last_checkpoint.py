@@ -12,10 +12,11 @@ from adpt.data.sampling import EpochSampler
 from adpt.errors import UserError
 from adpt.pretraining import Pretraining
 from adpt.pretraining.metrics_log import MetricsLog
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.running.checkpoints import LastCheckpoint, WholeCheckpoints, find_checkpoint, steps_of
+from adpt.train import train
 from drawn import draw_folder
-from runs import fitted, folder_data, pretraining, rows, state
+from runs import fitted, folder_data, pretraining, rows, run_task, state, training
 
 
 @pytest.fixture
@@ -150,6 +151,40 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: object) -> No
         torch.save(content, path)
     with pytest.raises(UserError, match="no checkpoint"):
         find_checkpoint("last", tmp_path)
+
+
+class Harmful:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    path, witness = tmp_path / "last.ckpt", tmp_path / "witness"
+    torch.save({"state_dict": {}, "loops": {}, "more": Harmful(witness)}, path)
+    with pytest.raises(UserError, match=r"ckpt_path is no checkpoint: .*last\.ckpt is refused"):
+        find_checkpoint("last", tmp_path)
+    assert not witness.exists()
+
+
+def test_a_training_goes_on_from_tensors_alone(
+    key_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    load = torch.load
+
+    def noting(*args: object, **options: object) -> object:
+        asked.append(options.get("weights_only"))
+        return load(*args, **options)
+
+    words = ["data=folder", f"data.root={key_root}", "ckpt_path=last"]
+    run_task(train, training(tmp_path / "run", *words))
+    monkeypatch.setattr(torch, "load", noting)
+    run_task(train, training(tmp_path / "run", *words, "trainer.max_epochs=2"))
+    assert len(asked) >= 2  # We look at it, and Lightning reads it.
+    assert set(asked) == {True}
 
 
 # ---- The table of metrics -------------------------------------------------------------------

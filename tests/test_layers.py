@@ -143,7 +143,8 @@ def test_import_with_the_table_is_accepted(name: str, source: str) -> None:
         "adpt.downstream.FeatureCache", "adpt.callbacks.DownstreamCheck",
         "adpt.callbacks.ImagesPerSecond", "adpt.checkpoints.LastCheckpoint",
         "adpt.checkpoints.WholeCheckpoints", "adpt.metrics_log.MetricsLog",
-        "adpt.pretraining.Pretraining", "adpt.references.ReferencePool",
+        "adpt.pretraining.Pretraining", "adpt.pretraining.references.ReferencePool",
+        "adpt.references.ReferencePool",
         "adpt.sweeps.FailedJobs", "adpt.sweeps.OutputFolder",
     ],
 )  # fmt: skip

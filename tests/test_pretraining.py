@@ -14,7 +14,7 @@ from adpt.data import Folder
 from adpt.errors import BadImageError, UserError
 from adpt.pretraining import Pretraining, gather, patch_labels, separation
 from adpt.pretraining.metrics_log import MetricsLog
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.residual import residual_features
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, state, trainer

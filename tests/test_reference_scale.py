@@ -9,7 +9,7 @@ import torch
 from adpt.errors import UserError
 from adpt.evaluation import encode_class
 from adpt.evaluation.matching import convert_features
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features
 from drawn import draw_folder
@@ -33,7 +33,7 @@ def test_pretraining_divides_each_image_by_the_scale_of_its_class(tmp_path: Path
         next(s for s in data.pretraining_samples() if s.class_name == name)
         for name in ("bottle", "key")
     ]
-    scale = pool.draw_scale([str(sample.image) for sample in one_a_class])
+    scale = pool.scale_of([str(sample.image) for sample in one_a_class])
     for name, found in zip(("bottle", "key"), scale, strict=True):
         rows = [pool._row[index] for index in pool._pool[name, ""][:2]]  # shots are (1, 2)
         expected = reference_scale([level[rows] for level in pool._levels])
@@ -51,7 +51,7 @@ def test_centres_are_of_scaled_residuals(tmp_path: Path) -> None:
     for batch in data.loader([s for s in data.pretraining_samples() if s.label == 0]):
         levels = module.backbone(batch.image)
         residuals = residual_features(levels, module.references.draw(batch.path, 4))
-        for image, scale in enumerate(module.references.draw_scale(batch.path)):
+        for image, scale in enumerate(module.references.scale_of(batch.path)):
             for level, residual in enumerate(residuals):
                 sums[level] += residual[image].sum((1, 2)) / scale[level]
                 patches[level] += residual[image, 0].numel()

@@ -11,7 +11,7 @@ from torch import Tensor
 from adpt.data import Folder, RealIAD, Sample
 from adpt.data.references import choose_references
 from adpt.errors import UserError
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from drawn import draw_folder
 from runs import folder_data
 
@@ -242,7 +242,9 @@ def test_processes_share_the_encoding_and_agree_on_its_shape(
     encoded = {}
     for rank in range(3):
         tensors = reduced.setdefault(rank, [])
-        monkeypatch.setattr("adpt.pretraining.references.distributed.all_reduce", tensors.append)
+        monkeypatch.setattr(
+            "adpt.pretraining.reference_pool.distributed.all_reduce", tensors.append
+        )
         pool, encoder = ready(folder_data(damaged_root), pool_size=pool_size, shots=(1,), seed=4)
         encoder.images = 0
         pool.redraw(1, rank, 3)

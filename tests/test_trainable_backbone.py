@@ -13,9 +13,9 @@ from adpt.backbones import Backbone, build_backbone
 from adpt.errors import UserError, WeightsError
 from adpt.pretraining import Pretraining
 from adpt.pretraining.callbacks import SaveProjector
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.train import train
-from adpt.weights.matching import load_matching_projector
+from adpt.weights import load_matching_projector
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, run_task, training
 

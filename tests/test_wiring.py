@@ -17,8 +17,7 @@ from adpt.errors import DataError, UserError, WeightsError
 from adpt.evaluation.specs import method_specs
 from adpt.projector import FeatureProjector
 from adpt.running.devices import check_accelerator, choose_device
-from adpt.weights import save_projector
-from adpt.weights.matching import load_matching_projector
+from adpt.weights import load_matching_projector, save_projector
 from runs import CONF, composed
 
 CPU = torch.device("cpu")

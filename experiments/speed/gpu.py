@@ -21,7 +21,7 @@ from adpt.backbones import Backbone, build_backbone
 from adpt.data.views import PhotometricViews
 from adpt.errors import UserError
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 
 WAYS = ("eager", "bf16 weights", "compiled", "compiled, CUDA graphs", "math attention")

@@ -17,7 +17,7 @@ _FORMER = {
     "checkpoints": "running.checkpoints",
     "downstream": "evaluation",
     "metrics_log": "pretraining.metrics_log",
-    "references": "pretraining.references",
+    "references": "pretraining.reference_pool",
     "sweeps": "cli.sweeps",
 }
 """Where the `_target_`s of config files lay, and lie."""

@@ -16,7 +16,7 @@ from adpt.backbones import Backbone, build_backbone
 from adpt.errors import UserError
 from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features
-from adpt.weights.matching import load_matching_projector
+from adpt.weights import load_matching_projector
 
 try:
     from anomalib.data.utils import read_image

@@ -15,6 +15,7 @@ from adpt.cli.values import check_texts, names
 from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
+from adpt.running.work_lock import alone_in_output_dir
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @entry
+@alone_in_output_dir
 def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
     from hydra.utils import instantiate
@@ -41,8 +43,7 @@ def evaluate(config: DictConfig) -> None:
     from adpt.running.devices import choose_device, seed_everything
     from adpt.running.files import advising_on_full_disk, remove_leftovers
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
-    from adpt.weights import find_projector
-    from adpt.weights.matching import load_matching_projector
+    from adpt.weights import find_projector, load_matching_projector
 
     seed_everything(config.seed)
     check_texts(config, "device", "title", "output_dir")

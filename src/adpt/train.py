@@ -12,11 +12,13 @@ from adpt.cli.values import check_texts
 from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
+from adpt.running.work_lock import alone_in_output_dir
 
 log = logging.getLogger(__name__)
 
 
 @entry
+@alone_in_output_dir
 def train(config: DictConfig) -> float | None:
     """Pretrain as the config says; projector, checkpoints and logs go to the output folder.
 
@@ -61,7 +63,7 @@ def train(config: DictConfig) -> float | None:
     loggers = instantiate_all(config.logger)
     projector = folder / "projector.safetensors"
     callbacks = [SaveProjector(projector, config, start), *callbacks]
-    # Where no callback draws a bar, Lightning would draw one of its own.
+    # Where no callback shows a bar, Lightning would show one of its own.
     bar = config.trainer.get("enable_progress_bar") is not False
     bar = bar and any(isinstance(one, ProgressBar) for one in callbacks)
     callbacks = [one for one in callbacks if bar or not isinstance(one, ProgressBar)]
@@ -71,7 +73,7 @@ def train(config: DictConfig) -> float | None:
     log_config(loggers, config)
 
     with advising(lambda: how_to_resume(folder)), finishing(loggers):
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if trainer.is_global_zero:
             log_projector(loggers, projector, config)
     if trainer.is_global_zero:
@@ -100,7 +102,7 @@ def check_learning(model: DictConfig) -> None:
 
 
 def how_to_resume(folder: Path) -> str:
-    """What to do to go on with a run that was stopped."""
+    """Advice on how to go on with a run that was stopped."""
     if not (folder / "checkpoints" / "last.ckpt").exists():
         return "There is no checkpoint yet: start the same command again."
     return (

@@ -22,7 +22,7 @@ from adpt.backbones import Backbone, build_backbone
 from adpt.data.sample import Batch, Sample
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.pretraining import Pretraining
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.weights import load_projector
 
 IMAGES, SHOTS, NORMAL, SIDE = 8, 4, 16, 224

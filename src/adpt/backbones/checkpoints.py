@@ -1,13 +1,10 @@
 """Find a file of pretrained weights, here or on the Hugging Face hub, and read it safely."""
 
-import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from huggingface_hub import (
     get_hf_file_metadata,
     hf_hub_download,
@@ -23,6 +20,7 @@ from huggingface_hub.errors import (
 from torch import Tensor
 
 from adpt.errors import WeightsError
+from adpt.running.unpickling import load_tensors
 
 StateDict = dict[str, Tensor]
 
@@ -128,7 +126,7 @@ def read_state_dict(path: Path) -> StateDict:
         WeightsError: There is no such file, it is damaged, or it holds more than tensors.
     """
     check_file(path)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else load_tensors(path)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -154,26 +152,3 @@ def _read_safetensors(path: Path) -> Any:
         return safetensors.torch.load_file(path)
     except Exception as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        # Only the newer zip format can be mapped instead of read: saves gigabytes of memory.
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-    except Exception as error:
-        if "TorchScript" in str(error):
-            raise WeightsError(
-                f"{path} is a TorchScript archive, a program rather than weights (OpenAI's own "
-                "CLIP files are). If you trust it: "
-                "`torch.save(torch.jit.load(path, 'cpu').state_dict(), 'weights.pth')`, and set "
-                "backbone.weights to that file."
-            ) from error
-        refused = re.search(r"(?:GLOBAL|global|class|function) `?([\w]+(?:\.\w+)+)", str(error))
-        raise WeightsError(
-            f"{path} cannot be read as tensors alone"
-            + (f": it asks for {refused[1]}" if refused else "")
-            + ". It is damaged, or it holds Python objects, and reading those could run any code. "
-            "Save the network's `state_dict()` alone, best as .safetensors."
-        ) from error

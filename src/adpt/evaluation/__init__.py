@@ -11,7 +11,6 @@ from adpt.evaluation.matching import (
 )
 from adpt.evaluation.run import (
     ClassData,
-    Kind,
     Outcome,
     Watch,
     choose_kinds,
@@ -21,6 +20,7 @@ from adpt.evaluation.run import (
     run_method,
     run_methods,
 )
+from adpt.results.record import Kind
 
 __all__ = [
     "AlignedReferences",

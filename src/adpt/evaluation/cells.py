@@ -99,6 +99,10 @@ class Setting:
     heatmaps: int = 8
     tsne: tuple[str, ...] = ()
 
+    def with_references(self, kind: Kind) -> bool:
+        """True if references decide over results on such features."""
+        return kind != "own" or self.few_shot
+
     def __post_init__(self) -> None:
         wrong = [
             f"{name}={value} must be {accepted}"
@@ -266,7 +270,7 @@ class Identity:
         """Whether an option has no part in the cells of this method and kind."""
         of_references = _is_named(name, {"shots", "aligned"})
         return (
-            (of_references and kind == "own" and not self.setting.few_shot)
+            (of_references and not self.setting.with_references(kind))
             or (_is_named(name, {"defects"}) and not spec.uses_defects)
             or (_is_named(name, {"checks"}) and self.setting.protocol != "paper")
         )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,12 +28,11 @@ from adpt.methods.trained import DefectSet, TrainedMethod
 from adpt.metrics import anomaly_metrics
 from adpt.projector import FeatureProjector
 from adpt.results.blanks import lacks
+from adpt.results.record import KINDS, Kind
 from adpt.running.files import replacing
 from adpt.running.progress import Progress, no_progress
 
 log = logging.getLogger(__name__)
-
-Kind = Literal["own", "residual", "pretrained"]
 
 
 @dataclass(frozen=True)
@@ -110,15 +108,14 @@ def choose_kinds(wanted: Sequence[str] | None, projector: FeatureProjector | Non
     Raises:
         UserError: A kind is unknown, or "pretrained" is asked for without a projector.
     """
-    kinds: tuple[Kind, ...] = ("own", "residual", "pretrained")
     if wanted is None:
-        return list(kinds if projector is not None else kinds[:2])
-    unknown = [name for name in wanted if name not in kinds]
+        return [kind for kind in KINDS if projector is not None or kind != "pretrained"]
+    unknown = [name for name in wanted if name not in KINDS]
     if unknown or not wanted:
-        raise UserError(f"features={list(wanted)}: choose some of {', '.join(kinds)}.")
+        raise UserError(f"features={list(wanted)}: choose some of {', '.join(KINDS)}.")
     if projector is None and "pretrained" in wanted:
         raise UserError("features=[pretrained] needs a projector: projector=<path>.")
-    return [kind for kind in kinds if kind in wanted]
+    return [kind for kind in KINDS if kind in wanted]
 
 
 def encode_class(

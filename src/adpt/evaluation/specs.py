@@ -11,6 +11,7 @@ from adpt.errors import UserError
 from adpt.evaluation.cells import MethodSpec
 from adpt.methods import try_making
 from adpt.methods.trained import TrainedMethod
+from adpt.results.record import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
             log.warning("method.%s has options but is not chosen: left out", name)
             continue
         for_pretrained = options.pop("pretrained", {})
-        by_kind: dict[Any, dict[str, Any]] = dict.fromkeys(("own", "residual"), options)
-        by_kind["pretrained"] = options | for_pretrained
+        by_kind = dict.fromkeys(KINDS, options) | {"pretrained": options | for_pretrained}
         target = get_class(options["_target_"])
         make = {kind: instantiate(chosen) for kind, chosen in by_kind.items()}
         for kind in ("own", "pretrained"):

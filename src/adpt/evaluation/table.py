@@ -338,7 +338,7 @@ class Evaluation:
             path,
         )
         setting = self.setting
-        with_references = cell.kind != "own" or setting.few_shot
+        with_references = setting.with_references(cell.kind)
         projected = cell.kind == "pretrained"
         root = str(self.data.root.absolute())
         references = (str(Path(name).absolute()) for name in encoded.references.paths)

@@ -17,7 +17,6 @@ from adpt.data.checks import bit_depth_of
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError
-from adpt.evaluation import Kind
 from adpt.inspection import threshold as thresholds
 from adpt.inspection.fitting import Fitter, encode, score_files
 from adpt.inspection.model_file import Model, read_model, write_model
@@ -32,10 +31,11 @@ from adpt.inspection.settings import (
 )
 from adpt.inspection.threshold import Threshold
 from adpt.methods import FeatureNorm, Scores
+from adpt.results.record import FEATURES, Kind
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
-from adpt.weights.matching import load_matching_projector
+from adpt.weights import load_matching_projector
 
 log = logging.getLogger(__name__)
 
@@ -380,8 +380,10 @@ def _kind(features: Kind | None, projected: bool) -> Kind | None:
     """Which features are asked for; None leaves it to the method."""
     if features is None:
         return "pretrained" if projected else None
-    if features not in ("own", "residual", "pretrained"):
-        raise UserError(f"features={features}: choose own, residual or pretrained.")
+    if features not in FEATURES:
+        raise UserError(
+            f"features={features}: choose {', '.join(FEATURES[:-1])} or {FEATURES[-1]}."
+        )
     if features == "pretrained" and not projected:
         raise UserError("features=pretrained needs a projector: projector=<path>.")
     return features

@@ -32,15 +32,6 @@ FORMAT = "adpt-inspector"
 VERSION = 1
 """Raised when a file of the new kind could not be read by code of before."""
 
-_PROJECTOR_OPTIONS = (
-    "channels",
-    "num_heads",
-    "num_references",
-    "scale_by_references",
-    "block",
-    "on_residuals",
-)
-
 
 @dataclass(frozen=True)
 class Model:
@@ -87,9 +78,7 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
         "settings": settings,
         "threshold": asdict(model.threshold),
         "features": scorer.kind,
-        "projector": None
-        if projector is None
-        else {name: getattr(projector, name) for name in _PROJECTOR_OPTIONS},
+        "projector": None if projector is None else projector.options,
         "backbone": {
             "weights_inside": backbone_weights,
             "sha256": backbone.fingerprint,

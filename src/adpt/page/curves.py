@@ -11,8 +11,8 @@ from adpt.page.markup import Markup, join, tag
 from adpt.page.titles import titles
 from adpt.results import Record, Summary
 from adpt.results.details import load_details
+from adpt.results.record import FEATURES
 
-_KINDS = ("own", "residual", "pretrained")
 _POINTS = 200
 _MOST_CLASSES = 150
 """With more the page would grow beyond what a browser shows with ease."""
@@ -121,7 +121,7 @@ def _arrays(records: Sequence[Record], files: Mapping[str, Path]) -> Arrays:
     for record in records:
         kinds.setdefault(record.features, []).append(record)
     arrays: Arrays = {}
-    for kind in filter(kinds.__contains__, _KINDS):
+    for kind in filter(kinds.__contains__, FEATURES):
         # Here and not at once for all classes: the maps in them take memory.
         details = [load_details(files[Path(str(record.details)).name]) for record in kinds[kind]]
         arrays[kind] = {name: mean_curve([getattr(d, name) for d in details]) for name in _CURVES}
@@ -137,7 +137,7 @@ def _mean(classes: Sequence[Arrays]) -> list[Markup]:
         return []
     means = {
         kind: {name: mean_curve([arrays[kind][name] for arrays in complete]) for name in _CURVES}
-        for kind in _KINDS
+        for kind in FEATURES
         if kind in kinds
     }
     return [tag("h4", f"Mean over {len(complete)} of {len(classes)} classes"), _plots(means)]
@@ -185,6 +185,6 @@ def _short(score: float) -> str:
 
 
 def _legend() -> Markup:
-    names = [tag("span", kind, class_=f"key {kind}") for kind in _KINDS]
+    names = [tag("span", kind, class_=f"key {kind}") for kind in FEATURES]
     names += [tag("span", kind, class_=f"key {kind}") for kind in ("normal", "anomalous")]
     return tag("p", *names, class_="legend")

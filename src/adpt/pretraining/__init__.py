@@ -1,15 +1,18 @@
 """Pretraining: the module, its references, and what happens beside it."""
 
-from adpt.pretraining.module import (
-    Pretraining,
-    gather,
-    patch_labels,
-    separation,
-)
+from typing import Any
 
-__all__ = [
-    "Pretraining",
-    "gather",
-    "patch_labels",
-    "separation",
-]
+from adpt.pretraining import reference_pool
+from adpt.pretraining.gathering import gather
+from adpt.pretraining.module import Pretraining
+from adpt.pretraining.patches import patch_labels, separation
+from adpt.pretraining.reference_pool import ReferencePool
+
+__all__ = ["Pretraining", "ReferencePool", "gather", "patch_labels", "separation"]
+
+
+def __getattr__(name: str) -> Any:
+    """Find the `_target_` that config files name `adpt.pretraining.references.ReferencePool`."""
+    if name == "references":
+        return reference_pool
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

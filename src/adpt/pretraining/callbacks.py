@@ -1,4 +1,4 @@
-"""What happens beside training: projector files, throughput, checks on other classes."""
+"""Callbacks of pretraining: projector files, throughput, checks on other classes."""
 
 import copy
 import json
@@ -104,7 +104,7 @@ def _without_places(config: DictConfig) -> str:
 
 
 def inherited(start: ProjectorFile) -> dict[str, str]:
-    """What a projector's metadata say of the file that its training set out with.
+    """A projector's metadata about the file that its training set out with.
 
     `started_from` lists that file and those before it, the oldest first.
     """
@@ -241,7 +241,7 @@ class DownstreamCheck(lightning.Callback):
             if kind == "own":
                 self._own[class_name] = {o.method: _details(encoded, o) for o in outcomes}
             else:
-                pictures += self._draw(encoded, outcomes, trainer.current_epoch)
+                pictures += self._render(encoded, outcomes, trainer.current_epoch)
         if trainer.world_size > 1:
             parts: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(parts, (measured, pictures))
@@ -272,7 +272,7 @@ class DownstreamCheck(lightning.Callback):
             self._kept[class_name] = encoded
         return encoded
 
-    def _draw(self, encoded: ClassData, outcomes: Sequence[Outcome], epoch: int) -> list[Path]:
+    def _render(self, encoded: ClassData, outcomes: Sequence[Outcome], epoch: int) -> list[Path]:
         folder = self.folder / f"epoch_{epoch + 1:02d}" / class_folder(encoded.name)
         # Never the worst and best cases: the same images show what changes from epoch to epoch.
         chosen = dict.fromkeys(choose_images(encoded.test.labels, self.panels), "")

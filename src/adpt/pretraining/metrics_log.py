@@ -39,15 +39,7 @@ class MetricsLog(Logger):
             self.rows = _read(former, steps_of(found))
         self._written = time.monotonic()
 
-    @property
-    def name(self) -> str:
-        """Nothing: the run's folder names the run."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """Nothing: the run's folder names the run."""
-        return ""
+    name = version = ""  # The run's folder names the run.
 
     @property
     def save_dir(self) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from torch.distributed.nn import functional as differentiable
-from torch.nn import functional as F
 
 from adpt.backbones.base import Backbone
 from adpt.data.sample import Batch
 from adpt.errors import UserError
-from adpt.pretraining.references import ReferencePool
+from adpt.pretraining.gathering import count, gather
+from adpt.pretraining.patches import patch_labels, rows_of, separation
+from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from adpt.residual import residual_features
 from adpt.running.progress import StepBar
@@ -113,7 +113,7 @@ class Pretraining(LightningModule):
 
     @property
     def resumes_within_epochs(self) -> bool:
-        """Whether a checkpoint from within an epoch leads to the same result.
+        """True if a checkpoint from within an epoch leads to the same result.
 
         Not where the pool was encoded at the epoch's start by a backbone that has learned since.
         """
@@ -186,7 +186,7 @@ class Pretraining(LightningModule):
             levels = residual_features(levels, references)
         scale = self._reference_scale(batch)
         for level, features in enumerate(levels):
-            rows = _rows(features).double()
+            rows = rows_of(features).double()
             norms[level] += rows.norm(dim=-1).sum().cpu()
             if scale is not None:
                 image = scale[:, level].repeat_interleave(len(rows) // len(batch))
@@ -205,7 +205,7 @@ class Pretraining(LightningModule):
         figures: dict[str, Tensor] = {}
         contrasted = torch.zeros((), dtype=torch.bool, device=masks.device)
         for number, level in enumerate(projected, start=1):
-            first, second = (_rows(gather(view)) for view in level.chunk(2))
+            first, second = (rows_of(gather(view)) for view in level.chunk(2))
             covered, touched = patch_labels(masks, level.shape[-2:])
             contrasted = contrasted | covered.any()
             if self.angle_loss is not None:
@@ -217,7 +217,7 @@ class Pretraining(LightningModule):
             if logged:
                 figures |= separation(first.detach(), touched, self.centres[number - 1], number)
         loss = torch.stack(list(terms.values())).sum()
-        self.skipped_images += _count(len(batch.skipped), self.device)
+        self.skipped_images += count(len(batch.skipped), self.device)
         self.without_anomalies += (~contrasted).long()
         self.figures = self.global_step, figures
         self.log_dict({name: term.detach() for name, term in terms.items()})
@@ -267,7 +267,7 @@ class Pretraining(LightningModule):
     def _reference_scale(self, batch: Batch) -> Tensor | None:
         if not self.projector.scale_by_references:
             return None
-        return self.references.draw_scale(batch.path)
+        return self.references.scale_of(batch.path)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, with its schedule."""
@@ -319,75 +319,3 @@ class Pretraining(LightningModule):
         if self.train_backbone:
             return self.first_hashes
         return self.backbone.fingerprint, self.backbone.weights_sha256
-
-
-def patch_labels(masks: Tensor, grid: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Which patches are anomalous, for the angle and for the norm loss (method of ADPretrain, §4).
-
-    Args:
-        masks: (B, H, W) bool.
-        grid: Height and width of the level.
-
-    Returns:
-        (B·h·w,) bool each. For the angle: more than 32 pixels of the patch, or 32/196 of it where
-        patches are smaller than the authors' 14x14. For the norm: the mask at the patch, by
-        nearest neighbour.
-    """
-    values = masks[:, None].float()
-    area = masks.shape[-2] * masks.shape[-1] / (grid[0] * grid[1])
-    covered = F.adaptive_avg_pool2d(values, (grid[0], grid[1])) * area
-    touched = F.interpolate(values, size=tuple(grid), mode="nearest") > 0
-    # Half a pixel of slack: the averages are not exact.
-    threshold = min(32.0, area * 32 / 196)
-    return (covered > threshold + min(0.5, threshold / 64)).flatten(), touched.flatten()
-
-
-@torch.no_grad()
-def separation(
-    features: Tensor, anomalous: Tensor, centre: Tensor, number: int
-) -> dict[str, Tensor]:
-    """Mean norms of normal and anomalous patches, and the angle in degrees between their means."""
-    figures = {}
-    means = []
-    for name, where in (("normal", ~anomalous), ("anomalous", anomalous)):
-        if where.any():
-            chosen = features[where].float()
-            figures[f"norm/{name}_{number}"] = chosen.norm(dim=-1).mean()
-            means.append(F.normalize(F.normalize(chosen - centre, dim=-1).mean(0), dim=0))
-    if len(means) == 2:
-        cosine = (means[0] * means[1]).sum().clamp(-1, 1)
-        figures[f"angle/normal_to_anomalous_{number}"] = cosine.arccos().rad2deg()
-    return figures
-
-
-def gather(values: Tensor) -> Tensor:
-    """Rows of all processes, in order of rank; the gradient flows back to where they came from.
-
-    Args:
-        values: (B, ...); B may differ between processes.
-    """
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        return values
-    world_size = torch.distributed.get_world_size()
-    own = torch.tensor([len(values)], device=values.device)
-    lengths = [torch.zeros_like(own) for _ in range(world_size)]
-    torch.distributed.all_gather(lengths, own)
-    counts = [int(length) for length in lengths]
-    is_bool = values.dtype == torch.bool
-    padded = values.new_zeros(max(counts), *values.shape[1:])
-    padded = torch.cat([values, padded[len(values) :]])
-    gathered = differentiable.all_gather(padded.to(torch.uint8) if is_bool else padded)
-    rows = torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
-    return rows.bool() if is_bool else rows
-
-
-def _count(number: int, device: torch.device) -> Tensor:
-    counted = torch.tensor(number, device=device)
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(counted)
-    return counted
-
-
-def _rows(level: Tensor) -> Tensor:
-    """(B, C, H, W) to one row a patch, (B·H·W, C)."""
-    return level.movedim(1, -1).flatten(0, -2)

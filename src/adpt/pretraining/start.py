@@ -4,11 +4,10 @@ import torch
 
 from adpt.errors import UserError
 from adpt.pretraining.module import Pretraining
-from adpt.weights.matching import load_matching_projector
-from adpt.weights.projector_file import ProjectorFile
+from adpt.weights import ProjectorFile, load_matching_projector
 
 
-def start_from(found: "ProjectorFile | None", module: "Pretraining") -> None:
+def start_from(found: ProjectorFile | None, module: Pretraining) -> None:
     """Give a module that was just built the weights of a projector file, to train on from there.
 
     Args:
@@ -23,9 +22,8 @@ def start_from(found: "ProjectorFile | None", module: "Pretraining") -> None:
     if found is None or learned is None:
         return
     built = module.projector
-    names = ("block", "num_heads", "num_references", "scale_by_references")
-    options = {f"model.projector.{n}": (getattr(built, n), getattr(learned, n)) for n in names}
-    options["model.residual"] = (built.on_residuals, learned.on_residuals)
+    options = {f"model.projector.{n}": (v, learned.options[n]) for n, v in built.options.items()}
+    options["model.residual"] = options.pop("model.projector.on_residuals")
     if not learned.scale_by_references:
         scaled = bool((learned.scale != 1).any())
         options["model.scale_levels"] = (module.scale_levels, scaled)

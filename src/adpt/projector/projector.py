@@ -3,11 +3,16 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adpt.projector.blocks import BLOCKS
+
+OPTIONS = ("channels", "num_heads", "num_references", "scale_by_references", "block",
+           "on_residuals")  # fmt: skip
+"""Arguments, and attributes, of `FeatureProjector` by which a file's projector is built again."""
 
 
 class FeatureProjector(nn.Module):
@@ -79,14 +84,17 @@ class FeatureProjector(nn.Module):
                 one.start_at_identity()
 
     @property
+    def options(self) -> dict[str, Any]:
+        """`OPTIONS` by name."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over all tensors and what is done with them, in hex.
 
         Equal fingerprints mean equal features, whatever else their files say.
         """
-        told = [self.channels, self.num_heads, self.num_references, self.scale_by_references,
-                self.block, self.on_residuals]  # fmt: skip
-        digest = hashlib.sha256(json.dumps(told).encode())
+        digest = hashlib.sha256(json.dumps(list(self.options.values())).encode())
         for name, value in sorted(self.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
             flat = value.detach().cpu().contiguous().view(-1)

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
-FEATURES = ("own", "residual", "pretrained")
+Kind = Literal["own", "residual", "pretrained"]
+"""Features that a method sees: the backbone's own, residual, or residual and projected ones."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FEATURES: tuple[str, ...] = KINDS  # As records on disk have them.
 PROTOCOLS = ("clean", "paper")
 _NO_OPTIONS = ("adpt", "class", "images")
 """What decides over a result, is a single word and yet no option."""

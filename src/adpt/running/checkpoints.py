@@ -9,9 +9,10 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from adpt.errors import UserError
+from adpt.errors import UserError, WeightsError
 from adpt.running.files import replacing
 from adpt.running.interruption import Notice
+from adpt.running.unpickling import load_tensors
 
 LAST = "last.ckpt"
 
@@ -138,11 +139,10 @@ def find_checkpoint(wanted: str | None, folder: str | Path) -> Path | None:
             f" <output_dir>/checkpoints; {LAST} is the newest."
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        whole = "state_dict" in content and "loops" in content
-    except Exception as error:
-        raise UserError(f"ckpt_path={path} is damaged or no checkpoint: {error}") from error
-    if not whole:
+        content = load_tensors(path)
+    except WeightsError as error:
+        raise UserError(f"ckpt_path is no checkpoint: {error}") from error
+    if not isinstance(content, dict) or not {"state_dict", "loops"} <= content.keys():
         raise UserError(
             f"ckpt_path={path} is no checkpoint of a run: give <output_dir>/checkpoints/{LAST}."
         )
@@ -150,6 +150,5 @@ def find_checkpoint(wanted: str | None, folder: str | Path) -> Path | None:
 
 
 def steps_of(checkpoint: Path) -> int:
-    """How many steps a checkpoint's run had taken."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return int(content["global_step"])
+    """Number of steps that a checkpoint's run had taken."""
+    return int(load_tensors(checkpoint)["global_step"])

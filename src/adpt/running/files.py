@@ -106,12 +106,12 @@ def mark_output(folder: Path) -> None:
 
 
 def is_output(folder: Path) -> bool:
-    """Whether a folder is marked as one of adpt's own results."""
+    """True if a folder is marked as one of adpt's own results."""
     return os.path.lexists(folder / OUTPUT_MARK)
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether an error, or one that it was raised from, says that a disk or a quota is full."""
+    """True if an error, or one that it was raised from, says that a disk or a quota is full."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
@@ -153,7 +153,7 @@ def sha256(path: Path) -> str:
 
 
 def _lock(handle: int) -> bool:
-    """Lock a file without waiting; whether that worked, which some file systems don't offer."""
+    """Lock a file without waiting; false where it is locked, or the file system has no locks."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

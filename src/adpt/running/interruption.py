@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 _REQUEUE = getattr(signal, "SIGUSR2", None)
-"""What submitit's launcher waits for, where there is one, to put the job into the queue again."""
+"""The signal at which submitit's launcher, if there is one, puts the job into the queue again."""
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -34,7 +34,7 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell gives to a process that ended by the signal: 143, or 130 for Ctrl-C."""
+        """A shell's code for a process that ended by the signal: 143, or 130 for Ctrl-C."""
         return 128 + self.signum
 
 
@@ -44,15 +44,12 @@ def stopping() -> Iterator[None]:
 
     A launcher that handles them already goes on doing so.
     """
-    owner = os.getpid()
-    untouched = (signal.SIG_DFL, signal.default_int_handler)
-    signals = [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) in untouched]
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        if os.getpid() == owner:
-            raise Stopped(signum)
-        _end_worker(signum)
+        raise Stopped(signum)
 
+    untouched = (signal.SIG_DFL, signal.default_int_handler)
+    signals = [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) in untouched]
     former = _install(signals, stop)
     try:
         yield
@@ -78,11 +75,9 @@ class Notice:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._former: dict[int, Handler] = {}
-        self._owner = 0
 
     def listen(self) -> None:
         """Take signals down from now on."""
-        self._owner = os.getpid()
         signals = [signal.SIGTERM, signal.SIGINT]
         if _REQUEUE and callable(signal.getsignal(_REQUEUE)):
             signals.append(_REQUEUE)
@@ -106,9 +101,7 @@ class Notice:
         raise Stopped(signum)
 
     def _take_down(self, signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:
-            _end_worker(signum)
-        elif self.signum is None:
+        if self.signum is None:
             name = signal.Signals(signum).name
             # Not print: the signal may have come in the middle of one.
             os.write(2, f"\nadpt: {name}: saving, then stopping\n".encode())
@@ -117,20 +110,22 @@ class Notice:
             raise Stopped(signum)
 
 
-_TELLS_SENDERS = hasattr(signal, "sigwaitinfo")
-"""Whether a process can learn who sent a signal; macOS and Windows do not say."""
+# Schedulers and terminals signal all processes of a job, and the owner of a loader's workers needs
+# them until it has come to a good point. To ignore SIGTERM is not enough: a process that ends while
+# it holds a loader ends its workers by SIGTERM and waits for them, and would wait for ever. So the
+# signals are blocked from a worker's first moment, and a thread waits for the owner's.
 
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Start processes that are deaf to SIGTERM from their first moment, until `spare_worker`.
+    """Start processes that are deaf to SIGTERM and Ctrl-C; these wait for this process meanwhile.
 
-    A SIGTERM to this process waits meanwhile.
+    Where a process cannot learn who sent a signal, on macOS and Windows, nothing is done.
     """
-    if not _TELLS_SENDERS:
+    if not hasattr(signal, "sigwaitinfo"):
         yield
         return
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         yield
     finally:
@@ -138,31 +133,20 @@ def starting_workers() -> Iterator[None]:
 
 
 def spare_worker(_: int = 0) -> None:
-    """Let SIGTERM end this process, a loader's worker, only if its owner sends it.
-
-    Schedulers signal all processes of a job, and the owner needs its workers until it has come to
-    a good point. An owner that dies takes its workers with it: PyTorch sees to that. It takes
-    workers from `starting_workers`.
+    """Let SIGTERM end this process, one of `starting_workers`, only if its owner sends it.
 
     Args:
         _: The worker's number, which PyTorch gives.
     """
     owner = multiprocessing.parent_process()
-    if owner is None or not _TELLS_SENDERS:
-        return
-    threading.Thread(target=_obey, args=(owner.pid,), daemon=True).start()
+    if owner is not None and hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_obey, args=(owner.pid,), daemon=True).start()
 
 
 def _obey(owner: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != owner:
         pass
-    os._exit(128 + signal.SIGTERM)
-
-
-def _end_worker(signum: int) -> None:
-    """End a forked process, which has the handlers of its owner; Ctrl-C ends it with its owner."""
-    if signum == signal.SIGTERM:
-        os._exit(128 + signum)
+    os._exit(0)  # As PyTorch's workers end; of any other code it would complain.
 
 
 def _install(signals: Any, handler: Any) -> dict[int, Handler]:

@@ -135,7 +135,7 @@ def _file(name: str) -> Path | None:
 
 @cache
 def _is_local(path: Path | None) -> bool:
-    """Whether a module's file lies neither in Python's own library nor among installed packages."""
+    """True if a module's file lies neither in Python's library nor among installed packages."""
     if path is None or path.suffix != ".py":
         return False
     places = {sysconfig.get_path(which) for which in ("stdlib", "platstdlib", "purelib", "platlib")}

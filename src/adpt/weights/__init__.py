@@ -2,20 +2,22 @@
 
 from adpt.weights.projector_file import (
     FORMAT,
-    PUBLISHED_NAMES,
     ProjectorFile,
     find_projector,
+    load_matching_projector,
     load_projector,
     projector_metadata,
     save_backbone,
     save_projector,
 )
+from adpt.weights.published import PUBLISHED_NAMES
 
 __all__ = [
     "FORMAT",
     "PUBLISHED_NAMES",
     "ProjectorFile",
     "find_projector",
+    "load_matching_projector",
     "load_projector",
     "projector_metadata",
     "save_backbone",

@@ -96,7 +96,7 @@ class HubFile:
 
 
 def is_hub_name(text: str | Path) -> bool:
-    """Whether this is a name on the hub and no path."""
+    """True if this is a name on the hub and no path."""
     return str(text).startswith(PREFIX)
 
 

@@ -1,61 +1,29 @@
-"""Projector weights on disk: our safetensors files and the .pth files that the authors publish."""
+"""Projector weights on disk: our safetensors files, and the authors' .pth files."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from huggingface_hub import cached_assets_path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from adpt.errors import WeightsError
-from adpt.projector import FeatureProjector
+from adpt.projector import OPTIONS, FeatureProjector
 from adpt.running.files import sha256
 from adpt.weights.hub import HubFile, download, is_hub_name, parse
+from adpt.weights.published import AUTHORS_SETS, read_published
 from adpt.weights.tensor_file import write_tensors
 
+if TYPE_CHECKING:
+    from adpt.backbones import Backbone
+
 FORMAT = "adpt-projector-1"
-
-AUTHORS_SETS = ["realiad"]
-"""What the authors' projectors were trained on."""
-
-Options = dict[str, Any]
-"""Arguments of `FeatureProjector`."""
-
-PUBLISHED_NAMES = {
-    "x_ref": "references",
-    "ref_proj.project.weight": "reference_map.weight",
-    "ref_proj.project.bias": "reference_map.bias",
-    "layers.0.cross_attn.in_proj_weight": "attention.in_proj_weight",
-    "layers.0.cross_attn.in_proj_bias": "attention.in_proj_bias",
-    "layers.0.cross_attn.out_proj.weight": "attention.out_proj.weight",
-    "layers.0.cross_attn.out_proj.bias": "attention.out_proj.bias",
-    "layers.0.mlp.fc1.weight": "mlp.expand.weight",
-    "layers.0.mlp.fc1.bias": "mlp.expand.bias",
-    "layers.0.mlp.fc2.weight": "mlp.contract.weight",
-    "layers.0.mlp.fc2.bias": "mlp.contract.bias",
-    "layers.0.mlp.se.fc1.weight": "mlp.squeeze.weight",
-    "layers.0.mlp.se.fc1.bias": "mlp.squeeze.bias",
-    "layers.0.mlp.se.fc2.weight": "mlp.excite.weight",
-    "layers.0.mlp.se.fc2.bias": "mlp.excite.bias",
-}
-"""A level's parameters: name in the published files, name in `LearnableReferenceAttention`."""
-
-# Published files hold their metrics as NumPy numbers. What builds these builds nothing else; it has
-# two names, before and since NumPy 2.
-_SCALAR = np.float64().__reduce__()[0]
-_NUMPY_NUMBERS: list[Any] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-]
+_NEEDED = {"channels", "num_heads", "num_references"}
+"""Options that every file names; those of before the others could be chosen lack these."""
 
 
 def save_projector(
@@ -71,16 +39,8 @@ def save_projector(
     Raises:
         UserError: The file cannot be written.
     """
-    described = {
-        **(metadata or {}),
-        "format": FORMAT,
-        "channels": json.dumps(projector.channels),
-        "num_heads": str(projector.num_heads),
-        "num_references": str(projector.num_references),
-        "scale_by_references": json.dumps(projector.scale_by_references),
-        "block": projector.block,
-        "on_residuals": json.dumps(projector.on_residuals),
-    }
+    options = {name: json.dumps(value) for name, value in projector.options.items()}
+    described = {**(metadata or {}), "format": FORMAT, **options, "block": projector.block}
     write_tensors(projector.state_dict(), Path(path), described)
 
 
@@ -165,7 +125,7 @@ def load_projector(path: str | Path) -> FeatureProjector:
         WeightsError: The file is missing, damaged, or holds something else.
     """
     path = _here(path)
-    read = _read_own if path.suffix == ".safetensors" else _read_published
+    read = _read_own if path.suffix == ".safetensors" else read_published
     options, tensors = read(path)
     try:
         projector = FeatureProjector(**options)
@@ -175,8 +135,42 @@ def load_projector(path: str | Path) -> FeatureProjector:
     return projector.eval()
 
 
+def load_matching_projector(
+    wanted: ProjectorFile | str | None, backbone: "Backbone", device: torch.device
+) -> FeatureProjector | None:
+    """A projector that was trained on this backbone, or None where none is wanted.
+
+    Args:
+        wanted: Its file as `find_projector` gives it, or what that takes: a path or a name.
+        backbone: The backbone.
+        device: Where the projector goes.
+
+    Raises:
+        WeightsError: The file is not usable, or was made for another backbone or other levels.
+    """
+    if wanted is None:
+        return None
+    file = wanted if isinstance(wanted, ProjectorFile) else find_projector(wanted)
+    projector, metadata = load_projector(file.path), file.metadata
+    trained_on = metadata.get("backbone", backbone.name)
+    if projector.channels != backbone.channels or trained_on != backbone.name:
+        raise WeightsError(
+            f"{file.name} was trained on levels of widths {projector.channels} of backbone"
+            f" '{trained_on}', but backbone '{backbone.name}' gives {backbone.channels}. Choose the"
+            " backbone and levels that the projector was trained with."
+        )
+    known = metadata.get("backbone_sha256")
+    if known is not None and not backbone.is_known_as(known):
+        raise WeightsError(
+            f"{file.name} was trained on other levels, options or weights of backbone"
+            f" '{backbone.name}' than these. Give the backbone.levels, backbone.weights and other"
+            " options that it was trained with."
+        )
+    return projector.to(device)
+
+
 def projector_metadata(path: str | Path) -> dict[str, str]:
-    """What a projector file says of itself; empty for a published .pth file.
+    """The text that a projector file holds about itself; empty for a published .pth file.
 
     Args:
         path: The file, or a name on the hub as `find_projector` takes it.
@@ -230,7 +224,7 @@ def _here(path: str | Path) -> Path:
     return path
 
 
-def _read_own(path: Path) -> tuple[Options, dict[str, Tensor]]:
+def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     metadata = projector_metadata(path)
     if metadata.get("format") != FORMAT:
         raise WeightsError(
@@ -238,70 +232,11 @@ def _read_own(path: Path) -> tuple[Options, dict[str, Tensor]]:
             f" {FORMAT!r}. A projector file comes from adpt.train or the authors' release."
         )
     try:
-        options = {
-            "channels": [int(width) for width in json.loads(metadata["channels"])],
-            "num_heads": int(metadata["num_heads"]),
-            "num_references": int(metadata["num_references"]),
-            # Files of before these could be chosen do not name them.
-            "scale_by_references": metadata.get("scale_by_references") == "true",
-            "block": metadata.get("block", "attention"),
-            "on_residuals": metadata.get("on_residuals", "true") == "true",
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} does not give its projector's sizes: {error!r}.") from error
+        given = {name: metadata[name] for name in OPTIONS if name in metadata}
+        options = {n: text if n == "block" else json.loads(text) for n, text in given.items()}
+        if missing := _NEEDED - options.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except ValueError as error:
+        raise WeightsError(f"{path} does not give its projector's sizes: {error}.") from error
     with safe_open(path, framework="pt") as file:
         return options, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def _read_published(path: Path) -> tuple[Options, dict[str, Tensor]]:
-    tensors = _from_published(_unpickle(path), path)
-    references = [tensor for name, tensor in tensors.items() if name.endswith(".references")]
-    tensors["scale"] = torch.ones(len(references))
-    channels = [tensor.shape[-1] for tensor in references]
-    return {"channels": channels, "num_references": len(references[0])}, tensors
-
-
-def _unpickle(path: Path) -> Mapping[str, Tensor]:
-    try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    # What is no pickle, a text file for instance, makes the unpickler fail with errors of any kind.
-    except Exception as error:
-        # PyTorch's own text begins with advice to read it all the same.
-        said = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-        asked = re.search(r"GLOBAL (\w+(?:\.\w+)+)", said)
-        reason = f"it asks for {asked[1]}" if asked else (said or type(error).__name__)
-        reason = reason.splitlines()[0]
-        raise WeightsError(
-            f"{path} is refused: it is damaged, no PyTorch file, or reading it would run code. Only"
-            f" tensors and numbers are read. ({reason})"
-        ) from error
-    if not isinstance(content, Mapping) or not isinstance(content.get("projectors"), Mapping):
-        raise WeightsError(f"{path} holds no published projector: it has no entry 'projectors'.")
-    projectors: Mapping[str, Tensor] = content["projectors"]
-    return projectors
-
-
-def _from_published(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Rename the published parameters; 1-wide convolutions become the linear maps they are."""
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        match = re.fullmatch(r"(?:module\.)?l([1-9]\d?)_proj\.(.+)", str(name))
-        if not match or match[2] not in PUBLISHED_NAMES or not isinstance(tensor, Tensor):
-            raise WeightsError(f"{path} has the parameter '{name}', which no projector has.")
-        if match[2] == "x_ref":
-            tensor = tensor.reshape(-1, *tensor.shape[-1:])
-        while tensor.ndim > 2 and tensor.shape[-1] == 1:
-            tensor = tensor.squeeze(-1)
-        tensors[f"blocks.{int(match[1]) - 1}.{PUBLISHED_NAMES[match[2]]}"] = tensor
-    levels = max((int(name.split(".")[1]) + 1 for name in tensors), default=1)
-    wanted = {
-        f"blocks.{level}.{own}": f"l{level + 1}_proj.{published}"
-        for level in range(levels)
-        for published, own in PUBLISHED_NAMES.items()
-    }
-    if missing := [published for own, published in wanted.items() if own not in tensors]:
-        raise WeightsError(
-            f"{path} does not hold a whole projector: it lacks {', '.join(missing)}."
-        )
-    return {own: tensors[own] for own in wanted}

@@ -99,7 +99,7 @@ class ReferencePool:
         self._leave_out_unread(chosen, found)
 
     def draw_shots(self, step: int) -> int:
-        """How many references the images of a step get."""
+        """Number of references that the images of a step get."""
         return self.shots[draw_seed(self.seed, self._epoch, step, 1) % len(self.shots)]
 
     def draw(self, paths: Sequence[str], shots: int) -> list[Tensor]:
@@ -123,7 +123,7 @@ class ReferencePool:
         rows = rows.reshape(len(paths), shots).to(levels[0].device)
         return [level[rows].flatten(1, 2) for level in levels]
 
-    def draw_scale(self, paths: Sequence[str]) -> Tensor:
+    def scale_of(self, paths: Sequence[str]) -> Tensor:
         """The scale of each image's class and view, (B, L); see `residual.reference_scale`.
 
         Raises:
@@ -172,7 +172,7 @@ class ReferencePool:
                 return levels, {index: row for row, index in enumerate(needed)}
 
     def _leave_out_unread(self, indices: Sequence[int], found: Tensor) -> bool:
-        """Leave images that could not be read out of all draws; whether there are new ones."""
+        """Leave images that could not be read out of all draws; true if there are new ones."""
         unread = {index for index, good in zip(indices, found.tolist(), strict=True) if not good}
         new = unread - self._unreadable
         if new:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from adpt.data.files import images_in
 from adpt.errors import BadImageError, UserError
+from adpt.inspection.inputs import UnreadImage, picture_of
 from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.page import MOST, Card, build_page
-from adpt.inspection.pictures import UnreadImage, picture_of
 from adpt.inspection.rows import Row
 from adpt.page.plots import Picture, heatmap, outline
 from adpt.running.files import is_full_disk, make_output_folder, mark_output, replacing

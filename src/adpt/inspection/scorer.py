@@ -1,15 +1,19 @@
 """Backbone, references, projector and method in one: images in, scores out."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from adpt.backbones import Backbone
-from adpt.evaluation import Features, FixedReferences, Kind
+from adpt.evaluation import Features, FixedReferences
 from adpt.methods import Method, Scores
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector
+
+if TYPE_CHECKING:
+    from adpt.evaluation import Kind
 
 
 class Scorer(nn.Module):
@@ -27,7 +31,7 @@ class Scorer(nn.Module):
         self,
         backbone: Backbone,
         method: Method,
-        kind: Kind,
+        kind: "Kind",
         references: FixedReferences | None = None,
         projector: FeatureProjector | None = None,
     ) -> None:

@@ -48,12 +48,7 @@ def fit(config: DictConfig) -> Inspector:
 
 
 def load(config: DictConfig) -> Inspector:
-    """The inspector that was fitted before.
-
-    Raises:
-        UserError: The command names a backbone or a method of the user's own, and another one was
-            fitted.
-    """
+    """The inspector that was fitted before, unless the command names another's parts."""
     weights = config.backbone_weights
     loaded = Inspector.load(
         config.inspector,
@@ -79,11 +74,7 @@ def images_of(config: DictConfig) -> list[Path]:
 
 
 def policy_of(config: DictConfig) -> ThresholdPolicy:
-    """How the threshold is to be found.
-
-    Raises:
-        UserError: A number is out of its range, or several ways are given.
-    """
+    """How the threshold is to be found."""
     ways = {
         "quantile": config.quantile,
         "false_positive_rate": config.false_positive_rate,
@@ -98,11 +89,7 @@ def policy_of(config: DictConfig) -> ThresholdPolicy:
 
 
 def chosen_method(config: DictConfig) -> tuple[str, dict[str, Any]]:
-    """Name and options of the only method that is chosen.
-
-    Raises:
-        UserError: There are several, or none.
-    """
+    """Name and options of the only method that is chosen."""
     chosen = {}
     for part, node in config.method.items():
         if node is not None and "_target_" not in node:
@@ -119,11 +106,7 @@ def chosen_method(config: DictConfig) -> tuple[str, dict[str, Any]]:
 
 
 def device_of(config: DictConfig) -> str:
-    """The device to compute on, as this job of a sweep has it.
-
-    Raises:
-        UserError: It is not here.
-    """
+    """The device to compute on, as this job of a sweep has it."""
     return str(choose_device(config.device, job_number()))
 
 

@@ -81,11 +81,6 @@ class Fitter:
     def left_out(self, seen: Features, folds: int | None, progress: Progress) -> tuple[Scores, str]:
         """Scores of each image by a method fitted without its part, and how they came about.
 
-        Args:
-            seen: As `scorer` gives them.
-            folds: Parts, as of `ThresholdPolicy`.
-            progress: Told of every part.
-
         Raises:
             DataError: There are fewer than two images.
         """
@@ -111,9 +106,6 @@ class Fitter:
             seen: At least two images, as `scorer` gives them.
             folds: Rows that are left out together; each row in one of them.
             progress: Told of every fold.
-
-        Returns:
-            On the CPU, in the images' order.
         """
         found: list[Scores] = []
         for number, fold in enumerate(folds):

@@ -304,8 +304,7 @@ class Inspector:
             batch_size: Images at a time; changes no score.
 
         Yields:
-            An `Inspection` for each image, or an `UnreadImage` that names a file that cannot be
-            read, and why.
+            An `Inspection` each, or an `UnreadImage` for a file that cannot be read.
 
         Raises:
             DataError: A folder or a pattern has no images.

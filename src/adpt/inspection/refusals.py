@@ -54,12 +54,7 @@ def check(config: DictConfig) -> None:
 
 
 def check_task(config: DictConfig) -> None:
-    """Refuse a command that gives nothing to do.
-
-    Raises:
-        UserError: There is neither an inspector nor something to do with it; or it is to be
-            exported, and cannot be.
-    """
+    """Refuse a command that gives nothing to do, or an export without what it needs."""
     if config.fit is None and config.inspector is None:
         raise UserError(
             "Give fit=<folder of good images>, or inspector=<file> of one that was fitted before;"
@@ -76,11 +71,7 @@ def check_task(config: DictConfig) -> None:
 
 
 def check_fitting(config: DictConfig) -> None:
-    """Refuse what an inspector cannot be fitted and saved with.
-
-    Raises:
-        UserError: It is no way to find a threshold, or no choice of what is saved.
-    """
+    """Refuse what an inspector cannot be fitted and saved with."""
     policy_of(config)
     if not isinstance(config.backbone_weights, bool):
         raise UserError(
@@ -90,11 +81,7 @@ def check_fitting(config: DictConfig) -> None:
 
 
 def check_settled(config: DictConfig) -> None:
-    """Refuse options of fitting for an inspector that was fitted before, and no threshold.
-
-    Raises:
-        UserError: There are some.
-    """
+    """Refuse options of fitting for an inspector that was fitted before."""
     wrong = [key for key in overridden() if key.partition(".")[0] in OF_FITTING]
     # One's own has to be named, or the file could have any code run.
     named = [key for key in ("backbone", "method") if own_targets(config[key])]
@@ -108,11 +95,7 @@ def check_settled(config: DictConfig) -> None:
 
 
 def check_files(config: DictConfig) -> None:
-    """Refuse files that cannot be written.
-
-    Raises:
-        UserError: One of them cannot.
-    """
+    """Refuse files that cannot be written."""
     written = {"export": config.export}
     if config.fit is not None:
         written["inspector"] = config.inspector

@@ -109,17 +109,11 @@ class ThresholdPolicy:
         return from_quantile(normal, 0.99 if self.quantile is None else self.quantile, source)
 
 
-# ---- The ways -----------------------------------------------------------------------------------
+# ---- The ways; arguments as of `ThresholdPolicy` and its `find` ---------------------------------
 
 
 def from_quantile(normal: npt.ArrayLike, quantile: float, source: str) -> Threshold:
-    """The lowest normal score that at least a share `quantile` of the normal scores do not exceed.
-
-    Args:
-        normal: As of `ThresholdPolicy.find`.
-        quantile: Above 0, at most 1.
-        source: As of `ThresholdPolicy.find`.
-    """
+    """The lowest normal score that at least a share `quantile` of them do not exceed."""
     scores = np.sort(np.asarray(normal, dtype=np.float64))
     count = len(scores)
     place = _rank(quantile * count)
@@ -138,11 +132,6 @@ def from_rate(normal: npt.ArrayLike, rate: float, source: str) -> Threshold:
     probability of at most 1 - r / (n + 1), whatever their distribution (split conformal prediction,
     Lei et al., arXiv 1604.04173); r is chosen as small as `rate` allows. Where n is below
     1 / rate - 1 no score of theirs is enough: then it is the highest.
-
-    Args:
-        normal: As of `ThresholdPolicy.find`.
-        rate: Above 0 and below 1.
-        source: As of `ThresholdPolicy.find`.
     """
     scores = np.sort(np.asarray(normal, dtype=np.float64))
     count = len(scores)
@@ -161,11 +150,6 @@ def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) ->
     """The threshold with the largest F1 score, midway between the two scores that it parts.
 
     Of several with the same F1 score, the highest.
-
-    Args:
-        normal: As of `ThresholdPolicy.find`.
-        anomalous: Likewise.
-        source: Likewise.
     """
     below, above = (np.sort(np.asarray(part, dtype=np.float64)) for part in (normal, anomalous))
     scores = np.unique(np.concatenate([below, above]))
@@ -188,14 +172,10 @@ def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) ->
 
 
 def folds_of(count: int, folds: int | None) -> list[Sequence[int]]:
-    """Parts of `count` images that are left out together, one part after the other.
+    """Parts of `count` images, 2 at least, that are left out together, one after the other.
 
     Neighbours stay together: images taken one after the other look alike, and one that is left out
     must not find its twin among those that are fitted.
-
-    Args:
-        count: Images, at least 2.
-        folds: Parts, at most one an image; None as of `ThresholdPolicy`.
     """
     if folds is None:
         folds = 10 if count <= 50 else 5

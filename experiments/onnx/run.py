@@ -14,7 +14,7 @@ import torch
 
 from adpt import Inspector
 from adpt.backbones import build_backbone
-from adpt.inspection.pictures import find_images, picture_of
+from adpt.inspection.inputs import find_images, picture_of
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
 

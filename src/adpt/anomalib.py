@@ -30,7 +30,7 @@ _SAME = 1e-3
 
 
 class ResidualExtractor(nn.Module):
-    """What anomalib's `TimmFeatureExtractor` is to its models: images in, feature maps by name out.
+    """In place of anomalib's `TimmFeatureExtractor`: images in, feature maps by name out.
 
     The same features as in `adpt.evaluate`: a reference is compared with the other references.
 

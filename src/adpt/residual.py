@@ -1,12 +1,17 @@
 """Residual features: what remains of a patch after its nearest normal reference is taken away."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.nearest import largest_products, slices
+
+Kind = Literal["own", "residual", "pretrained"]
+"""Features that a method sees: the backbone's own, residual, or residual and projected ones."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CHUNK_ELEMENTS = 2**26
 """Similarities held at once where each image has its own references, 256 MB in float32."""

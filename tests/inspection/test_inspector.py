@@ -17,10 +17,10 @@ import drawn
 from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError, WeightsError
-from adpt.inspection import UnreadImage
+from adpt.inspection import ThresholdPolicy, UnreadImage
 from adpt.inspection.fitting import Fitter
 from adpt.inspection.scorer import features_in_memory
-from adpt.inspection.settings import make_backbone
+from adpt.inspection.spec import make_backbone
 from adpt.methods import CFlow, FeatureNorm, Scores
 from adpt.projector import FeatureProjector
 from adpt.running.progress import no_progress
@@ -154,6 +154,21 @@ def test_defects_give_the_threshold_that_parts_them(photos: Path) -> None:
     assert [one.anomalous for one in made.predict_many(good)] == [False] * 3
     assert [one.anomalous for one in made.predict_many(bad)] == [True] * 3
     assert not made.with_threshold(1e9).predict(next(bad.iterdir())).anomalous
+
+
+def test_a_policy_may_be_given_by_its_fields(photos: Path) -> None:
+    good = photos / "train" / "good"
+    policy = ThresholdPolicy(false_positive_rate=0.3, folds=3)
+    made = adpt.Inspector.fit(good, threshold=policy, **OPTIONS)
+    by_fields = adpt.Inspector.fit(good, false_positive_rate=0.3, folds=3, **OPTIONS)
+    assert made.threshold == by_fields.threshold
+    assert "6 normal images (left out in 3 parts in turn)" in made.threshold_origin
+    given = adpt.Inspector.fit(good, value=12.5, **OPTIONS)
+    assert (given.threshold, given.threshold_origin) == (12.5, "given by the user")
+    with pytest.raises(TypeError, match="threshold= is given, so leave folds out"):
+        adpt.Inspector.fit(good, threshold=policy, folds=2, **OPTIONS)
+    with pytest.raises(TypeError, match="colour"):
+        adpt.Inspector.fit(good, colour="blue", **OPTIONS)
 
 
 def test_a_score_at_the_threshold_is_normal(inspector, photos: Path) -> None:
@@ -331,10 +346,12 @@ def test_nothing_is_called_because_a_file_names_it(
 
 
 def test_a_file_refers_to_nothing_outside_of_it(inspector, tmp_path: Path) -> None:
+    """What Hydra would look up stays as it is written."""
     options = {"seed": "${oc.env:HOME}"}
     path = named(inspector, tmp_path / "m.safetensors", method_options=options)
-    with pytest.raises(WeightsError, match="refers to values outside of it"):
-        adpt.Inspector.load(path, device="cpu")
+    loaded = adpt.Inspector.load(path, device="cpu")
+    assert loaded.settings.method_options["seed"] == "${oc.env:HOME}"
+    assert loaded.scorer.method.seed == "${oc.env:HOME}"
 
 
 def test_a_file_of_adpts_own_parts_names_no_class(inspector, tmp_path: Path) -> None:
@@ -400,12 +417,16 @@ def test_options_for_pretrained_features_replace_the_others(photos: Path, projec
             {"method_options": {"_target_": "fractions.Fraction"}},
             "has no option|is no adpt.methods",
         ),
-        ({"backbone": {"_target_": "fractions.Fraction"}}, "makes no adpt.backbones.Backbone"),
+        (
+            {"backbone": {"_target_": "fractions.Fraction"}},
+            "backbone: Fraction is no adpt.backbones.Backbone",
+        ),
         ({"method_options": {"ratio": 1}}, "has no option ratio; it has coreset_ratio"),
         ({"method_options": {"coreset_ratio": 2}}, "coreset_ratio is 2"),
         ({"features": "pretrained"}, "needs a projector"),
         ({"features": "best"}, "choose own, residual or pretrained"),
         ({"quantile": 0}, "quantile=0 must be"),
+        ({"quantile": 0.9, "defects": "nowhere"}, "quantile and defects contradict each other"),
         ({"defects": "nowhere"}, "defects=nowhere: there is no such"),
     ],
 )

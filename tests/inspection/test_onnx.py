@@ -19,7 +19,7 @@ import drawn
 from adpt.backbones import build_backbone
 from adpt.errors import UserError
 from adpt.inspection import onnx_file
-from adpt.inspection.pictures import picture_of
+from adpt.inspection.inputs import picture_of
 from adpt.inspection.scorer import Scorer
 from adpt.methods import FeatureNorm, Scores
 from adpt.predict import predict

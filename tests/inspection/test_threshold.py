@@ -8,7 +8,8 @@ import pytest
 
 from adpt.errors import UserError
 from adpt.inspection.threshold import (
-    check_options,
+    Threshold,
+    ThresholdPolicy,
     folds_of,
     from_labels,
     from_quantile,
@@ -107,8 +108,35 @@ def test_each_image_is_left_out_once_and_neighbours_together(count, folds, parts
 
 
 @pytest.mark.parametrize(
-    "options", [(0, None, None), (1.1, None, None), (0.9, 1, None), (0.9, 0, None), (0.9, None, 1)]
+    "options",
+    [
+        {"quantile": 0},
+        {"quantile": 1.1},
+        {"quantile": True},
+        {"false_positive_rate": 1},
+        {"false_positive_rate": 0},
+        {"folds": 1},
+        {"value": math.nan},
+        {"value": "12"},
+    ],
 )
 def test_values_out_of_range_are_refused(options) -> None:
     with pytest.raises(UserError, match="must be"):
-        check_options(*options)
+        ThresholdPolicy(**options)
+
+
+def test_two_ways_contradict_each_other_and_where_the_scores_come_from_is_none() -> None:
+    with pytest.raises(UserError, match="false_positive_rate and threshold contradict"):
+        ThresholdPolicy(false_positive_rate=0.1, value=3)
+    ThresholdPolicy(false_positive_rate=0.1, good_test="good", folds=3)
+
+
+def test_a_policy_finds_the_threshold_in_its_way(rng) -> None:
+    good, bad = rng.normal(size=200), rng.normal(3, 1, size=20)
+    assert ThresholdPolicy().find(good, "x") == from_quantile(good, 0.99, "x")
+    assert ThresholdPolicy(quantile=0.5).find(good, "x") == from_quantile(good, 0.5, "x")
+    by_rate = ThresholdPolicy(false_positive_rate=0.05).find(good, "x")
+    assert by_rate == from_rate(good, 0.05, "x")
+    by_labels = ThresholdPolicy(defects="bad").find(good, "x", bad)
+    assert by_labels == from_labels(good, bad, "x")
+    assert ThresholdPolicy(value=2).find(good, "x") == Threshold(2.0, "given by the user")

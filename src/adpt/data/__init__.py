@@ -1,16 +1,21 @@
 """Data modules: where images come in."""
 
-from adpt.data.base import AnomalyDataModule
-from adpt.data.btad import BTAD
-from adpt.data.drawn import DrawnDownstream, DrawnForPretraining
-from adpt.data.folder import Folder
-from adpt.data.mixed import Mixed
-from adpt.data.mpdd import MPDD
-from adpt.data.mvtec import MVTec
-from adpt.data.mvtec3d import MVTec3D
-from adpt.data.realiad import RealIAD
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from adpt.data.sample import Batch, Sample
-from adpt.data.visa import VisA
+
+if TYPE_CHECKING:
+    from adpt.data.base import AnomalyDataModule
+    from adpt.data.btad import BTAD
+    from adpt.data.drawn import DrawnDownstream, DrawnForPretraining
+    from adpt.data.folder import Folder
+    from adpt.data.mixed import Mixed
+    from adpt.data.mpdd import MPDD
+    from adpt.data.mvtec import MVTec
+    from adpt.data.mvtec3d import MVTec3D
+    from adpt.data.realiad import RealIAD
+    from adpt.data.visa import VisA
 
 __all__ = [
     "BTAD",
@@ -27,3 +32,12 @@ __all__ = [
     "Sample",
     "VisA",
 ]
+
+_HOMES = {"AnomalyDataModule": "base", "DrawnDownstream": "drawn", "DrawnForPretraining": "drawn"}
+
+
+def __getattr__(name: str) -> Any:
+    """A data module, imported once it is asked for: reading pictures alone takes no Lightning."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, name.lower())}"), name)

@@ -1,17 +1,19 @@
 """Features of a set's images: encoded once, kept in memory or in the cache."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from adpt.backbones.base import Backbone
-from adpt.data import AnomalyDataModule, Sample
 from adpt.evaluation.feature_cache import (
     CacheFullError,
     FeatureCache,
@@ -23,6 +25,9 @@ from adpt.running.contents import contents
 from adpt.running.files import remove_leftovers
 from adpt.running.progress import Progress, no_progress
 from adpt.running.sources import MAKES_FEATURES, own_code, source_of
+
+if TYPE_CHECKING:
+    from adpt.data import AnomalyDataModule, Sample
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +123,7 @@ class Features:
                     coming = reader.submit(read, start + size)
                 yield [level.to(device, non_blocking=on_gpu) for level in levels]
 
-    def take(self, rows: Sequence[int]) -> "Features":
+    def take(self, rows: Sequence[int]) -> Features:
         """The features of some of the images."""
         rows = list(rows)
         return replace(

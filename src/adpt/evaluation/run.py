@@ -27,8 +27,8 @@ from adpt.methods.base import Method, Scores
 from adpt.methods.trained import DefectSet, TrainedMethod
 from adpt.metrics import anomaly_metrics
 from adpt.projector import FeatureProjector
+from adpt.residual import KINDS, Kind
 from adpt.results.blanks import lacks
-from adpt.results.record import KINDS, Kind
 from adpt.running.files import replacing
 from adpt.running.progress import Progress, no_progress
 

@@ -11,7 +11,7 @@ from adpt.errors import UserError
 from adpt.evaluation.cells import MethodSpec
 from adpt.methods import try_making
 from adpt.methods.trained import TrainedMethod
-from adpt.results.record import KINDS
+from adpt.residual import KINDS
 
 log = logging.getLogger(__name__)
 

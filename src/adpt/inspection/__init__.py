@@ -1,6 +1,19 @@
 """Inspecting images of one's own product: `adpt.Inspector`, its model file and what it writes."""
 
-from adpt.inspection.inspector import Inspection, Inspector
-from adpt.inspection.pictures import ImageInput, UnreadImage, find_images
+from adpt.running.lean import without
 
-__all__ = ["ImageInput", "Inspection", "Inspector", "UnreadImage", "find_images"]
+with without("wandb"):  # timm would import it for its own training script: 1.4 s.
+    from adpt.inspection.inputs import ImageInput, Images, UnreadImage, find_images
+    from adpt.inspection.inspector import Inspection, Inspector
+    from adpt.inspection.threshold import Threshold, ThresholdPolicy
+
+__all__ = [
+    "ImageInput",
+    "Images",
+    "Inspection",
+    "Inspector",
+    "Threshold",
+    "ThresholdPolicy",
+    "UnreadImage",
+    "find_images",
+]

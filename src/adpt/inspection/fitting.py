@@ -1,6 +1,7 @@
 """Fitting a method on a few good images, and scoring each of them as if it had not been there."""
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from adpt.backbones import Backbone
 from adpt.data import Sample
 from adpt.data.references import choose_references
 from adpt.data.transforms import Geometry
-from adpt.evaluation import Features, FixedReferences, Kind, convert_features
-from adpt.inspection.pictures import Read, UnreadImage, read_batches
-from adpt.inspection.scorer import Scorer, features_in_memory
+from adpt.errors import DataError
+from adpt.evaluation import Features, FixedReferences, convert_features
+from adpt.inspection.inputs import Read, read_batches
+from adpt.inspection.scorer import Scorer, features_in_memory, references_from
+from adpt.inspection.threshold import folds_of
 from adpt.methods import Method, Scores
 from adpt.projector import FeatureProjector
-from adpt.running.progress import Progress
+from adpt.residual import Kind
+from adpt.running.progress import Progress, no_progress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,8 @@ class Fitter:
 
     Attributes:
         backbone: Frozen, on the device that computes.
-        projector: Likewise; needed for the kind "pretrained".
-        kind: Which features the method sees.
+        projector: Likewise; for the kind "pretrained".
+        kind: The features that the method sees.
         make: Makes a fresh method.
         shots: References for residual features.
         seed: Chooses them.
@@ -46,27 +52,45 @@ class Fitter:
         """Where to compute."""
         return self.backbone.mean.device
 
-    def references(self, own: Features) -> FixedReferences | None:
-        """References chosen among these images; None for own features."""
+    def scorer(self, own: Features) -> tuple[Scorer, Features]:
+        """A scorer fitted on all of these images, and their features as its method sees them.
+
+        None of the images is its own reference.
+        """
         if self.kind == "own":
-            return None
+            return Scorer(self.backbone, self.fit(own), self.kind), own
         samples = [Sample(Path(path), 0, "", "train") for path in own.paths]
         chosen = choose_references(samples, self.shots, self.seed)
-        return FixedReferences(own, [str(sample.image) for sample in chosen], self.device)
-
-    def convert(self, own: Features, references: FixedReferences | None) -> Features:
-        """What the method sees of these images; none of them is its own reference."""
-        if references is None:
-            return own
+        references = FixedReferences(own, [str(sample.image) for sample in chosen], self.device)
         through = self.projector if self.kind == "pretrained" else None
-        return convert_features(own, references, through, self.batch_size)
+        seen = convert_features(own, references, through, self.batch_size)
+        # As they come out of a file: strides too, which decide over the last bits.
+        saved = references_from([level.contiguous() for level in references.levels], self.device)
+        return Scorer(self.backbone, self.fit(seen), self.kind, saved, through), seen
 
     def fit(self, seen: Features) -> Method:
-        """A method fitted on all of these images, as `convert` gives them."""
+        """A method fitted on all of these images."""
         method = self.make().to(self.device)
         with torch.no_grad():
             method.fit(seen.batches(self.batch_size, self.device))
         return method
+
+    def left_out(self, seen: Features, folds: int | None, progress: Progress) -> tuple[Scores, str]:
+        """Scores of each image by a method fitted without its part, and how they came about.
+
+        Raises:
+            DataError: There are fewer than two images.
+        """
+        if len(seen) < 2:
+            raise DataError(
+                "One good image is too few to find a threshold: give at least two, or further ones"
+                " as good_test."
+            )
+        parts = folds_of(len(seen), folds)
+        how = "each left out in turn"
+        if len(parts) < len(seen):
+            how = f"left out in {len(parts)} parts in turn"
+        return self.held_out(seen, parts, progress), how
 
     def held_out(
         self, seen: Features, folds: Sequence[Sequence[int]], progress: Progress
@@ -76,74 +100,80 @@ class Fitter:
         The references stay the same throughout: an image among them is compared with the others.
 
         Args:
-            seen: At least two images, as `convert` gives them.
+            seen: At least two images, as `scorer` gives them.
             folds: Rows that are left out together; each row in one of them.
             progress: Told of every fold.
-
-        Returns:
-            On the CPU, in the images' order.
         """
-        maps: list[Tensor] = []
-        image: list[Tensor] = []
+        found: list[Scores] = []
         for number, fold in enumerate(folds):
             progress("leaving good images out", number, len(folds))
             left = set(fold)
             method = self.fit(seen.take([row for row in range(len(seen)) if row not in left]))
-            for levels in seen.take(fold).batches(self.batch_size, self.device):
-                scores = method.score(levels)
-                maps.append(scores.maps.float().cpu())
-                image.append(scores.image.float().cpu())
+            levels = seen.take(fold).batches(self.batch_size, self.device)
+            found += [_on_cpu(method.score(batch)) for batch in levels]
+        scores = _joined(found)
         back = torch.tensor([row for fold in folds for row in fold]).argsort()
-        return Scores(torch.cat(maps)[back], torch.cat(image)[back])
+        return Scores(scores.maps[back], scores.image[back])
 
 
-def encode(
-    backbone: Backbone,
-    geometry: Geometry,
-    paths: Sequence[Path],
-    batch_size: int,
-    progress: Progress,
-) -> tuple[Features, list[UnreadImage]]:
-    """Own features of images, in memory, and which images could not be read.
+@dataclass(frozen=True)
+class ImageFiles:
+    """Reads image files for a model; files that cannot be read are named and left out.
 
-    Args:
-        backbone: On the device that computes.
-        geometry: Brings the images to the backbone's size.
-        paths: The images, each once.
+    Attributes:
+        geometry: Brings them to the model's size.
         batch_size: Images at a time.
-        progress: Told of every batch.
     """
-    parts: list[list[Tensor]] = []
-    names: list[str] = []
-    unread: list[UnreadImage] = []
-    device = backbone.mean.device
-    for batch in read_batches(paths, geometry, batch_size):
-        good = [one for one in batch if isinstance(one, Read)]
-        unread += [one for one in batch if isinstance(one, UnreadImage)]
-        if good:
-            images = torch.stack([one.pixels for one in good])
+
+    geometry: Geometry
+    batch_size: int
+
+    def encoded(self, backbone: Backbone, paths: Sequence[Path], progress: Progress) -> Features:
+        """Own features, in memory, of images for the option `fit`.
+
+        Raises:
+            DataError: None of them can be read.
+        """
+        parts: list[list[Tensor]] = []
+        names: list[str] = []
+        for read, images in self._batches(paths, "fit", progress):
             with torch.no_grad():
-                levels = backbone(images.to(device))
+                levels = backbone(images.to(backbone.mean.device))
             parts.append([level.float().cpu() for level in levels])
-            names += [str(one.path) for one in good]
-        progress("encoding", len(names) + len(unread), len(paths))
-    levels = [torch.cat(level) for level in zip(*parts, strict=True)] if parts else []
-    return features_in_memory(levels, names), unread
+            names += read
+        return features_in_memory([torch.cat(level) for level in zip(*parts, strict=True)], names)
+
+    def scored(self, scorer: Scorer, paths: Sequence[Path], option: str) -> Scores:
+        """Scores, on the CPU, of images for an option.
+
+        Raises:
+            DataError: None of them can be read.
+        """
+        batches = self._batches(paths, option, no_progress)
+        return _joined([_on_cpu(scorer(images)) for _, images in batches])
+
+    def _batches(
+        self, paths: Sequence[Path], option: str, progress: Progress
+    ) -> Iterator[tuple[list[str], Tensor]]:
+        """Names and pixels of the images that can be read."""
+        done = count = 0
+        for batch in read_batches(paths, self.geometry, self.batch_size):
+            good = [one for one in batch if isinstance(one, Read)]
+            for one in batch:
+                if not isinstance(one, Read):
+                    log.warning("Left out: %s: %s", one.path, one.error)
+            if good:
+                yield [str(one.path) for one in good], torch.stack([one.pixels for one in good])
+            done, count = done + len(batch), count + len(good)
+            progress("encoding", done, len(paths))
+        if not count:
+            raise DataError(f"None of the {len(paths)} images of {option} can be read.")
 
 
-def score_files(
-    scorer: Scorer,
-    geometry: Geometry,
-    paths: Iterable[Path],
-    batch_size: int,
-) -> tuple[Scores, list[UnreadImage]]:
-    """Scores of files, on the CPU, and which of them could not be read."""
-    maps, image, unread = [torch.empty(0, *geometry.image_size)], [torch.empty(0)], []
-    for batch in read_batches(paths, geometry, batch_size):
-        good = [one.pixels for one in batch if isinstance(one, Read)]
-        unread += [one for one in batch if isinstance(one, UnreadImage)]
-        if good:
-            scores = scorer(torch.stack(good))
-            maps.append(scores.maps.cpu())
-            image.append(scores.image.cpu())
-    return Scores(torch.cat(maps), torch.cat(image)), unread
+def _on_cpu(scores: Scores) -> Scores:
+    return Scores(scores.maps.float().cpu(), scores.image.float().cpu())
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    maps, image = zip(*parts, strict=True)
+    return Scores(torch.cat(maps), torch.cat(image))

@@ -1,11 +1,9 @@
 """Fit on a folder of good images, save one file, and inspect new images with it."""
 
-import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -16,41 +14,38 @@ from adpt.data import Sample
 from adpt.data.checks import bit_depth_of
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
-from adpt.errors import BadImageError, DataError, UserError
-from adpt.inspection import threshold as thresholds
-from adpt.inspection.fitting import Fitter, encode, score_files
-from adpt.inspection.model_file import Model, read_model, write_model
-from adpt.inspection.pictures import ImageInput, Read, UnreadImage, find_images, read_batches
-from adpt.inspection.scorer import Scorer, references_from
-from adpt.inspection.settings import (
-    Settings,
-    backbone_spec,
-    make_backbone,
-    make_method,
-    method_spec,
+from adpt.errors import BadImageError, UserError
+from adpt.inspection.fitting import Fitter, ImageFiles
+from adpt.inspection.inputs import (
+    ImageInput,
+    Images,
+    Read,
+    UnreadImage,
+    find_images,
+    listed,
+    read_batches,
 )
-from adpt.inspection.threshold import Threshold
-from adpt.methods import FeatureNorm, Scores
-from adpt.results.record import FEATURES, Kind
+from adpt.inspection.model_file import Model, read_model, write_model
+from adpt.inspection.scorer import Scorer
+from adpt.inspection.settings import Settings
+from adpt.inspection.spec import backbone_spec, make_backbone, make_method, method_spec
+from adpt.inspection.threshold import Threshold, ThresholdPolicy
+from adpt.methods import FeatureNorm
+from adpt.residual import KINDS, Kind
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
 from adpt.weights import load_matching_projector
 
-log = logging.getLogger(__name__)
-
-Images = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-"""A folder of images (the folders in it included), a pattern such as `photos/*.png`, or paths."""
-
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found in one image.
+    """One image, inspected.
 
     Attributes:
         path: The image's file; None for a picture in memory.
         score: How anomalous the image is; the range is the method's own.
-        anomalous: Whether the score is above the threshold.
+        anomalous: True if the score is above the threshold.
         threshold: The threshold.
         map: (H, W) float32 scores of the pixels of the picture as it was given; nan where a centre
             crop (`resize`) left it unseen.
@@ -93,25 +88,21 @@ class Inspector:
         projector: str | os.PathLike[str] | None = None,
         features: Kind | None = None,
         shots: int = 8,
+        seed: int = 0,
         image_size: int = 224,
         resize: int | Sequence[int] | None = None,
         bit_depth: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
-        defects: Images | None = None,
-        good_test: Images | None = None,
-        quantile: float = 0.99,
-        false_positive_rate: float | None = None,
-        folds: int | None = None,
-        seed: int = 0,
+        threshold: ThresholdPolicy | None = None,
         batch_size: int = 8,
         device: str = "auto",
         progress: Progress = no_progress,
+        **of_threshold: Any,
     ) -> Self:
         """Fit on good images and find a threshold.
 
-        The threshold comes from the scores of the good images, each by a method fitted without it;
-        from `good_test` instead where that is given. With `defects` it is the one of the largest F1
-        score. Files that cannot be read are named and left out.
+        The threshold comes from the scores of the good images, each by a method fitted without it.
+        Files that cannot be read are named and left out.
 
         Args:
             images: Good images of the product, two at least.
@@ -124,29 +115,25 @@ class Inspector:
             features: What the method sees: "own", "residual" or "pretrained". None for pretrained
                 with a projector, and else own, or residual for feature_norm.
             shots: Good images that residual and pretrained features are taken against.
+            seed: Chooses them.
             image_size: Side of the images that the backbone sees, in pixels.
             resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
                 images take, by their metadata or else their largest value.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
-            defects: Anomalous images, for a threshold.
-            good_test: Further good images, for a threshold.
-            quantile: Share of the left-out good images that the threshold lets pass.
-            false_positive_rate: Estimated share of good images that are to exceed the threshold,
-                instead of `quantile`.
-            folds: Parts that the good images are left out in; None for 10, and 5 beyond 50 images.
-            seed: Chooses the references.
+            threshold: How to find the threshold; None for the 99 % quantile of the scores.
             batch_size: Images at a time; changes no score.
             device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
             progress: Told of every batch and fold.
+            **of_threshold: In place of `threshold` its fields, such as `defects="photos/bad"`.
 
         Raises:
             UserError: There are no such images, or too few; an option is not one; weights cannot be
                 had.
         """
-        thresholds.check_options(quantile, false_positive_rate, folds)
-        rules = reading_rules(bit_depth, False, max_megapixels)
-        geometry = Geometry(image_size, resize, rules)
+        if threshold is not None and of_threshold:
+            raise TypeError(f"threshold= is given, so leave {', '.join(of_threshold)} out.")
+        policy = threshold or ThresholdPolicy(**of_threshold)
         where = choose_device(device)
         kind = _kind(features, projector is not None)
         options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
@@ -155,71 +142,39 @@ class Inspector:
         if kind is None:
             # The length of a backbone's own features says nothing.
             kind = "residual" if isinstance(made, FeatureNorm) else "own"
-        spec = backbone_spec(backbone, image_size)
-        paths = _listed(images, "fit")
+        geometry = Geometry(image_size, resize, reading_rules(bit_depth, False, max_megapixels))
+        good = listed(images, "fit")
         if bit_depth is None:
-            good = [Sample(path, 0, "", "train") for path in paths]
-            bit_depth = bit_depth_of(good, max_megapixels)
+            samples = [Sample(path, 0, "", "train") for path in good]
+            bit_depth = bit_depth_of(samples, max_megapixels)
             geometry.rules = reading_rules(bit_depth, False, max_megapixels)
-        further = {
-            option: _listed(files, option)
-            for option, files in (("good_test", good_test), ("defects", defects))
-            if files is not None
-        }
+        good_test = None if policy.good_test is None else listed(policy.good_test, "good_test")
+        defects = None if policy.defects is None else listed(policy.defects, "defects")
+        spec = backbone_spec(backbone, image_size)
         built = make_backbone(spec).to(where)
-        matching = load_matching_projector(
-            os.fspath(projector) if projector else None, built, where
-        )
+        through = load_matching_projector(os.fspath(projector) if projector else None, built, where)
 
-        fitter = Fitter(built, matching, kind, make, shots, seed, batch_size)
-        own, unread = encode(built, geometry, paths, batch_size, progress)
-        _say_unread(unread)
-        if not len(own):
-            raise DataError(f"None of the {len(paths)} good images can be read.")
-        references = fitter.references(own)
-        seen = fitter.convert(own, references)
-        through = matching if kind == "pretrained" else None
-        if references is not None:
-            # As they come out of a file: strides too, which decide over the last bits.
-            references = references_from([t.contiguous() for t in references.levels], where)
-        scorer = Scorer(built, fitter.fit(seen), kind, references, through)
-
-        def scored(option: str) -> Scores:
-            found, unread = score_files(scorer, geometry, further[option], batch_size)
-            _say_unread(unread)
-            if not len(found.image):
-                raise DataError(f"None of the images of {option} can be read.")
-            return found
-
-        if "good_test" in further:
-            normal, source = scored("good_test"), "further images than those fitted on"
-        elif len(own) < 2:
-            raise DataError(
-                "One good image is too few to find a threshold: give at least two, or further ones"
-                " as good_test."
-            )
+        fitter = Fitter(built, through, kind, make, shots, seed, batch_size)
+        files = ImageFiles(geometry, batch_size)
+        scorer, seen = fitter.scorer(files.encoded(built, good, progress))
+        if good_test is None:
+            normal, source = fitter.left_out(seen, policy.folds, progress)
         else:
-            parts = thresholds.folds_of(len(seen), folds)
-            normal = fitter.held_out(seen, parts, progress)
-            each = len(parts) == len(own)
-            source = "each left out in turn" if each else f"left out in {len(parts)} parts in turn"
-        if "defects" in further:
-            chosen = thresholds.from_labels(normal.image, scored("defects").image, source)
-        elif false_positive_rate is not None:
-            chosen = thresholds.from_rate(normal.image, false_positive_rate, source)
-        else:
-            chosen = thresholds.from_quantile(normal.image, quantile, source)
+            normal = files.scored(scorer, good_test, "good_test")
+            source = "further images than those fitted on"
+        bad = None if defects is None else files.scored(scorer, defects, "defects").image
         settings = Settings(
             backbone=spec,
             method=method,
             method_options=options,
             image_size=image_size,
             resize=geometry.resize,
-            images=len(own),
+            images=len(seen),
             normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
             bit_depth=bit_depth,
         )
-        return cls(Model(scorer, settings, chosen), max_megapixels)
+        found = policy.find(normal.image, source, bad)
+        return cls(Model(scorer, settings, found), max_megapixels)
 
     @classmethod
     def load(
@@ -288,9 +243,7 @@ class Inspector:
         Raises:
             UserError: It is no finite number.
         """
-        chosen = Threshold(float(value), "given by the user")
-        thresholds.check_value(chosen.value)
-        model = replace(self._model, threshold=chosen)
+        model = replace(self._model, threshold=Threshold.given(float(value)))
         return type(self)(model, self._geometry.rules.max_megapixels)
 
     # ---- What it is --------------------------------------------------------------------------
@@ -307,7 +260,7 @@ class Inspector:
 
     @property
     def settings(self) -> Settings:
-        """What it was made with."""
+        """All that it was made with."""
         return self._model.settings
 
     @property
@@ -349,8 +302,7 @@ class Inspector:
             batch_size: Images at a time; changes no score.
 
         Yields:
-            An `Inspection` for each image, or an `UnreadImage` that names a file that cannot be
-            read, and why.
+            An `Inspection` each, or an `UnreadImage` for a file that cannot be read.
 
         Raises:
             DataError: A folder or a pattern has no images.
@@ -377,27 +329,11 @@ class Inspector:
 
 
 def _kind(features: Kind | None, projected: bool) -> Kind | None:
-    """Which features are asked for; None leaves it to the method."""
+    """The features that are asked for; None leaves it to the method."""
     if features is None:
         return "pretrained" if projected else None
-    if features not in FEATURES:
-        raise UserError(
-            f"features={features}: choose {', '.join(FEATURES[:-1])} or {FEATURES[-1]}."
-        )
+    if features not in KINDS:
+        raise UserError(f"features={features}: choose {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
     if features == "pretrained" and not projected:
         raise UserError("features=pretrained needs a projector: projector=<path>.")
     return features
-
-
-def _listed(images: Images, option: str) -> list[Path]:
-    if isinstance(images, str | os.PathLike):
-        return find_images(images, option)
-    paths = list(dict.fromkeys(expanded(path) for path in images))
-    if not paths:
-        raise DataError(f"{option}: the list of images is empty.")
-    return paths
-
-
-def _say_unread(unread: Sequence[UnreadImage]) -> None:
-    for one in unread:
-        log.warning("Left out: %s: %s", one.path, one.error)

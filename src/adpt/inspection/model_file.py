@@ -4,7 +4,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -12,17 +11,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from adpt.backbones import Backbone
-from adpt.cli.keys import arguments
 from adpt.errors import WeightsError
-from adpt.evaluation import Kind
 from adpt.inspection.scorer import Scorer, references_from
-from adpt.inspection.settings import (
-    BUILD_BACKBONE,
-    Settings,
-    check_trusted,
-    make_backbone,
-    make_method,
-)
+from adpt.inspection.settings import Settings, check_trusted
+from adpt.inspection.spec import BUILD_BACKBONE, accepted, make_backbone, make_method
 from adpt.inspection.threshold import Threshold
 from adpt.projector import FeatureProjector
 from adpt.version import __version__
@@ -35,11 +27,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Model:
-    """What a file holds.
+    """All that a file holds.
 
     Attributes:
         scorer: All that makes scores.
-        settings: What it was made with.
+        settings: How it was made.
         threshold: From which score on an image is anomalous.
     """
 
@@ -54,7 +46,7 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
     Args:
         model: The model.
         path: The file, replaced if it exists.
-        backbone_weights: Whether the file holds the backbone's weights.
+        backbone_weights: True if the file is to hold the backbone's weights.
 
     Raises:
         UserError: The file cannot be written.
@@ -182,7 +174,7 @@ def _backbone(
             getattr(backbone, name).copy_(torch.tensor(described[name]))
     else:
         if weights is not None:
-            if "weights" not in (arguments(resolve_name(spec["_target_"])) or {"weights"}):
+            if "weights" not in (accepted(spec["_target_"]) or {"weights"}):
                 raise WeightsError(f"{spec['_target_']} takes no weights: leave {weights} out.")
             spec["weights"] = str(weights)
         try:

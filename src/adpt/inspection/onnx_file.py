@@ -35,7 +35,7 @@ _TOLERANCE = 1e-4
 
 
 class Graph(nn.Module):
-    """What is exported: a scorer with its threshold.
+    """A scorer with its threshold, to be exported.
 
     Args:
         scorer: On the CPU.
@@ -114,7 +114,7 @@ def write_onnx(model: Model, path: Path) -> None:
 
 
 def describe(model: Model) -> dict[str, str]:
-    """What a user of the file needs to know, for its `metadata_props`.
+    """All that a user of the file needs to know, for its `metadata_props`.
 
     Returns:
         Texts; numbers, pairs and null as JSON.

@@ -1,4 +1,4 @@
-"""What an inspection leaves on disk: tables, heatmaps over the pictures, a page."""
+"""The files of an inspection: tables, heatmaps over the pictures, a page."""
 
 import csv
 import heapq
@@ -17,9 +17,9 @@ from PIL import Image
 
 from adpt.data.files import images_in
 from adpt.errors import BadImageError, UserError
+from adpt.inspection.inputs import UnreadImage, picture_of
 from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.page import MOST, Card, build_page
-from adpt.inspection.pictures import UnreadImage, picture_of
 from adpt.inspection.rows import Row
 from adpt.page.plots import Picture, heatmap, outline
 from adpt.running.files import is_full_disk, make_output_folder, mark_output, replacing
@@ -146,11 +146,11 @@ class Outputs:
             path, error = printable(result.path), printable(result.error)
             log.warning("%s: %s", path, error)
             return Row(path, None, None, self.inspector.threshold, error)
-        name = self._draw(result)
+        name = self._heatmap(result)
         path = printable(result.path or "")
         return Row(path, result.score, result.anomalous, result.threshold, heatmap=name)
 
-    def _draw(self, result: Inspection) -> str:
+    def _heatmap(self, result: Inspection) -> str:
         """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""
         if result.path is None or self.heatmaps == "none":
             return ""
@@ -165,10 +165,10 @@ class Outputs:
             return ""
         if self.longest_side is not None:
             picture.thumbnail((self.longest_side, self.longest_side))
-        drawn = draw(picture, result, self.inspector.settings.normal_map)
+        shown_map = render(picture, result, self.inspector.settings.normal_map)
         if shown:
             keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
-            keep(self._cards, (result.score, number, _thumbnail(picture, drawn)))
+            keep(self._cards, (result.score, number, _thumbnail(picture, shown_map)))
         if not wanted:
             return ""
         # Names of files in different folders may be the same.
@@ -176,7 +176,7 @@ class Outputs:
         try:
             with replacing(self.folder / name) as temporary:
                 kind = "JPEG" if self.image_format == "jpg" else "PNG"
-                Image.fromarray(drawn).save(temporary, format=kind, quality=_QUALITY)
+                Image.fromarray(shown_map).save(temporary, format=kind, quality=_QUALITY)
         except (UserError, ValueError) as error:
             if is_full_disk(error):
                 raise
@@ -185,7 +185,7 @@ class Outputs:
         return name
 
 
-def draw(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> Picture:
+def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> Picture:
     """The score map over the picture, (H, W, 3) uint8, of the picture's size.
 
     The colours are one scale for all images of a model: dark up to the median of left-out normal
@@ -194,7 +194,7 @@ def draw(picture: Image.Image, result: Inspection, normal_map: tuple[float, floa
 
     Args:
         picture: As it was scored, or smaller.
-        result: What was found in it.
+        result: Its scores.
         normal_map: Median and highest score of a pixel in normal images.
     """
     median, highest = normal_map
@@ -202,15 +202,15 @@ def draw(picture: Image.Image, result: Inspection, normal_map: tuple[float, floa
     if scores.shape != (picture.height, picture.width):
         resized = Image.fromarray(scores).resize(picture.size, Image.Resampling.BILINEAR)
         scores = np.asarray(resized)
-    drawn = heatmap(np.asarray(picture), scores, median, 2 * highest - median)
+    rendered = heatmap(np.asarray(picture), scores, median, 2 * highest - median)
     if not result.anomalous:
-        return drawn
-    return outline(drawn, scores > highest, width=max(1, round(max(scores.shape) / 500)))
+        return rendered
+    return outline(rendered, scores > highest, width=max(1, round(max(scores.shape) / 500)))
 
 
-def _thumbnail(picture: Image.Image, drawn: npt.NDArray[np.uint8]) -> bytes:
+def _thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:
     """Picture and heatmap side by side, as a small JPEG."""
-    sides = [picture.copy(), Image.fromarray(drawn)]
+    sides = [picture.copy(), Image.fromarray(rendered)]
     for side in sides:
         side.thumbnail((_THUMBNAIL, _THUMBNAIL))
     sheet = Image.new("RGB", (sides[0].width * 2, sides[0].height))

@@ -6,12 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """What the tables say of an image.
+    """An image in the tables.
 
     Attributes:
         path: The image.
         score: None for one that could not be read.
-        anomalous: Whether the score is above the threshold; None for one that could not be read.
+        anomalous: True if the score is above the threshold; None for one that could not be read.
         threshold: The threshold.
         error: Why the image could not be read; "" for one that was.
         heatmap: Its heatmap, from the table's folder; "" where there is none.

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from adpt.backbones import Backbone
-from adpt.evaluation import Features, FixedReferences, Kind
+from adpt.evaluation import Features, FixedReferences
 from adpt.methods import Method, Scores
 from adpt.methods.trained import InMemory
 from adpt.projector import FeatureProjector
+from adpt.residual import Kind
 
 
 class Scorer(nn.Module):

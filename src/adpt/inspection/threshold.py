@@ -1,15 +1,16 @@
-"""From which score on an image counts as anomalous, and how that was found."""
+"""From which score on an image counts as anomalous: scores and a policy in, a threshold out."""
 
 import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from adpt.cli.values import is_number
 from adpt.errors import UserError
+from adpt.inspection.inputs import Images
 
 log = logging.getLogger(__name__)
 
@@ -26,40 +27,93 @@ class Threshold:
     value: float
     origin: str
 
+    @classmethod
+    def given(cls, value: float) -> "Threshold":
+        """The user's own.
 
-def check_options(quantile: float, rate: float | None, folds: int | None) -> None:
-    """Refuse what is no quantile, rate or number of parts, before time is spent on fitting.
+        Raises:
+            UserError: It is no finite number.
+        """
+        if not _is_number(value) or not math.isfinite(value):
+            raise UserError(f"threshold={value} must be a finite number, such as 12.5.")
+        return cls(float(value), "given by the user")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdPolicy:
+    """How the threshold is found: in one way, or by the 99 % quantile where none is given.
+
+    The scores it is found from are those of good images, each by a method fitted without it.
+
+    Attributes:
+        quantile: Share of the good images that the threshold lets pass, above 0 and at most 1.
+        false_positive_rate: Estimated share of good images that are to exceed it, in (0, 1).
+        defects: Anomalous images: the threshold is then that of the largest F1 score.
+        value: The threshold itself.
+        good_test: Further good images, whose scores are taken instead.
+        folds: Parts that the good images are left out in, 2 at least; None for 10, and 5 beyond 50
+            images.
 
     Raises:
-        UserError: One of them is out of its range.
+        UserError: One of them is out of its range, or there are several ways.
     """
-    if not is_number(quantile) or not 0 < quantile <= 1:
-        raise UserError(f"quantile={quantile} must be above 0 and at most 1, such as 0.99.")
-    if rate is not None and not (is_number(rate) and 0 < rate < 1):
-        raise UserError(f"false_positive_rate={rate} must be above 0 and below 1, such as 0.01.")
-    if folds is not None and (not isinstance(folds, int) or folds < 2):
-        raise UserError(f"folds={folds} must be at least 2, or null for a number that suits.")
+
+    quantile: float | None = None
+    false_positive_rate: float | None = None
+    defects: Images | None = None
+    value: float | None = None
+    good_test: Images | None = None
+    folds: int | None = None
+
+    def __post_init__(self) -> None:
+        quantile, rate, folds = self.quantile, self.false_positive_rate, self.folds
+        if quantile is not None and not (_is_number(quantile) and 0 < quantile <= 1):
+            raise UserError(f"quantile={quantile} must be above 0 and at most 1, such as 0.99.")
+        if rate is not None and not (_is_number(rate) and 0 < rate < 1):
+            raise UserError(
+                f"false_positive_rate={rate} must be above 0 and below 1, such as 0.01."
+            )
+        if folds is not None and (not isinstance(folds, int) or folds < 2):
+            raise UserError(f"folds={folds} must be at least 2, or null for a number that suits.")
+        if self.value is not None:
+            Threshold.given(self.value)
+        ways = {
+            "quantile": quantile,
+            "false_positive_rate": rate,
+            "defects": self.defects,
+            "threshold": self.value,
+        }
+        given = [way for way, asked in ways.items() if asked is not None]
+        if len(given) > 1:
+            raise UserError(
+                f"{' and '.join(given)} contradict each other: each is a way to find the threshold."
+                " Give one of them."
+            )
+
+    def find(
+        self, normal: npt.ArrayLike, source: str, anomalous: npt.ArrayLike | None = None
+    ) -> Threshold:
+        """The threshold.
+
+        Args:
+            normal: (n,) scores of good images that the method was not fitted on, at least one.
+            source: Which images these are, for `Threshold.origin`.
+            anomalous: (m,) scores of `defects`, at least one, where they are given.
+        """
+        if self.value is not None:
+            return Threshold.given(self.value)
+        if anomalous is not None:
+            return from_labels(normal, anomalous, source)
+        if self.false_positive_rate is not None:
+            return from_rate(normal, self.false_positive_rate, source)
+        return from_quantile(normal, 0.99 if self.quantile is None else self.quantile, source)
 
 
-def check_value(value: float) -> None:
-    """Refuse a threshold that is none.
-
-    Raises:
-        UserError: It is no finite number.
-    """
-    if not is_number(value) or not math.isfinite(value):
-        raise UserError(f"threshold={value} must be a finite number, such as 12.5.")
+# ---- The ways; arguments as of `ThresholdPolicy` and its `find` ---------------------------------
 
 
 def from_quantile(normal: npt.ArrayLike, quantile: float, source: str) -> Threshold:
-    """The lowest normal score that at least a share `quantile` of the normal scores do not exceed.
-
-    Args:
-        normal: (n,) scores of normal images that the method was not fitted on, at least one.
-        quantile: Above 0, at most 1.
-        source: Which images these are, for `Threshold.origin`.
-
-    """
+    """The lowest normal score that at least a share `quantile` of them do not exceed."""
     scores = np.sort(np.asarray(normal, dtype=np.float64))
     count = len(scores)
     place = _rank(quantile * count)
@@ -78,12 +132,6 @@ def from_rate(normal: npt.ArrayLike, rate: float, source: str) -> Threshold:
     probability of at most 1 - r / (n + 1), whatever their distribution (split conformal prediction,
     Lei et al., arXiv 1604.04173); r is chosen as small as `rate` allows. Where n is below
     1 / rate - 1 no score of theirs is enough: then it is the highest.
-
-    Args:
-        normal: (n,) scores of normal images that the method was not fitted on, at least one.
-        rate: Above 0 and below 1.
-        source: Which images these are, for `Threshold.origin`.
-
     """
     scores = np.sort(np.asarray(normal, dtype=np.float64))
     count = len(scores)
@@ -102,11 +150,6 @@ def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) ->
     """The threshold with the largest F1 score, midway between the two scores that it parts.
 
     Of several with the same F1 score, the highest.
-
-    Args:
-        normal: (n,) scores of normal images.
-        anomalous: (m,) scores of anomalous images, at least one.
-        source: Which images these are, for `Threshold.origin`.
     """
     below, above = (np.sort(np.asarray(part, dtype=np.float64)) for part in (normal, anomalous))
     scores = np.unique(np.concatenate([below, above]))
@@ -129,18 +172,18 @@ def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) ->
 
 
 def folds_of(count: int, folds: int | None) -> list[Sequence[int]]:
-    """Parts of `count` images that are left out together, one part after the other.
+    """Parts of `count` images, 2 at least, that are left out together, one after the other.
 
     Neighbours stay together: images taken one after the other look alike, and one that is left out
     must not find its twin among those that are fitted.
-
-    Args:
-        count: Images, at least 2.
-        folds: Parts, at most one an image; None for 10, and 5 beyond 50 images.
     """
     if folds is None:
         folds = 10 if count <= 50 else 5
     return [part.tolist() for part in np.array_split(np.arange(count), min(folds, count))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rank(share: float) -> int:
@@ -153,12 +196,11 @@ def _bound(count: int) -> str:
 
 
 def _warn(asked: str, count: int, rate: float) -> None:
-    needed = math.ceil(1 / rate - 1e-9) - 1
     log.warning(
         "%s cannot be judged from %d normal images, it takes %d: the threshold is their highest"
         " score, and about 1 in %d further normal images will exceed it",
         asked,
         count,
-        needed,
+        math.ceil(1 / rate - 1e-9) - 1,
         count + 1,
     )

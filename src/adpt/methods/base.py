@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from adpt.errors import UserError
+
+T = TypeVar("T")
 
 
 class Scores(NamedTuple):
@@ -62,23 +64,29 @@ class Method(nn.Module, ABC):
         """
 
 
-def try_making(option: str, make: Callable[[], Method]) -> Method:
-    """Make a method, so that a wrong option is told before anything is encoded.
+@overload
+def try_making(option: str, make: Callable[[], Any]) -> Method: ...
+@overload
+def try_making(option: str, make: Callable[[], Any], base: Callable[..., T]) -> T: ...
+def try_making(option: str, make: Callable[[], Any], base: Any = Method) -> Any:
+    """Make a method, or another part, so that a wrong option is told before anything is encoded.
 
     Args:
         option: What to call it in a message.
-        make: What makes the method; torch's random numbers are as before after it.
+        make: What makes it; torch's random numbers are as before after it.
+        base: The class that it must be of.
 
     Raises:
-        UserError: It refuses its options, or makes something else.
+        UserError: It refuses its options, or is of another class.
     """
     try:
         with torch.random.fork_rng(devices=[]):
             made = make()
     except (TypeError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
-    if not isinstance(made, Method):
-        raise UserError(f"{option}: {type(made).__name__} is no adpt.methods.Method.")
+    if not isinstance(made, base):
+        room = ".".join(base.__module__.split(".")[:2])
+        raise UserError(f"{option}: {type(made).__name__} is no {room}.{base.__name__}.")
     return made
 
 

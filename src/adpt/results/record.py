@@ -3,11 +3,10 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
-Kind = Literal["own", "residual", "pretrained"]
-"""Features that a method sees: the backbone's own, residual, or residual and projected ones."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from adpt.residual import KINDS
+
 FEATURES: tuple[str, ...] = KINDS  # As records on disk have them.
 PROTOCOLS = ("clean", "paper")
 _NO_OPTIONS = ("adpt", "class", "images")

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 _THREADS = 4
 
+Images = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""A folder of images (the folders in it included), a pattern such as `photos/*.png`, or paths."""
+
 ImageInput = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """A file; a picture of Pillow; (H, W, 3) or (H, W) uint8; or a tensor (3, H, W), uint8 in [0, 255]
 or floating-point in [0, 1]."""
@@ -178,6 +181,20 @@ def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
         f"{option}={where}: there is no such file or folder. Give a folder of images, one image,"
         " or a pattern such as 'photos/*.png'."
     )
+
+
+def listed(images: Images, option: str) -> list[Path]:
+    """The files that `Images` stands for, each once.
+
+    Raises:
+        DataError: There are none.
+    """
+    if isinstance(images, str | os.PathLike):
+        return find_images(images, option)
+    paths = list(dict.fromkeys(expanded(path) for path in images))
+    if not paths:
+        raise DataError(f"{option}: the list of images is empty.")
+    return paths
 
 
 def _in_folder(path: Path, option: str) -> list[Path]:

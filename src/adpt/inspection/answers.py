@@ -1,0 +1,99 @@
+"""Scoring images for `adpt.predict`: files or a stream in, tables and an exit code out."""
+
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from adpt.errors import DataError
+from adpt.inspection.command import STREAM
+from adpt.inspection.inputs import UnreadImage
+from adpt.inspection.inspector import Inspection, Inspector
+from adpt.inspection.outputs import Outputs
+from adpt.inspection.rows import Row
+from adpt.running.paths import expanded
+from adpt.running.progress import StepBar
+
+log = logging.getLogger(__name__)
+
+ANOMALOUS, UNREAD, INTERRUPTED, BROKEN_PIPE = 2, 3, 130, 141
+"""Exit codes; the last two as a shell has them."""
+
+
+def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
+    """Score images, write what was found, and give the exit code."""
+    stream = config.images == STREAM
+    found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)
+    folder = expanded(config.output_dir)
+    outputs = Outputs(
+        folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
+    )
+    code = None
+    with outputs, StepBar("Scoring", shown=not stream) as progress:
+        try:
+            for number, result in enumerate(found, start=1):
+                row = outputs.add(result)
+                if stream:
+                    answer(row)
+                progress("images", number, len(paths))
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except BrokenPipeError:
+            code = BROKEN_PIPE
+    outputs.write_page(config.title)
+    log.info(summary(outputs.rows))
+    log.info("Scores, heatmaps and the page index.html lie in %s", folder.absolute())
+    if code == INTERRUPTED:
+        log.warning("Interrupted: the images after these were not scored")
+    if code is not None:
+        return code
+    if any(row.anomalous for row in outputs.rows):
+        return ANOMALOUS
+    return UNREAD if any(row.error for row in outputs.rows) else 0
+
+
+def answer(row: Row) -> None:
+    """Print a line of a stream.
+
+    Raises:
+        BrokenPipeError: Nobody reads them any more.
+    """
+    try:
+        print(json.dumps(row.as_dict()), flush=True)
+    except BrokenPipeError:
+        # Python writes what is left once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def from_stdin(inspector: Inspector) -> Iterator[Inspection | UnreadImage]:
+    """Score the image of each line of standard input, before the next line is read.
+
+    Raises:
+        DataError: There is no line.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Names of files are bytes: one that is no text must not end the stream.
+        sys.stdin.reconfigure(
+            encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors()
+        )
+    empty = True
+    for line in sys.stdin:
+        if path := line.rstrip("\r\n"):
+            empty = False
+            yield from inspector.predict_many([path])
+    if empty:
+        raise DataError("images=-: standard input is empty. Give one path of an image a line.")
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many images were what."""
+    anomalous = sum(row.anomalous is True for row in rows)
+    unread = sum(bool(row.error) for row in rows)
+    text = f"{anomalous} of {len(rows)} images are anomalous"
+    return text + (f", and {unread} could not be read" if unread else "")

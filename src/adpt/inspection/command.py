@@ -1,0 +1,143 @@
+"""From the config of `adpt.predict` to an inspector."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from adpt.cli.keys import own_folders
+from adpt.cli.sweeps import job_number
+from adpt.errors import UserError
+from adpt.inspection.inputs import find_images
+from adpt.inspection.inspector import Inspector
+from adpt.inspection.threshold import ThresholdPolicy
+from adpt.running.devices import choose_device
+from adpt.running.progress import StepBar
+from adpt.running.sources import targets
+
+log = logging.getLogger(__name__)
+
+STREAM = "-"
+
+
+def fit(config: DictConfig) -> Inspector:
+    """An inspector, fitted as the config says."""
+    backbone: Any = OmegaConf.to_container(config.backbone, resolve=True)
+    if backbone.get("name") == "embedded":
+        log.info(
+            "backbone=embedded works everywhere, and is weak. backbone=dinov2_b is far stronger:"
+            " its weights are downloaded once, and lie in the file after that."
+        )
+    data: Any = OmegaConf.to_container(config.data, resolve=True)
+    method, options = chosen_method(config)
+    alike = ("projector", "features", "shots", "seed", "max_megapixels", "batch_size")
+    with StepBar("Fitting") as progress:
+        return Inspector.fit(
+            config.fit,
+            method=method,
+            method_options=options,
+            backbone=backbone,
+            threshold=policy_of(config),
+            device=device_of(config),
+            progress=progress,
+            **data,
+            **{name: config[name] for name in alike},
+        )
+
+
+def load(config: DictConfig) -> Inspector:
+    """The inspector that was fitted before, unless the command names another's parts."""
+    weights = config.backbone_weights
+    loaded = Inspector.load(
+        config.inspector,
+        device_of(config),
+        weights if isinstance(weights, str) else None,
+        config.max_megapixels,
+        trusted(config),
+    )
+    other = [
+        f"{group}={HydraConfig.get().runtime.choices[group]}"
+        for group in ("backbone", "method")
+        if group in overridden()
+        and not set(own_targets(config[group])) & set(loaded.settings.targets)
+    ]
+    if other:
+        raise settled(config, other)
+    return loaded if config.threshold is None else loaded.with_threshold(config.threshold)
+
+
+def images_of(config: DictConfig) -> list[Path]:
+    """The files to score; none for a stream."""
+    return [] if config.images in (None, STREAM) else find_images(config.images, "images")
+
+
+def policy_of(config: DictConfig) -> ThresholdPolicy:
+    """How the threshold is to be found."""
+    ways = {
+        "quantile": config.quantile,
+        "false_positive_rate": config.false_positive_rate,
+        "defects": config.defects,
+        "value": config.threshold,
+    }
+    # The quantile always has a value: only one that was asked for contradicts the others.
+    ThresholdPolicy(quantile=ways["quantile"])
+    if "quantile" not in overridden() and sum(way is not None for way in ways.values()) > 1:
+        del ways["quantile"]
+    return ThresholdPolicy(**ways, good_test=config.good_test, folds=config.folds)
+
+
+def chosen_method(config: DictConfig) -> tuple[str, dict[str, Any]]:
+    """Name and options of the only method that is chosen."""
+    chosen = {}
+    for part, node in config.method.items():
+        if node is not None and "_target_" not in node:
+            log.warning("method.%s has options but is not chosen: left out", part)
+        elif node is not None:
+            chosen[str(part)] = node
+    if len(chosen) != 1:
+        raise UserError(
+            f"An inspector has one method, not {len(chosen)}: method=patchcore, for instance."
+        )
+    ((name, node),) = chosen.items()
+    options: Any = OmegaConf.to_container(node, resolve=True)
+    return name, options
+
+
+def device_of(config: DictConfig) -> str:
+    """The device to compute on, as this job of a sweep has it."""
+    return str(choose_device(config.device, job_number()))
+
+
+def overridden() -> list[str]:
+    """The keys that the command line sets; none outside of a Hydra run."""
+    if not HydraConfig.initialized():
+        return []
+    return [word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task]
+
+
+def settled(config: DictConfig, wrong: list[str]) -> UserError:
+    """The refusal of options that were decided when an inspector was fitted."""
+    moved = any(key.startswith("backbone") for key in wrong)
+    return UserError(
+        f"{', '.join(wrong)}: settled when {config.inspector} was fitted. Fit again with"
+        " fit=<folder of good images>, or leave it out."
+        + (" A backbone whose weights lie elsewhere now: backbone_weights=<file>." * moved)
+    )
+
+
+def trusted(config: DictConfig) -> set[str]:
+    """Classes that the user has named, in the command or in a folder of configuration."""
+    named = {*own_targets(config.backbone), *own_targets(config.method)}
+    for folder in own_folders():
+        for group in ("backbone", "method"):
+            for file in (folder / group).rglob("*.yaml"):
+                named |= set(own_targets(OmegaConf.load(file)))
+    return named
+
+
+def own_targets(config: Any) -> list[str]:
+    """The classes that a part of the config names and that are not adpt's."""
+    found = targets(OmegaConf.to_container(config, resolve=False))
+    return [target for target in found if not target.startswith("adpt.")]

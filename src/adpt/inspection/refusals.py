@@ -1,0 +1,106 @@
+"""Refusing what cannot be meant in the config of `adpt.predict`, before anything is loaded."""
+
+from omegaconf import DictConfig
+
+from adpt.cli.entry import check_backbone
+from adpt.cli.values import check_texts
+from adpt.data.images import reading_rules
+from adpt.errors import UserError
+from adpt.inspection.command import device_of, overridden, own_targets, policy_of, settled
+from adpt.inspection.onnx_file import require_onnx
+from adpt.inspection.threshold import Threshold
+from adpt.running.files import require_writable
+from adpt.running.paths import expanded
+
+OF_FITTING = (
+    "backbone", "method", "projector", "features", "shots", "seed", "data", "quantile",
+    "false_positive_rate", "folds", "good_test", "defects",
+)  # fmt: skip
+"""Settled once an inspector is fitted."""
+
+CHOICES = {"heatmaps": ("all", "anomalous", "none"), "heatmap_format": ("jpg", "png")}
+
+
+def check(config: DictConfig) -> None:
+    """Refuse a config.
+
+    Raises:
+        UserError: Nothing to fit, to save or to score, an unknown choice, a value out of its range,
+            a file that cannot be written, or options of fitting for an inspector that was fitted
+            before.
+    """
+    check_texts(config, "device", "title", "output_dir")
+    check_texts(config, "fit", "inspector", "export", "images", "projector", null=True)
+    check_texts(config, "features", "good_test", "defects", null=True)
+    check_task(config)
+    for key, accepted in CHOICES.items():
+        if config[key] not in accepted:
+            raise UserError(f"{key}={config[key]}: choose one of {', '.join(accepted)}.")
+    for key in ("shots", "batch_size", "heatmap_size"):
+        value = config[key]
+        if value is None and key == "heatmap_size":
+            continue
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{key}={value} must be a whole number, at least 1.")
+    reading_rules(config.data.bit_depth, False, config.max_megapixels)
+    if config.fit is not None:
+        check_fitting(config)
+    else:
+        check_settled(config)
+    check_files(config)
+    device_of(config)
+    if config.fit is not None:
+        check_backbone(config.backbone)
+
+
+def check_task(config: DictConfig) -> None:
+    """Refuse a command that gives nothing to do, or an export without what it needs."""
+    if config.fit is None and config.inspector is None:
+        raise UserError(
+            "Give fit=<folder of good images>, or inspector=<file> of one that was fitted before;"
+            " see `python -m adpt.predict --help`."
+        )
+    saved = config.fit is not None and config.inspector is not None
+    if config.images is None and config.export is None and not saved:
+        raise UserError(
+            "There is nothing to do: give images=<folder> to score, or export=<file> for an ONNX"
+            " graph" + (", or inspector=<file> to save it." if config.inspector is None else ".")
+        )
+    if config.export is not None:
+        require_onnx()
+
+
+def check_fitting(config: DictConfig) -> None:
+    """Refuse what an inspector cannot be fitted and saved with."""
+    policy_of(config)
+    if not isinstance(config.backbone_weights, bool):
+        raise UserError(
+            f"backbone_weights={config.backbone_weights}: with fit= it is true or false, whether"
+            " the inspector's file holds the weights. Weights to fit with are backbone.weights."
+        )
+
+
+def check_settled(config: DictConfig) -> None:
+    """Refuse options of fitting for an inspector that was fitted before."""
+    wrong = [key for key in overridden() if key.partition(".")[0] in OF_FITTING]
+    # One's own has to be named, or the file could have any code run.
+    named = [key for key in ("backbone", "method") if own_targets(config[key])]
+    wrong = [key for key in wrong if key not in named]
+    if "backbone_weights" in overridden() and not isinstance(config.backbone_weights, str):
+        wrong.append("backbone_weights")
+    if wrong:
+        raise settled(config, wrong)
+    if config.threshold is not None:
+        Threshold.given(config.threshold)
+
+
+def check_files(config: DictConfig) -> None:
+    """Refuse files that cannot be written."""
+    written = {"export": config.export}
+    if config.fit is not None:
+        written["inspector"] = config.inspector
+    if config.images is not None:
+        written["output_dir"] = f"{config.output_dir}/scores.csv"
+    for key, path in written.items():
+        if path is not None:
+            require_writable(expanded(path), key)

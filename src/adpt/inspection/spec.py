@@ -1,0 +1,154 @@
+"""Backbones and methods from plain values: a `_target_` and its arguments, as a config has them.
+
+Hydra's `instantiate` would do it too, but a machine that only inspects has no Hydra.
+"""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from pkgutil import resolve_name
+from typing import Any
+
+from adpt.backbones import Backbone
+from adpt.errors import UserError
+from adpt.methods import Method, try_making
+from adpt.methods.trained import TrainedMethod
+
+BUILD_BACKBONE = "adpt.backbones.build_backbone"
+
+METHODS = {
+    "feature_norm": "adpt.methods.FeatureNorm",
+    "padim": "adpt.methods.PaDiM",
+    "patchcore": "adpt.methods.PatchCore",
+}
+"""Those of adpt that are not trained for many epochs."""
+
+Spec = dict[str, Any]
+"""A `_target_` and its arguments, plain values."""
+
+_OF_HYDRA = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
+
+
+def build(value: Any) -> Any:
+    """The object that a spec says, those within its arguments first; any other value as it is."""
+    if isinstance(value, list | tuple):
+        return [build(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    given = {key: one for key, one in value.items() if key not in _OF_HYDRA}
+    listed = value.get("_args_", [])
+    if value.get("_recursive_") is not False:
+        given, listed = {key: build(one) for key, one in given.items()}, build(listed)
+    if "_target_" not in value:
+        return given
+    make = partial(_resolved(value["_target_"]), *listed, **given)
+    return make if value.get("_partial_") else make()
+
+
+def accepted(target: str) -> set[str] | None:
+    """Names of the arguments that a class or function takes; None where it takes any."""
+    try:
+        parameters = inspect.signature(_resolved(target)).parameters
+    except (TypeError, ValueError):
+        return None
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return None
+    return set(parameters)
+
+
+def _resolved(target: str) -> Any:
+    try:
+        return resolve_name(target)
+    # A module of the user's own may fail in any way.
+    except Exception as error:
+        raise UserError(f"{target} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+# ---- The backbone -------------------------------------------------------------------------------
+
+
+def backbone_spec(backbone: str | Mapping[str, Any], image_size: int) -> Spec:
+    """The spec of a backbone.
+
+    Args:
+        backbone: A name, or arguments of `build_backbone`, or a `_target_` with its own.
+        image_size: Side of the images in pixels.
+    """
+    given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    spec = {"_target_": BUILD_BACKBONE, **given}
+    if spec["_target_"] == BUILD_BACKBONE:
+        spec.setdefault("image_size", image_size)
+    return spec
+
+
+def make_backbone(spec: Spec) -> Backbone:
+    """A backbone.
+
+    Raises:
+        UserError: It is none, refuses its options, or its weights cannot be had.
+    """
+    return try_making("backbone", partial(build, spec), Backbone)
+
+
+# ---- The method ---------------------------------------------------------------------------------
+
+
+def method_spec(name: str, options: Mapping[str, Any], pretrained: bool, image_size: int) -> Spec:
+    """The spec of a method.
+
+    Args:
+        name: What it is called, and without a `_target_` the name of one of adpt's.
+        options: Its arguments, and its `_target_` if it is one's own; `pretrained` in them are
+            those that replace the others on pretrained features.
+        pretrained: True if it sees pretrained features.
+        image_size: Side of its score maps in pixels.
+
+    Raises:
+        UserError: There is no such method, or it does not take these options.
+    """
+    given = {key: value for key, value in options.items() if key not in ("pretrained", "_partial_")}
+    if pretrained:
+        given |= options.get("pretrained", {})
+    if "_target_" not in given:
+        if name not in METHODS:
+            raise _not_for_this(name)
+        given["_target_"] = METHODS[name]
+    takes = accepted(given["_target_"])
+    if takes is None or "image_size" in takes:
+        given.setdefault("image_size", image_size)
+    if takes is not None and (unknown := sorted(given.keys() - takes - _OF_HYDRA)):
+        raise UserError(
+            f"{name} has no option {', '.join(unknown)}; it has"
+            f" {', '.join(sorted(takes - {'image_size'})) or 'none'}."
+        )
+    return given
+
+
+def make_method(name: str, spec: Spec, image_size: int) -> Method:
+    """A fresh method.
+
+    Args:
+        name: What it is called.
+        spec: What makes it.
+        image_size: Side of the images in pixels.
+
+    Raises:
+        UserError: It refuses its options, is trained for many epochs, or gives maps of another
+            size.
+    """
+    made: Method = try_making(f"method={name}", partial(build, spec))
+    if isinstance(made, TrainedMethod):
+        raise _not_for_this(name)
+    if made.image_size != (image_size, image_size):
+        raise UserError(
+            f"method.{name}.image_size={list(made.image_size)}: its maps must be of the images'"
+            f" size, data.image_size={image_size}."
+        )
+    return made
+
+
+def _not_for_this(name: str) -> UserError:
+    return UserError(
+        f"method={name}: choose one of {', '.join(METHODS)}. Methods that are trained for many"
+        " epochs are for adpt.evaluate."
+    )

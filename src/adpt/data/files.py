@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from adpt.data.watch import look_at
 from adpt.errors import DataError, OutsideError
 from adpt.running.files import OUTPUT_MARK, is_output
 from adpt.running.names import composed, printable
@@ -88,8 +87,6 @@ def subfolders(folder: Path) -> list[Path]:
     Links to folders above are left out.
     """
     found = [folder / entry.name for entry in _entries(folder) if _is_folder(entry)]
-    for path in found:
-        look_at(path)  # It may be marked as output later.
     return [path for path in found if not is_output(path) and not leads_up(path)]
 
 
@@ -134,7 +131,6 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     waiting, seen = [folder], set()
     while waiting:
         here = waiting.pop()
-        look_at(here)
         try:
             status = here.stat()
         except OSError:  # No such folder, or a link that leads nowhere.
@@ -169,7 +165,6 @@ def on_disk(paths: Iterable[Path]) -> dict[Path, Path]:
         by_folder[path.parent].append(path)
     found = {}
     for folder, wanted in by_folder.items():
-        look_at(folder)
         there = folder_on_disk(folder)
         if there is None:
             continue
@@ -257,7 +252,6 @@ def _file_key(name: str) -> tuple[str, str]:
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """What lies in a folder, less what is hidden; nothing where adpt writes its results."""
-    look_at(folder)
     try:
         with os.scandir(folder) as entries:
             found = list(entries)
@@ -272,8 +266,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    if entry.is_symlink():
-        look_at(Path(entry.path))  # Where it leads may come and go without it.
     try:
         return entry.is_dir()
     except OSError:  # A link to itself.

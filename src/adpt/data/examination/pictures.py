@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from adpt.data import Sample
-from adpt.data.examination.finding import Finding, reason
+from adpt.data.finding import Finding
 from adpt.data.images import ReadingRules, mask_of, read_image
 from adpt.data.masks import SMALL_NUMBERS, Mask
 from adpt.data.opening import RefusedImageError, opened
@@ -121,7 +122,7 @@ def _refuse(found: Examined, path: Path, error: RefusedImageError) -> None:
 
 
 def _note(found: Examined, path: Path, kind: str, error: BaseException) -> None:
-    said = reason(error)
+    said = _reason(error)
     if "truncated" in said.lower():
         found.add("truncated", path, f"ends too early ({said}): {AGAIN}")
     else:
@@ -152,3 +153,12 @@ def _check_mask(found: Examined, path: Path, mask: Mask, numbered: bool) -> None
             f"holds {len(mask.values)} values ({mask.values[0]:g} to {mask.values[-1]:g}), and"
             f" {taken}: save it as PNG with two values.",
         )
+
+
+def _reason(error: BaseException) -> str:
+    """An error's words on a file, without the file's path and a full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # Pillow ends with the path, in quotes, where it knows no more.
+    said = re.sub(r""" file ['"].*$""", "", str(error), flags=re.DOTALL)
+    return said.rstrip(".") or type(error).__name__

@@ -56,7 +56,7 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         resize: See `Geometry`; None squeezes the whole picture to `image_size`.
         batch_size: Images in a step, over all processes.
         num_workers: Processes that read images, at most one a core; 0 reads in the main process.
-        on_bad_image: What a file that cannot be decoded does: "raise" stops, "skip" leaves it
+        on_bad_image: Answer to a file that cannot be decoded: "raise" stops, "skip" leaves it
             out and counts it. None skips in pretraining and stops in evaluation.
         pretrain_splits: Parts of the published split that pretraining uses.
         held_out: Classes that pretraining leaves out, for a projector to be chosen by.
@@ -72,7 +72,7 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
             out, which it does only where `synthetic_defects` draws others.
         bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what normal training
             images take, by their metadata or else their largest value.
-        invert_masks: Whether masks mark what is sound.
+        invert_masks: True if masks mark what is sound.
         max_megapixels: Files whose header claims more are not decoded, as if they were broken.
         seed: Decides order, views and drawn defects of the images in pretraining, and which images
             `train_fraction` and `noise_ratio` choose.

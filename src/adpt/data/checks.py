@@ -93,7 +93,7 @@ def _size_fault(sample: Sample) -> str | None:
 
 
 def size_message(sample: Sample, image: tuple[int, int], mask: tuple[int, int]) -> str:
-    """What to say of a mask and an image, (width, height) each, that differ in size."""
+    """The message on a mask and an image, (width, height) each, that differ in size."""
     return (
         f"{sample.mask} is {mask[0]}x{mask[1]} pixels, but its image {sample.image} (class"
         f" '{sample.class_name}') is {image[0]}x{image[1]}: image and mask must be of one size."

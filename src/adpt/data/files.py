@@ -33,13 +33,13 @@ SYSTEM_FOLDERS = frozenset({
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name says it is an image; hidden files are none."""
+    """True if a file's name says it is an image; hidden files are none."""
     stem, _, ending = name.rpartition(".")
     return stem != "" and ending.lower() in EXTENSIONS and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's, by its name."""
+    """True if a file or folder is none of the user's, by its name."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
@@ -59,7 +59,7 @@ def refuse_output(folder: Path, option: str) -> None:
 
     Args:
         folder: The folder.
-        option: What the user gave it as, for the message.
+        option: The option's name, for the message.
 
     Raises:
         DataError: It is one.
@@ -118,7 +118,7 @@ def folder_in_any_case(parent: Path, name: str) -> Path:
 
 
 def name_key(name: str) -> str:
-    """What names of files and classes are compared by, and classes and defects are called."""
+    """The form of names that files and classes are compared by, and classes and defects called."""
     return printable(composed(name))
 
 
@@ -150,7 +150,7 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def leads_up(folder: Path) -> bool:
-    """Whether a folder is a link to one that the link itself lies in."""
+    """True if a folder is a link to one that the link itself lies in."""
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
@@ -229,7 +229,7 @@ def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern, whose brackets may be meant as they stand."""
+    """True if a name fits a pattern, whose brackets may be meant as they stand."""
     return any(fnmatch(composed(name), composed(p)) for p in (pattern, pattern.replace("[", "[[]")))
 
 
@@ -251,7 +251,7 @@ def _file_key(name: str) -> tuple[str, str]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, less what is hidden; nothing where adpt writes its results."""
+    """The entries of a folder, less hidden ones; none where adpt writes its results."""
     try:
         with os.scandir(folder) as entries:
             found = list(entries)
@@ -277,7 +277,7 @@ def _is_image_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_no_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, a pipe or the like; a link that leads nowhere may be a file."""
+    """True if an entry is a folder, a pipe or the like; a link that leads nowhere may be a file."""
     try:
         return not entry.is_file() and (not entry.is_symlink() or Path(entry.path).exists())
     except OSError:  # A link to itself.

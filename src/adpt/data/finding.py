@@ -1,4 +1,4 @@
-"""What is found in a data set: a file or folder, what is wrong with it, and what to do."""
+"""Findings in a data set: a file or folder, its fault, and what to do."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ class Finding:
     """One thing that is wrong, or worth a look.
 
     Attributes:
-        kind: What sort of thing it is, such as "truncated"; findings are grouped by it.
+        kind: The sort of thing, such as "truncated"; findings are grouped by it.
         path: The file or folder it was found in.
-        message: What is wrong and what to do, one sentence that the path goes before.
+        message: The fault and what to do, one sentence that the path goes before.
         class_name: The product; "" where it is none's in particular.
         fault: False for a remark: a set may be like that, and can be used.
         others: Further files that it is about.

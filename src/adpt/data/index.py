@@ -43,7 +43,7 @@ def indexed(
     lists: Sequence[Path],
     find: Callable[[], Found],
 ) -> Found:
-    """What `find` finds, from its index where that holds still.
+    """The outcome of `find`, from its index where that holds still.
 
     Args:
         root: Folder of the set. Nothing is written there.
@@ -171,7 +171,7 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """What `_write` wrote; None where there is no such file, or a damaged one."""
+    """The content that `_write` wrote; None where there is no such file, or a damaged one."""
     try:
         digest, _, text = file.read_bytes().partition(b"\n")
     except OSError:

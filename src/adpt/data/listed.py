@@ -1,4 +1,4 @@
-"""What a set on disk consists of: its classes and their images, checked without decoding any."""
+"""The classes and files of a set on disk, checked without decoding any."""
 
 import logging
 from abc import abstractmethod
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Watched(NamedTuple):
-    """What decides over a class's listing.
+    """All that decides over a class's listing.
 
     Attributes:
         options: Those of the set, beside root and class.
@@ -70,7 +70,7 @@ class ListedSet:
 
     @property
     def set_name(self) -> str:
-        """What the set is called in records."""
+        """The set's name in records."""
         return type(self).__name__.lower()
 
     # ---- What a subclass says ----------------------------------------------------------------
@@ -98,11 +98,11 @@ class ListedSet:
         return folders_by_name(self.root).get(class_name, self.root / class_name)
 
     def watched(self, class_name: str) -> Watched | None:
-        """What decides over `find_samples`; None keeps no index of the set."""
+        """All that decides over `find_samples`; None keeps no index of the set."""
         return None
 
     def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterable[Finding]:
-        """What a class's folder holds beside its samples, and stops nothing: for an examination."""
+        """Findings beside a class's samples, which stop nothing: for an examination."""
         return ()
 
     def unread_folders(self) -> Collection[str]:
@@ -116,7 +116,7 @@ class ListedSet:
 
         Args:
             faults: Any number of them, also none.
-            said: What the error says of all of them; "" for the first alone.
+            said: The error's message on all of them; "" for that of the first alone.
 
         Raises:
             DataError: There are some, and nobody collects them.
@@ -132,7 +132,7 @@ class ListedSet:
             self.collected += findings
 
     def entry(self, file: Path, class_name: str, read: Callable[[], T]) -> T | None:
-        """What `read` takes from a list; None where that is at fault, which is reported."""
+        """Take with `read` from a list; None where that is at fault, which is reported."""
         try:
             return read()
         except DataError as error:

@@ -36,7 +36,7 @@ class MVTec(AnomalyDataModule):
         "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
     )  # fmt: skip
     normal: ClassVar[str] = "good"
-    """What the folder of normal images is called."""
+    """Name of the folder of normal images."""
     image_folder: ClassVar[str] = ""
     """Folder that holds the images inside each kind's folder; "" where they lie in it directly."""
     holds_all: ClassVar[bool] = True
@@ -133,7 +133,7 @@ class MVTec(AnomalyDataModule):
         return Finding("mask missing", image, message, class_name)
 
     def images_folder(self, kind: Path) -> Path:
-        """What holds the images of a kind's folder."""
+        """The folder that holds the images of a kind's folder."""
         return folder_in_any_case(kind, self.image_folder) if self.image_folder else kind
 
 
@@ -143,7 +143,7 @@ class Kind(NamedTuple):
     Attributes:
         name: The defect, as text.
         folder: Where it lies.
-        normal: Whether its images are normal.
+        normal: True if its images are normal.
     """
 
     name: str

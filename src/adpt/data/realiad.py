@@ -232,7 +232,7 @@ def masks_and_images(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def stem_of(name: str) -> str:
-    """What image and mask have in common."""
+    """The part of a name that image and mask have in common."""
     return name_key(name.rpartition(".")[0])
 
 

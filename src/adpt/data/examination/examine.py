@@ -32,7 +32,7 @@ Work = tuple[Sample, ReadingRules, bool]
 
 @dataclass(frozen=True)
 class Examination:
-    """What came out.
+    """The outcome.
 
     Attributes:
         findings: All faults and remarks, by kind and path.
@@ -48,7 +48,7 @@ class Examination:
 
     @property
     def faults(self) -> list[Finding]:
-        """What is wrong, without the remarks."""
+        """The findings without the remarks."""
         return [finding for finding in self.findings if finding.fault]
 
 
@@ -69,7 +69,7 @@ def examine(
         workers: Threads that read files.
         max_megapixels: Pictures whose header claims more pixels are told, but not decoded; None for
             what the set says.
-        published: Whether to compare numbers of classes, images and views with the published set.
+        published: True to compare numbers of classes, images and views with the published set.
         progress: Told how far the walk is.
 
     Raises:
@@ -124,7 +124,7 @@ def _named(prefix: str, class_name: str) -> str:
 def _list(
     data: AnomalyDataModule, prefix: str, published: bool, progress: Progress
 ) -> tuple[list[Finding], list[Sample]]:
-    """What is found in a set's tree and lists, and its images, past every fault."""
+    """All findings in a set's tree and lists, and its images, past every fault."""
     if not data.root.is_dir():
         raise DataError(
             f"There is no folder {data.root}.\nExpected there:\n{data.layout}\n{data.source}"
@@ -169,8 +169,8 @@ def _list_class(data: AnomalyDataModule, name: str, findings: list[Finding]) -> 
         message = "has no normal training image: unpack the class anew, or leave it out."
         findings.append(Finding("no normal images", folder, message, name))
     if "listing" not in kinds:
-        told = (path for f in findings for path in (f.path, *f.others))
-        used = {*files_of(samples), *told}
+        about = (path for finding in findings for path in (finding.path, *finding.others))
+        used = {*files_of(samples), *about}
         known = used if data.holds_all else None
         findings += left_out(folder, name, known, data.unread_folders())
     return samples

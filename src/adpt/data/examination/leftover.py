@@ -1,4 +1,4 @@
-"""What lies in a set's folder and is left out, and why: remarks, for it may be meant so."""
+"""Files in a set's folder that are left out, and why: remarks, for it may be meant so."""
 
 import os
 from collections import Counter
@@ -55,7 +55,7 @@ def left_out(
 
 
 def left_out_whole(folder: Path, class_name: str = "") -> Iterator[Finding]:
-    """What is to be said of a folder that is left out with all that it holds."""
+    """Tell of a folder that is left out with all that it holds."""
     if holds_images(folder):
         hidden = "hidden folders and those of systems hold no data"
         why = hidden if is_hidden(folder.name) else f"adpt wrote it ({OUTPUT_MARK} lies in it)"
@@ -63,7 +63,7 @@ def left_out_whole(folder: Path, class_name: str = "") -> Iterator[Finding]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether any file below a folder is named like an image."""
+    """True if any file below a folder is named like an image."""
     return any(is_image(name.lstrip(".")) for _, _, names in os.walk(folder) for name in names)
 
 

@@ -25,7 +25,7 @@ BEGINNINGS = {
     "enormous image": "was not decoded",
     "wrong mode": "has pixels of the wrong kind",
 }
-"""What is said of a file that is refused, by the kind of fault; of any other it cannot be used."""
+"""Begin of a refused file's message, by the kind of fault; of any other it "cannot be used"."""
 AGAIN = "copy or unpack it anew."
 
 
@@ -35,7 +35,7 @@ class Examined:
 
     Attributes:
         sample: The image and its mask.
-        findings: What is wrong with the two.
+        findings: Faults of the two.
         digest: SHA-256 of the upright 8-bit RGB pixels and their shape; None where unreadable.
         size: Width and height, upright; None where unreadable.
         mode: Pillow's mode of the file; "" where unreadable.
@@ -60,7 +60,7 @@ def examine_sample(sample: Sample, rules: ReadingRules, numbered_masks: bool) ->
     Args:
         sample: The image, and its mask if it has one.
         rules: How files are read.
-        numbered_masks: Whether masks may hold numbers of defects in place of one value.
+        numbered_masks: True if masks may hold numbers of defects in place of one value.
     """
     found = Examined(sample)
     mode = _check_header(found, sample.image, rules)
@@ -156,7 +156,7 @@ def _check_mask(found: Examined, path: Path, mask: Mask, numbered: bool) -> None
 
 
 def _reason(error: BaseException) -> str:
-    """An error's words on a file, without the file's path and a full stop."""
+    """The words of an error on a file, without the file's path and a full stop."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     # Pillow ends with the path, in quotes, where it knows no more.

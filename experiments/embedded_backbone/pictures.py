@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adpt.data.foreign_textures import drawn_texture
+from adpt.data.foreign_textures import render_texture
 from adpt.data.procedural.layouts import DEFECT_CODES
 from adpt.data.procedural.products import PRETRAINING_PRODUCTS
 from adpt.data.procedural.render import Shot, photograph_defect
@@ -53,7 +53,7 @@ class Pictures:
 
     def __init__(self, seed: int) -> None:
         draws = (np.random.default_rng([seed, index]) for index in range(MATERIALS))
-        self.materials = torch.stack([drawn_texture(rng, (SIZE, SIZE)) for rng in draws])
+        self.materials = torch.stack([render_texture(rng, (SIZE, SIZE)) for rng in draws])
         pictures, masks, defects, views = [], [], [], []
         for product in PRETRAINING_PRODUCTS:
             for view in PRETRAINING_PRODUCTS[product].views:

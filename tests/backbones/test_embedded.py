@@ -17,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 from adpt.backbones import build_backbone
 from adpt.backbones.base import Backbone
 from adpt.backbones.embedded import EmbeddedNetwork
-from adpt.data.foreign_textures import drawn_texture
+from adpt.data.foreign_textures import render_texture
 from adpt.data.procedural.products import DOWNSTREAM_PRODUCTS
 from adpt.data.procedural.render import Shot, photograph_defect
 from adpt.errors import UserError
@@ -29,7 +29,7 @@ WEIGHTS_SHA256 = "162e64a31a47dd5964b853e6729c1434426488fca251ff033e787ddc104cec
 def textures() -> Tensor:
     """Thirty materials that its training did not draw: (30, 3, 128, 128) uint8."""
     draws = (np.random.default_rng([99, index]) for index in range(30))
-    return torch.stack([drawn_texture(rng, (128, 128)) for rng in draws])
+    return torch.stack([render_texture(rng, (128, 128)) for rng in draws])
 
 
 def test_it_has_four_levels_of_different_widths() -> None:

@@ -15,8 +15,8 @@ from scipy import ndimage
 from adpt.data.procedural import (
     DOWNSTREAM_PRODUCTS,
     PRETRAINING_PRODUCTS,
-    draw_downstream_set,
-    draw_pretraining_set,
+    render_downstream_set,
+    render_pretraining_set,
     writer,
 )
 from adpt.data.procedural.layouts import DEFECT_CODES
@@ -33,7 +33,7 @@ REALIAD_NAME = re.compile(r"(?P<name>\w+?)_(\d{4})_(OK|NG_[A-Z]{2})_(?P<view>C\d
 @pytest.fixture(scope="module")
 def pretraining(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn") / "pretraining"
-    return draw_pretraining_set(root, size=SIZE, normal=2, anomalous=6, progress=False)
+    return render_pretraining_set(root, size=SIZE, normal=2, anomalous=6, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def downstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _small_downstream(root: Path, **changes: int) -> Path:
     numbers = {"size": SIZE, "train": 2, "normal": 1, "anomalous": 5, **changes}
-    return draw_downstream_set(root, progress=False, **numbers)
+    return render_downstream_set(root, progress=False, **numbers)
 
 
 def _files(root: Path) -> dict[str, bytes]:
@@ -57,7 +57,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 def test_products_of_the_two_sets_are_disjoint_and_as_many_as_promised() -> None:
     assert not set(PRETRAINING_PRODUCTS) & set(DOWNSTREAM_PRODUCTS)
-    drawers = [product.draw for product in PRODUCTS.values()]
+    drawers = [product.render for product in PRODUCTS.values()]
     assert len(set(drawers)) == len(drawers)
     assert len(PRETRAINING_PRODUCTS) >= 8
     assert len(DOWNSTREAM_PRODUCTS) == 4
@@ -221,7 +221,7 @@ def test_downstream_files_lie_as_in_mvtec(downstream: Path) -> None:
 def test_a_set_that_is_there_is_not_drawn_again(
     downstream: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_draw_one", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(writer, "_render_one", lambda *_: pytest.fail("drawn again"))
     assert _small_downstream(downstream) == downstream
 
 
@@ -254,14 +254,14 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 def test_interrupted_drawing_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: type[BaseException]
 ) -> None:
-    drawn = writer._draw_one
+    drawn = writer._render_one
 
     def interrupted(folder: Path, size: int, job: writer.Job) -> None:
         if job.shot.index == 1:
             raise reason
         drawn(folder, size, job)
 
-    monkeypatch.setattr(writer, "_draw_one", interrupted)
+    monkeypatch.setattr(writer, "_render_one", interrupted)
     with pytest.raises(reason):
         _small_downstream(tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
@@ -298,16 +298,16 @@ def test_progress_is_shown_only_if_wanted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers = {"size": 32, "train": 1, "normal": 1, "anomalous": 1}
-    draw_downstream_set(tmp_path / "silent", progress=False, **numbers)
+    render_downstream_set(tmp_path / "silent", progress=False, **numbers)
     assert capsys.readouterr() == ("", "")
-    draw_downstream_set(tmp_path / "shown", **numbers)
-    assert "Drawing 4 products" in capsys.readouterr().out
+    render_downstream_set(tmp_path / "shown", **numbers)
+    assert "Rendering 4 products" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_default_sets_are_drawn_in_minutes_and_fit_in_100_mb(tmp_path: Path) -> None:
     start = time.process_time()
-    roots = draw_pretraining_set(tmp_path / "p"), draw_downstream_set(tmp_path / "d")
+    roots = render_pretraining_set(tmp_path / "p"), render_downstream_set(tmp_path / "d")
     # Processor time, because the wall clock depends on what else the machine does.
     assert time.process_time() - start < 2 * 60
     assert sum(p.stat().st_size for r in roots for p in r.rglob("*") if p.is_file()) < 100e6

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from adpt.data.foreground import estimate_foreground, mask_files
-from adpt.data.foreign_textures import TextureFolder, augment, drawn_texture
+from adpt.data.foreign_textures import TextureFolder, augment, render_texture
 from adpt.data.perlin import perlin_mask, perlin_noise
 from adpt.data.procedural import DOWNSTREAM_PRODUCTS, PRETRAINING_PRODUCTS
 from adpt.data.procedural.render import Shot, photograph
@@ -87,16 +87,16 @@ def test_masks_cover_little_and_differ_in_size() -> None:
 
 
 def test_drawn_textures_differ_fill_the_picture_and_follow_the_seed() -> None:
-    textures = [drawn_texture(rng(seed), (40, 56)) for seed in range(30)]
+    textures = [render_texture(rng(seed), (40, 56)) for seed in range(30)]
     assert all(t.shape == (3, 40, 56) and t.dtype == torch.uint8 for t in textures)
-    assert all(torch.equal(drawn_texture(rng(s), (40, 56)), textures[s]) for s in range(5))
+    assert all(torch.equal(render_texture(rng(s), (40, 56)), textures[s]) for s in range(5))
     means = torch.stack([t.float().mean((1, 2)) for t in textures])
     assert means.std(0).min() > 25
     assert sum(bool(t.float().std((1, 2)).max() > 5) for t in textures) > 25
 
 
 def test_changes_follow_the_seed_and_leave_no_empty_corner() -> None:
-    texture = drawn_texture(rng(1), (48, 48))
+    texture = render_texture(rng(1), (48, 48))
     changed = [augment(texture, rng(seed)) for seed in range(20)]
     assert all(c.shape == texture.shape and c.dtype == torch.uint8 for c in changed)
     assert torch.equal(augment(texture, rng(3)), changed[3])

@@ -2,22 +2,22 @@
 
 import logging
 import os
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import get_args
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from adpt.data.checks import bit_depth_of, check_mask_sizes, require_masks
+from adpt.data.checks import bit_depth_of
 from adpt.data.files import refuse_output
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
-from adpt.data.index import indexed, no_collection
+from adpt.data.index import no_collection
+from adpt.data.listed import ListedSet, several
 from adpt.data.reading import (
     BatchLoader,
     OnBadImage,
@@ -34,7 +34,6 @@ from adpt.data.transforms import Geometry
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
 from adpt.running.names import composed
-from adpt.running.paths import expanded
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ SMALLEST_SIDE = 16
 """Pixels of an image's side: one patch of a backbone."""
 
 
-class AnomalyDataModule(LightningDataModule):
+class AnomalyDataModule(ListedSet, LightningDataModule):
     """A set of products with normal and defective images.
 
     For pretraining, `train_dataloader` gives the images of `pretrain_splits`, normal and
@@ -57,7 +56,7 @@ class AnomalyDataModule(LightningDataModule):
         resize: See `Geometry`; None squeezes the whole picture to `image_size`.
         batch_size: Images in a step, over all processes.
         num_workers: Processes that read images, at most one a core; 0 reads in the main process.
-        on_bad_image: What a file that cannot be decoded does: "raise" stops, "skip" leaves it
+        on_bad_image: Answer to a file that cannot be decoded: "raise" stops, "skip" leaves it
             out and counts it. None skips in pretraining and stops in evaluation.
         pretrain_splits: Parts of the published split that pretraining uses.
         held_out: Classes that pretraining leaves out, for a projector to be chosen by.
@@ -73,18 +72,11 @@ class AnomalyDataModule(LightningDataModule):
             out, which it does only where `synthetic_defects` draws others.
         bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what normal training
             images take, by their metadata or else their largest value.
-        invert_masks: Whether masks mark what is sound.
+        invert_masks: True if masks mark what is sound.
         max_megapixels: Files whose header claims more are not decoded, as if they were broken.
         seed: Decides order, views and drawn defects of the images in pretraining, and which images
             `train_fraction` and `noise_ratio` choose.
     """
-
-    layout: ClassVar[str]
-    """The tree that the set has on disk, for messages."""
-    source: ClassVar[str]
-    """How to get the data, for messages."""
-    known_classes: ClassVar[tuple[str, ...]] = ()
-    """The published classes; empty where the user's own folders are the classes."""
 
     def __init__(
         self,
@@ -106,11 +98,7 @@ class AnomalyDataModule(LightningDataModule):
         max_megapixels: float = MAX_MEGAPIXELS,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if not isinstance(root, str | Path) or not str(root):
-            raise DataError(f"data.root={root} is no folder: give that of the set.")
-        self.root = expanded(root)
-        self.wanted_classes: Sequence[str] | None = _listed(classes)
+        super().__init__(root, classes, masks)
         rules = reading_rules(bit_depth, invert_masks, max_megapixels)
         self.geometry = Geometry(image_size, resize, rules)
         if min(self.geometry.image_size) < SMALLEST_SIDE:
@@ -121,7 +109,7 @@ class AnomalyDataModule(LightningDataModule):
         self.defects = SyntheticDefects(synthetic_defects)
         self.on_bad_image = on_bad_image
         self.pretrain_splits: tuple[Split, ...] = tuple(pretrain_splits)
-        self.held_out: tuple[str, ...] = tuple(composed(str(n)) for n in _listed(held_out))
+        self.held_out: tuple[str, ...] = tuple(composed(str(n)) for n in several(held_out))
         self.train_fraction, self.noise_ratio = train_fraction, noise_ratio
         whole = isinstance(batch_size, int) and isinstance(num_workers, int)
         if not whole or batch_size < 1 or num_workers < 0:
@@ -132,11 +120,6 @@ class AnomalyDataModule(LightningDataModule):
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         if on_bad_image not in (None, "skip", "raise"):
             raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
-        if masks not in get_args(Masks):
-            raise DataError(
-                f"data.masks is 'required' or 'none', not '{masks}': none for labels without masks."
-            )
-        self.masks = masks
         if not self.pretrain_splits or set(self.pretrain_splits) - set(get_args(Split)):
             raise DataError(
                 f"data.pretrain_splits is [train], [test] or [train, test], not {pretrain_splits}."
@@ -152,37 +135,6 @@ class AnomalyDataModule(LightningDataModule):
             )
         self.samples: list[Sample] = []
         self.said: set[str] = set()
-
-    @property
-    def set_name(self) -> str:
-        """What the set is called in records."""
-        return type(self).__name__.lower()
-
-    # ---- What a subclass says ----------------------------------------------------------------
-
-    @abstractmethod
-    def available_classes(self) -> list[str]:
-        """Names of the classes that lie under `root`, in order."""
-
-    @abstractmethod
-    def find_samples(self, class_name: str) -> Iterable[Sample]:
-        """All images of one class, both splits, in a fixed order.
-
-        Raises:
-            DataError: Something the layout promises is missing, such as a list's image. Masks need
-                no check here.
-        """
-
-    def expected(self) -> str:
-        """The tree that should be there, for the message where masks are missing."""
-        return self.layout
-
-    def listing_options(self) -> dict[str, Any] | None:
-        """What decides over `find_samples` beside root and class; None keeps no index of the set.
-
-        A set with an index looks at its folder through `adpt.data.files` and `adpt.data.watch`.
-        """
-        return None
 
     # ---- Reading the set ---------------------------------------------------------------------
 
@@ -215,12 +167,12 @@ class AnomalyDataModule(LightningDataModule):
 
     def _list(self) -> None:
         if not self.root.is_dir():
-            raise DataError(self._explain(f"There is no folder {self.root}."))
+            raise DataError(self.explain(f"There is no folder {self.root}."))
         refuse_output(self.root, "data.root")
         samples: list[Sample] = []
         with no_collection():
             for class_name in self.choose_classes():
-                samples += self._samples_of(class_name)
+                samples += self.samples_of(class_name)
         self.set_rules(samples)
         samples = keep_fraction(samples, self.train_fraction, self.seed)
         self.samples = mix_in_anomalies(samples, self.noise_ratio, self.seed)
@@ -230,35 +182,6 @@ class AnomalyDataModule(LightningDataModule):
         rules = self.geometry.rules
         if not rules.bit_depths and (bits := bit_depth_of(samples, rules.max_megapixels)):
             self.geometry.rules = replace(rules, bit_depths={"": bits})
-
-    def choose_classes(self) -> list[str]:
-        """The classes to use, checked against those on disk.
-
-        Raises:
-            DataError: A class is unknown or not on disk, or there is none at all.
-        """
-        available = self.available_classes()
-        if not available:
-            raise DataError(self._explain(f"No class of the set lies in {self.root}."))
-        if self.wanted_classes is None:
-            if len(available) < len(self.known_classes):
-                missing = sorted(set(self.known_classes) - set(available))
-                log.warning("%s lacks the classes %s", self.root, ", ".join(missing))
-            return available
-        if not self.wanted_classes:
-            raise DataError("data.classes is empty: name classes, or leave it null for all.")
-        chosen = [_written_out(name, available) for name in self.wanted_classes]
-        known = self.known_classes or tuple(available)
-        for fault, where, there in (
-            ("No class of this set", "known", known),
-            (f"Not in {self.root}", "there", tuple(available)),
-        ):
-            wrong = [name for name in chosen if name not in there]
-            if wrong:
-                raise DataError(
-                    f"{fault}: {', '.join(wrong)}; {where} are {', '.join(there)} (data.classes)."
-                )
-        return list(dict.fromkeys(chosen))
 
     @property
     def classes(self) -> list[str]:
@@ -367,45 +290,3 @@ class AnomalyDataModule(LightningDataModule):
                     yield None
                 else:
                     raise BadImageError(read.fault)
-
-    # ---- Listing and checks -------------------------------------------------------------------
-
-    def _samples_of(self, class_name: str) -> list[Sample]:
-        options = self.listing_options()
-        if options is None:
-            return self._checked_samples(class_name)
-        decides = {
-            "set": type(self).__name__,
-            "class": class_name,
-            "masks": self.masks,
-            **options,
-        }
-        return indexed(self.root, decides, partial(self._checked_samples, class_name))
-
-    def _checked_samples(self, class_name: str) -> list[Sample]:
-        found = list(self.find_samples(class_name))
-        if self.masks == "none":
-            found = [sample._replace(mask=None) for sample in found]
-        else:
-            self._check_masks(found)
-        if not any(sample.label == 0 and sample.split == "train" for sample in found):
-            raise DataError(self._explain(f"Class '{class_name}' has no normal training image."))
-        return found
-
-    def _check_masks(self, samples: Sequence[Sample]) -> None:
-        require_masks(samples, self.expected())
-        check_mask_sizes(samples)
-
-    def _explain(self, problem: str) -> str:
-        return f"{problem}\nExpected under {self.root}:\n{self.layout}\n{self.source}"
-
-
-def _listed(names: Any) -> Any:
-    """One name, or several, as several; text is a sequence too, of letters."""
-    return (names,) if isinstance(names, str | int) else names
-
-
-def _written_out(name: object, available: Sequence[str]) -> str:
-    """A class name as text: YAML reads a name such as 01 as the number 1."""
-    same = [known for known in available if known.isdigit() and int(known) == name]
-    return same[0] if same else composed(str(name))

@@ -1,56 +1,18 @@
-"""Checks of what a set lists: files that are there, masks for defects, masks of the right size."""
+"""Checks of what a set lists: masks for defects, masks of the right size, bits in use."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from adpt.data.files import on_disk
 from adpt.data.images import depth_in_use, read_image, upright_size
 from adpt.data.sample import Sample
 from adpt.errors import BadImageError, DataError
 
 
-class Clash(NamedTuple):
-    """Files of which nobody knows what belongs together.
-
-    Attributes:
-        path: One of them.
-        message: What is wrong and what to do; the path goes before.
-    """
-
-    path: Path
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.message}"
-
-
 def files_of(samples: Iterable[Sample]) -> list[Path]:
     """The images of samples, and their masks."""
     return [path for s in samples for path in (s.image, s.mask) if path is not None]
-
-
-def require_files(samples: Sequence[Sample], source: Path) -> list[Sample]:
-    """Check that the images and masks that a list names are on disk.
-
-    Returns:
-        The samples, their files as the disk has them; what is listed twice counts once.
-
-    Raises:
-        DataError: Files are missing; the message counts them and names the first.
-    """
-    files = files_of(samples)
-    there = on_disk(files)
-    missing = [path for path in files if path not in there]
-    if missing:
-        raise DataError(
-            f"{len(missing)} files that {source} lists are missing, the first: {missing[0]}."
-            " Unpack the data set anew, or leave the class out with data.classes."
-        )
-    found = (s._replace(image=there[s.image], mask=s.mask and there[s.mask]) for s in samples)
-    return list(dict.fromkeys(found))
 
 
 def require_masks(samples: Sequence[Sample], expected: str) -> None:
@@ -131,7 +93,7 @@ def _size_fault(sample: Sample) -> str | None:
 
 
 def size_message(sample: Sample, image: tuple[int, int], mask: tuple[int, int]) -> str:
-    """What to say of a mask and an image, (width, height) each, that differ in size."""
+    """The message on a mask and an image, (width, height) each, that differ in size."""
     return (
         f"{sample.mask} is {mask[0]}x{mask[1]} pixels, but its image {sample.image} (class"
         f" '{sample.class_name}') is {image[0]}x{image[1]}: image and mask must be of one size."

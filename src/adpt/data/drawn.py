@@ -1,19 +1,35 @@
-"""Sets of drawn products: made on the spot, for trying everything without a download."""
+"""Sets of rendered products: made on the spot, for trying everything without a download."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from adpt.data.base import AnomalyDataModule
 from adpt.data.folder import Folder
-from adpt.data.procedural import draw_downstream_set, draw_pretraining_set
+from adpt.data.procedural import render_downstream_set, render_pretraining_set
 from adpt.data.realiad import RealIAD
 
 
-class DrawnForPretraining(RealIAD):
-    """Drawn products in several views with labelled defects, in Real-IAD's layout.
+class _Rendered(AnomalyDataModule):
+    recorded_as: ClassVar[str]
+    render: Callable[[], Path]
+
+    @property
+    def set_name(self) -> str:
+        """The set's name in records."""
+        return self.recorded_as
+
+    def prepare_data(self) -> None:
+        """Render the set unless it is there."""
+        self.render()
+
+
+class DrawnForPretraining(_Rendered, RealIAD):
+    """Rendered products in several views with labelled defects, in Real-IAD's layout.
 
     Args:
-        root: Where the set is drawn, if it is not there yet.
+        root: Where the set is rendered, if it is not there yet.
         drawing_seed: Decides every picture.
         normal: Normal images a product and view.
         anomalous: Defective images a product and view.
@@ -21,6 +37,7 @@ class DrawnForPretraining(RealIAD):
     """
 
     known_classes: ClassVar[tuple[str, ...]] = ()
+    recorded_as: ClassVar[str] = "procedural"
 
     def __init__(
         self,
@@ -31,31 +48,24 @@ class DrawnForPretraining(RealIAD):
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
-        self.draw = partial(
-            draw_pretraining_set, root, seed=drawing_seed, normal=normal, anomalous=anomalous
+        self.render = partial(
+            render_pretraining_set, root, seed=drawing_seed, normal=normal, anomalous=anomalous
         )
 
-    @property
-    def set_name(self) -> str:
-        """What the set is called in records."""
-        return "procedural"
 
-    def prepare_data(self) -> None:
-        """Draw the set unless it is there."""
-        self.draw()
-
-
-class DrawnDownstream(Folder):
-    """Drawn products that pretraining never sees, in MVTec AD's layout.
+class DrawnDownstream(_Rendered, Folder):
+    """Rendered products that pretraining never sees, in MVTec AD's layout.
 
     Args:
-        root: Where the set is drawn, if it is not there yet.
+        root: Where the set is rendered, if it is not there yet.
         drawing_seed: Decides every picture.
         train: Normal training images a product.
         normal: Normal test images a product.
         anomalous: Defective test images a product.
         **options: As `Folder`.
     """
+
+    recorded_as: ClassVar[str] = "procedural_downstream"
 
     def __init__(
         self,
@@ -67,20 +77,5 @@ class DrawnDownstream(Folder):
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
-        self.draw = partial(
-            draw_downstream_set,
-            root,
-            seed=drawing_seed,
-            train=train,
-            normal=normal,
-            anomalous=anomalous,
-        )
-
-    @property
-    def set_name(self) -> str:
-        """What the set is called in records."""
-        return "procedural_downstream"
-
-    def prepare_data(self) -> None:
-        """Draw the set unless it is there."""
-        self.draw()
+        render = partial(render_downstream_set, root, seed=drawing_seed)
+        self.render = partial(render, train=train, normal=normal, anomalous=anomalous)

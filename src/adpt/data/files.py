@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from adpt.data.watch import look_at
 from adpt.errors import DataError, OutsideError
 from adpt.running.files import OUTPUT_MARK, is_output
 from adpt.running.names import composed, printable
@@ -34,13 +33,13 @@ SYSTEM_FOLDERS = frozenset({
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name says it is an image; hidden files are none."""
+    """True if a file's name says it is an image; hidden files are none."""
     stem, _, ending = name.rpartition(".")
     return stem != "" and ending.lower() in EXTENSIONS and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's, by its name."""
+    """True if a file or folder is none of the user's, by its name."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
@@ -60,7 +59,7 @@ def refuse_output(folder: Path, option: str) -> None:
 
     Args:
         folder: The folder.
-        option: What the user gave it as, for the message.
+        option: The option's name, for the message.
 
     Raises:
         DataError: It is one.
@@ -88,8 +87,6 @@ def subfolders(folder: Path) -> list[Path]:
     Links to folders above are left out.
     """
     found = [folder / entry.name for entry in _entries(folder) if _is_folder(entry)]
-    for path in found:
-        look_at(path)  # It may be marked as output later.
     return [path for path in found if not is_output(path) and not leads_up(path)]
 
 
@@ -121,7 +118,7 @@ def folder_in_any_case(parent: Path, name: str) -> Path:
 
 
 def name_key(name: str) -> str:
-    """What names of files and classes are compared by, and classes and defects are called."""
+    """The form of names that files and classes are compared by, and classes and defects called."""
     return printable(composed(name))
 
 
@@ -134,7 +131,6 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     waiting, seen = [folder], set()
     while waiting:
         here = waiting.pop()
-        look_at(here)
         try:
             status = here.stat()
         except OSError:  # No such folder, or a link that leads nowhere.
@@ -154,7 +150,7 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def leads_up(folder: Path) -> bool:
-    """Whether a folder is a link to one that the link itself lies in."""
+    """True if a folder is a link to one that the link itself lies in."""
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
@@ -169,7 +165,6 @@ def on_disk(paths: Iterable[Path]) -> dict[Path, Path]:
         by_folder[path.parent].append(path)
     found = {}
     for folder, wanted in by_folder.items():
-        look_at(folder)
         there = folder_on_disk(folder)
         if there is None:
             continue
@@ -234,7 +229,7 @@ def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern, whose brackets may be meant as they stand."""
+    """True if a name fits a pattern, whose brackets may be meant as they stand."""
     return any(fnmatch(composed(name), composed(p)) for p in (pattern, pattern.replace("[", "[[]")))
 
 
@@ -256,8 +251,7 @@ def _file_key(name: str) -> tuple[str, str]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, less what is hidden; nothing where adpt writes its results."""
-    look_at(folder)
+    """The entries of a folder, less hidden ones; none where adpt writes its results."""
     try:
         with os.scandir(folder) as entries:
             found = list(entries)
@@ -272,8 +266,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    if entry.is_symlink():
-        look_at(Path(entry.path))  # Where it leads may come and go without it.
     try:
         return entry.is_dir()
     except OSError:  # A link to itself.
@@ -285,7 +277,7 @@ def _is_image_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_no_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, a pipe or the like; a link that leads nowhere may be a file."""
+    """True if an entry is a folder, a pipe or the like; a link that leads nowhere may be a file."""
     try:
         return not entry.is_file() and (not entry.is_symlink() or Path(entry.path).exists())
     except OSError:  # A link to itself.

@@ -30,5 +30,5 @@ class Folder(MVTec):
 
 
 def is_class(folder: Path) -> bool:
-    """Whether a folder holds a `train` or a `test` folder."""
+    """True if a folder holds a `train` or a `test` folder."""
     return bool({"train", "test"} & folders_in_any_case(folder).keys())

@@ -1,4 +1,4 @@
-"""Textures that are not the product's own: from image files, or drawn without any."""
+"""Textures that are not the product's own: from image files, or rendered without any."""
 
 import colorsys
 import logging
@@ -23,7 +23,7 @@ from adpt.errors import BadImageError, DataError
 log = logging.getLogger(__name__)
 
 _MATERIALS = tuple(
-    PRETRAINING_PRODUCTS[name].draw
+    PRETRAINING_PRODUCTS[name].render
     for name in ("woven_cloth", "wood_plank", "brushed_metal", "speckled_stone")
 )
 _CHANGES = 3
@@ -31,7 +31,7 @@ _CHANGES = 3
 
 
 class TextureFolder:
-    """Pictures of textures below a folder, read when they are drawn.
+    """Pictures of textures below a folder, read when they are sampled.
 
     Args:
         folder: Of image files, in subfolders or not, such as DTD's `images`.
@@ -46,12 +46,12 @@ class TextureFolder:
         if not self.files:
             raise DataError(
                 f"No texture images were found in {folder}. Give a folder that holds image files,"
-                " in subfolders or not, or null to have textures drawn."
+                " in subfolders or not, or null to have textures rendered."
             )
         self.broken: set[Path] = set()
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
-        """Draw a texture, (3, H, W) uint8; a file that cannot be read is named and passed over.
+        """Sample a texture, (3, H, W) uint8; a file that cannot be read is named and passed over.
 
         Raises:
             DataError: None of the files can be read.
@@ -68,12 +68,12 @@ class TextureFolder:
             return Geometry(shape, resize=max(shape)).image(picture)
         raise DataError(
             f"None of the {len(self.files)} texture files in {self.folder} can be read."
-            " Replace them, or give null to have textures drawn."
+            " Replace them, or give null to have textures rendered."
         )
 
 
-def drawn_texture(rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
-    """Draw a texture without any file: a dyed material under light, or a coloured pattern.
+def render_texture(rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
+    """Render a texture without any file: a dyed material under light, or a coloured pattern.
 
     Args:
         rng: Decides everything.
@@ -82,8 +82,8 @@ def drawn_texture(rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
     Returns:
         (3, H, W) uint8.
     """
-    draw = _material if rng.random() < 0.4 else _pattern
-    picture = np.clip(draw(rng, max(*shape, 16)), 0, 1)[: shape[0], : shape[1]]
+    render = _material if rng.random() < 0.4 else _pattern
+    picture = np.clip(render(rng, max(*shape, 16)), 0, 1)[: shape[0], : shape[1]]
     return torch.from_numpy((255 * picture + 0.5).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
 
@@ -93,7 +93,7 @@ def _material(rng: np.random.Generator, size: int) -> Field:
     frame = Frame.place(size, angle=angle, scale=scale)
     scene = _MATERIALS[rng.integers(len(_MATERIALS))](frame, rng)
     view = View(background=None, light=float(rng.uniform(-180, 180)), elevation=40)
-    picture = Exposure.draw(rng, view, size).expose(scene)
+    picture = Exposure.sample(rng, view, size).expose(scene)
     return np.asarray(picture * (2 * _colour(rng)), dtype=np.float32)
 
 

@@ -27,7 +27,7 @@ _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 @dataclass(frozen=True)
 class ReadingRules:
-    """What decides over the numbers that are read from a file, beside the file.
+    """Rules that decide over the numbers read from a file.
 
     Attributes:
         bit_depths: Bits in use of files of 16-bit numbers, by how the class's name begins; of other
@@ -46,7 +46,7 @@ class ReadingRules:
         return next((bits for begins, bits in depths if class_name.startswith(begins)), None)
 
     def inverts(self, class_name: str) -> bool:
-        """Whether a class's masks mark what is sound."""
+        """True if a class's masks mark what is sound."""
         return class_name.startswith(self.inverted)
 
 
@@ -82,7 +82,7 @@ class _Decoded(NamedTuple):
         samples: (H, W) or (H, W, C), the numbers of a 16-bit file; None for any other.
         told: Bits that are in use of these, as the file tells.
         key: The colour that stands for transparent, in numbers of these.
-        lossy: Whether the compression changes values.
+        lossy: True if the compression changes values.
     """
 
     image: Image.Image

@@ -1,9 +1,9 @@
-"""The index of a large set: its listing on disk, taken again as long as the set is unchanged.
+"""The index of a large set: a class's listing on disk, taken again while its folders are unchanged.
 
-An index holds for a class what was found, and the stamp of every folder and list that was looked
-at for it. It is taken only if each of them has its stamp still, so a file that was added, removed,
-renamed or put in another's place is noticed, and so is a list that changed. A file whose content
-is overwritten under its own name changes no listing; reading it checks image and mask anew.
+An index holds what was found, and the stamp of every folder of the class and of the lists that name
+its files. It is taken only if each has its stamp still, so a file that was added, removed, renamed
+or put in another's place is noticed, and so is a list that changed. A file whose content is
+overwritten under its own name changes no listing; reading it checks image and mask anew.
 """
 
 import gc
@@ -11,15 +11,14 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adpt.data.files import is_hidden
 from adpt.data.sample import Sample
-from adpt.data.watch import Watch, remark, stamp, watching
 from adpt.errors import UserError
 from adpt.running.files import replacing
 from adpt.running.paths import index_dir
@@ -27,42 +26,52 @@ from adpt.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Goes up with every change of what an index holds, or of how sets are listed."""
 SETTLED = 2.0
 """Seconds. Of a folder that changed later than this before it was listed no index is kept: file
 systems count time in steps, so a further change might leave it the same stamp."""
 
+Found = tuple[list[Sample], list[str]]
+"""Samples, and what is to be said of them."""
+
 
 def indexed(
-    root: Path, decides: Mapping[str, Any], find: Callable[[], Sequence[Sample]]
-) -> list[Sample]:
-    """The samples of a class, from its index where that holds still.
+    root: Path,
+    decides: Mapping[str, Any],
+    tree: Path,
+    lists: Sequence[Path],
+    find: Callable[[], Found],
+) -> Found:
+    """The outcome of `find`, from its index where that holds still.
 
     Args:
-        root: Folder of the set; everything that is found and looked at lies in it. Nothing is
-            written there.
+        root: Folder of the set. Nothing is written there.
         decides: Whatever decides over the listing beside the files: names, options.
-        find: Lists the files, at least one, through `adpt.data.files`; what else it looks at it
-            has to tell (`watch.look_at`).
+        tree: The folder within `root` that all files lie in. Where links lead elsewhere from it, or
+            a file lies elsewhere, no index is kept.
+        lists: Files within `root` that name these, whether they are there or not.
+        find: Lists at least one file.
     """
     named = {"format": FORMAT, "adpt": __version__, "root": str(root.absolute()), **decides}
     key = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:32]
     file = index_dir() / f"{key}.json"
     content = _read(file)
-    if content is not None and _holds(content["stamps"], root):
-        for text in content["remarks"]:
-            remark(text)
-        return _samples(content, root)
+    if content is not None and all(
+        stamp == _stamp(f"{root}/{name}") for name, stamp in content["stamps"].items()
+    ):
+        return _samples(content, root), content["remarks"]
     began = time.time()
-    with watching() as watch:
-        samples = list(find())
-    if began - _newest(watch) > SETTLED:
+    samples, remarks = find()
+    stamps = _stamps(tree, lists)
+    newest = max((max(stamp[:2]) for stamp in stamps.values() if stamp), default=0) / 1e9
+    files = [path for s in samples for path in (s.image, s.mask) if path is not None]
+    if began - newest > SETTLED and {os.path.dirname(path) for path in files} <= stamps.keys():  # noqa: PTH120
         try:
-            _write(file, _content(samples, watch, root))
+            _write(file, _content(samples, remarks, stamps, root))
         except UserError as error:
             log.warning("The listing of %s is not kept for the next time: %s", root, error)
-    return samples
+    return samples, remarks
 
 
 @contextmanager
@@ -77,20 +86,43 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _newest(watch: Watch) -> float:
-    """When the last of the changes was that the stamps tell, in seconds since the epoch."""
-    return max((max(s[:2]) for s in watch.stamps.values() if s), default=0) / 1e9
+def _stamps(tree: Path, lists: Sequence[Path]) -> dict[str, list[int] | None]:
+    """Stamps of lists, and of folders and links in a tree; none where a link leads to a folder."""
+    found, waiting = {str(file): _stamp(str(file)) for file in lists}, [str(tree)]
+    while waiting:
+        here = waiting.pop()
+        found[here] = _stamp(here)
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if entry.is_symlink():
+                    if Path(entry.path).is_dir():
+                        return {}
+                    found[entry.path] = _stamp(entry.path)
+                elif entry.is_dir():
+                    waiting.append(entry.path)
+    return found
 
 
-def _holds(stamps: Mapping[str, list[int] | None], root: Path) -> bool:
-    for name, before in stamps.items():
-        now = stamp(f"{root}/{name}")
-        if now != (None if before is None else tuple(before)):
-            return False
-    return True
+def _stamp(path: str) -> list[int] | None:
+    """Times of the last change of content and of status in ns, and size; None of what is not there.
+
+    The status' time is there because unpacking an archive may set the other one back.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116  # Making a Path takes twice as long as this.
+    except OSError:
+        return None
+    return [status.st_mtime_ns, status.st_ctime_ns, status.st_size]
 
 
-def _content(samples: Sequence[Sample], watch: Watch, root: Path) -> dict[str, Any]:
+def _content(
+    samples: Sequence[Sample],
+    remarks: Sequence[str],
+    stamps: Mapping[str, list[int] | None],
+    root: Path,
+) -> dict[str, Any]:
     numbers: dict[str, int] = {}
 
     def split(path: Path | None) -> tuple[int, str] | tuple[None, None]:
@@ -99,13 +131,16 @@ def _content(samples: Sequence[Sample], watch: Watch, root: Path) -> dict[str, A
         folder, name = os.path.split(path)
         return numbers.setdefault(folder, len(numbers)), name
 
+    def below(path: str) -> str:
+        return Path(path).relative_to(root).as_posix()
+
     return {
-        "stamps": {path.relative_to(root).as_posix(): s for path, s in watch.stamps.items()},
-        "remarks": watch.remarks,
+        "stamps": {below(path): stamp for path, stamp in stamps.items()},
+        "remarks": remarks,
         # Column by column, as that is parsed faster than sample by sample.
         "images": _columns([split(sample.image) for sample in samples]),
         "masks": _columns([split(sample.mask) for sample in samples]),
-        "folders": [Path(folder).relative_to(root).as_posix() for folder in numbers],
+        "folders": [below(folder) for folder in numbers],
         "facts": _columns([(s.label, s.class_name, s.split, s.view, s.defect) for s in samples]),
     }
 
@@ -115,7 +150,7 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _samples(content: Mapping[str, Any], root: Path) -> list[Sample]:
-    folders = _below([root], [0] * len(content["folders"]), content["folders"])
+    folders = [root / name for name in content["folders"]]
     images, masks = (_below(folders, *content[which]) for which in ("images", "masks"))
     labels, classes, splits, views, defects = content["facts"]
     return list(map(Sample, images, labels, classes, splits, masks, views, defects))
@@ -123,22 +158,10 @@ def _samples(content: Mapping[str, Any], root: Path) -> list[Sample]:
 
 def _below(folders: Sequence[Path], numbers: Sequence[int | None], names: Sequence[str]) -> Any:
     """The path of each name within the folder of its number; None where there is no number."""
-    pairs = zip(numbers, names, strict=True)
-    if sys.version_info >= (3, 12):
-        return [None if number is None else folders[number] / name for number, name in pairs]
-    # 3.11 takes the whole path apart anew, which is half the time of reading an index; these names
-    # come from paths and need that no more.
-    make: Any = type(folders[0])._from_parsed_parts  # type: ignore[attr-defined]
-    known = [(folder.drive, folder.root, folder.parts) for folder in folders]
-    found: list[Path | None] = []
-    for number, name in pairs:
-        if number is None:
-            found.append(None)
-            continue
-        drive, top, parts = known[number]
-        further = name.split("/") if name != "." else []
-        found.append(make(drive, top, [*parts, *further]))
-    return found
+    return [
+        None if number is None else folders[number] / name
+        for number, name in zip(numbers, names, strict=True)
+    ]
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
@@ -148,7 +171,7 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """What `_write` wrote; None where there is no such file, or a damaged one."""
+    """The content that `_write` wrote; None where there is no such file, or a damaged one."""
     try:
         digest, _, text = file.read_bytes().partition(b"\n")
     except OSError:

@@ -28,7 +28,7 @@ class Mask(NamedTuple):
     Attributes:
         pixels: (H, W) bool, True on defects.
         values: Values that the file holds, ascending, the largest of a pixel's colours each.
-        rounded: Whether they were taken for the nearest of two.
+        rounded: True if they were taken for the nearest of two.
     """
 
     pixels: NDArray[np.bool_]
@@ -37,7 +37,7 @@ class Mask(NamedTuple):
 
     @property
     def marks_most(self) -> bool:
-        """Whether more than half of the picture is defect."""
+        """True if more than half of the picture is defect."""
         return float(self.pixels.mean()) > MOST
 
 
@@ -54,8 +54,8 @@ def find_defects(
     Args:
         levels: (H, W), the largest of each pixel's colours.
         alpha: (H, W), 0 for transparent; None for a file without.
-        lossy: Whether the file's compression changes values.
-        inverted: Whether the defects are what is left over.
+        lossy: True if the file's compression changes values.
+        inverted: True if the defects are what is left over.
 
     Raises:
         RefusedImageError: It holds numbers below 0, or what is no finite number.
@@ -79,7 +79,7 @@ def find_defects(
 
 
 def _visible(alpha: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
-    """What is not transparent; None where nothing is."""
+    """(H, W), False on what is transparent; None where nothing is."""
     if alpha is None:
         return None
     low, high = int(alpha.min()), int(alpha.max())
@@ -99,7 +99,7 @@ def _values(levels: NDArray[Any]) -> tuple[float, ...]:
 def _numbers(
     levels: NDArray[Any], values: tuple[float, ...], on_transparent: bool, lossy: bool
 ) -> bool:
-    """Whether each value may be one that somebody gave."""
+    """True if each value may be one that somebody gave."""
     low, high = values[0], values[-1]
     if len(values) == 2 and low == 0:
         return True
@@ -123,7 +123,7 @@ def _numbers(
 
 
 def _is_strewn(levels: NDArray[Any], values: tuple[float, ...]) -> bool:
-    """Whether all values lie next to the darkest or the brightest, and the dark ones beside bright.
+    """True if all values lie next to the darkest or the brightest, and the dark ones beside bright.
 
     So it is after lossy compression of the best quality, also of a file that was saved anew since.
     """

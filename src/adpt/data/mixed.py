@@ -96,5 +96,5 @@ class Mixed(AnomalyDataModule):
             if sample.split in self.sets[sample.class_name.split("/", 1)[0]].pretrain_splits
         ]
 
-    def _check_masks(self, samples: Sequence[Sample]) -> None:
+    def check_masks(self, samples: Sequence[Sample]) -> None:
         """Done by each set already."""

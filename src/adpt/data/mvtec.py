@@ -1,21 +1,22 @@
 """MVTec AD, and every other set in its layout."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.checks import Clash
 from adpt.data.files import (
     folder_in_any_case,
     folders_by_name,
     folders_in_any_case,
     images_below,
     name_key,
+    subfolders,
 )
+from adpt.data.finding import Finding, no_image, no_images
 from adpt.data.sample import Sample
-from adpt.errors import DataError
 
 
 class MVTec(AnomalyDataModule):
@@ -35,11 +36,10 @@ class MVTec(AnomalyDataModule):
         "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
     )  # fmt: skip
     normal: ClassVar[str] = "good"
-    """What the folder of normal images is called."""
+    """Name of the folder of normal images."""
     image_folder: ClassVar[str] = ""
     """Folder that holds the images inside each kind's folder; "" where they lie in it directly."""
-    not_used: ClassVar[tuple[str, ...]] = ()
-    """Folders of the published set that are left alone on purpose."""
+    holds_all: ClassVar[bool] = True
 
     def available_classes(self) -> list[str]:
         """The published classes that have a folder."""
@@ -55,16 +55,37 @@ class MVTec(AnomalyDataModule):
             yield Sample(image, 0, class_name, "train")
         for kind in self.kinds(class_name):
             images = self.images_of(kind.folder)
+            if not images:
+                self.note(no_images(kind.folder, class_name))
             if kind.normal:
-                for image in images:
-                    yield Sample(image, 0, class_name, "test")
+                yield from (Sample(image, 0, class_name, "test") for image in images)
                 continue
             masks = self.masks_of(class_name, kind, images)
-            for clash in masks.clashes:
-                raise DataError(str(clash))
+            self.report(*masks.clashes)
+            self.note(*(no_image(mask, class_name) for mask in masks.unmatched))
             for image in images:
                 mask = masks.mask_of.get(image)
+                if mask is None and self.masks != "none":
+                    self.note(self._no_mask(class_name, kind, image))
                 yield Sample(image, 1, class_name, "test", mask, defect=kind.name)
+
+    def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterator[Finding]:
+        """Folders beside the one that is trained on, and masks of kinds that are not there."""
+        good = self.training_folder(class_name)
+        for other in subfolders(good.parent):
+            if other != good:
+                message = f"is not used: only {self.normal} is trained on."
+                yield Finding("unused", other, message, class_name, fault=False)
+        if self.masks != "none":
+            there = {kind.name.casefold() for kind in self.kinds(class_name)} | {self.normal}
+            ground_truth = folder_in_any_case(self.class_folder(class_name), "ground_truth")
+            for key, folder in folders_in_any_case(ground_truth).items():
+                if key not in there:
+                    yield from (no_image(mask, class_name) for mask in images_below(folder))
+
+    def unread_folders(self) -> Collection[str]:
+        """That of masks, where none are read."""
+        return {"ground_truth"} if self.masks == "none" else ()
 
     def expected(self) -> str:
         """The tree that should be there, and what masks and normal images are told by."""
@@ -72,10 +93,6 @@ class MVTec(AnomalyDataModule):
             f"{self.layout}\nA folder of normal images is called {self.normal}; masks of images in"
             " a folder within one of a defect lie in a folder of the same name."
         )
-
-    def class_folder(self, class_name: str) -> Path:
-        """Where a class lies."""
-        return folders_by_name(self.root).get(class_name, self.root / class_name)
 
     def training_folder(self, class_name: str) -> Path:
         """Where the normal training images of a class lie."""
@@ -105,13 +122,18 @@ class MVTec(AnomalyDataModule):
     def masks_of(self, class_name: str, kind: "Kind", images: Sequence[Path]) -> "Matched":
         """Which mask belongs to which image of a kind; none where no masks are read."""
         if self.masks == "none":
-            return Matched({}, [], set())
-        return match_masks(
-            images, self.images_folder(kind.folder), self.mask_folder(class_name, kind)
-        )
+            return Matched({}, [], [])
+        folder = self.images_folder(kind.folder)
+        return match_masks(images, folder, self.mask_folder(class_name, kind), class_name)
+
+    def _no_mask(self, class_name: str, kind: "Kind", image: Path) -> Finding:
+        within = image.parent.relative_to(self.images_folder(kind.folder))
+        expected = self.mask_folder(class_name, kind) / within / f"{image.stem}_mask.png"
+        message = f"has no mask: expected is {expected} or the like."
+        return Finding("mask missing", image, message, class_name)
 
     def images_folder(self, kind: Path) -> Path:
-        """What holds the images of a kind's folder."""
+        """The folder that holds the images of a kind's folder."""
         return folder_in_any_case(kind, self.image_folder) if self.image_folder else kind
 
 
@@ -121,7 +143,7 @@ class Kind(NamedTuple):
     Attributes:
         name: The defect, as text.
         folder: Where it lies.
-        normal: Whether its images are normal.
+        normal: True if its images are normal.
     """
 
     name: str
@@ -134,33 +156,37 @@ class Matched(NamedTuple):
 
     Attributes:
         mask_of: The mask of each image that has one.
-        clashes: Masks that fit several images, and images that several masks fit.
-        fitting: All masks that fit an image.
+        clashes: Images that share a mask with another, or that several masks fit.
+        unmatched: Masks that fit no image.
     """
 
     mask_of: dict[Path, Path]
-    clashes: list[Clash]
-    fitting: set[Path]
+    clashes: list[Finding]
+    unmatched: list[Path]
 
 
-def match_masks(images: Sequence[Path], folder: Path, mask_folder: Path) -> Matched:
+def match_masks(
+    images: Sequence[Path], folder: Path, mask_folder: Path, class_name: str
+) -> Matched:
     """Find the mask of each image by its name: `<stem>_mask.*` goes before `<stem>.*`.
 
     Args:
         images: Below `folder`.
         folder: Of the images.
         mask_folder: Of the masks, which lie in folders of the same names as the images.
+        class_name: The product.
     """
     plain: dict[str, list[Path]] = defaultdict(list)
     marked: dict[str, list[Path]] = defaultdict(list)
-    for mask in images_below(mask_folder):
+    masks = images_below(mask_folder)
+    for mask in masks:
         key = _place(mask, mask_folder)
         plain[key].append(mask)
         if key.lower().endswith("_mask"):
             marked[key[: -len("_mask")]].append(mask)
-    mask_of, clashes = {}, []
-    known: set[Path] = set()
+    mask_of, clashes, known = {}, [], set()
     image_of: dict[Path, Path] = {}
+    clash = partial(Finding, "ambiguous mask", class_name=class_name)
     for image in images:
         key = _place(image, folder)
         fitting = marked.get(key) or plain.get(key) or []
@@ -170,15 +196,15 @@ def match_masks(images: Sequence[Path], folder: Path, mask_folder: Path) -> Matc
         known.update(fitting)
         if len(fitting) > 1:
             message = f"has several masks, {' and '.join(map(str, fitting))}: remove all but one."
-            clashes.append(Clash(image, message))
+            clashes.append(clash(image, message, others=tuple(fitting)))
         other = image_of.setdefault(fitting[0], image)
         if other != image:
             message = (
                 f"and {other} both fit one mask, {fitting[0]}: give each image a name of its own,"
                 " and a mask."
             )
-            clashes.append(Clash(image, message))
-    return Matched(mask_of, clashes, known)
+            clashes.append(clash(image, message, others=tuple(fitting)))
+    return Matched(mask_of, clashes, [mask for mask in masks if mask not in known])
 
 
 def _place(path: Path, folder: Path) -> str:

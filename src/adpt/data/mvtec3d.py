@@ -1,5 +1,6 @@
 """MVTec 3D-AD, its colour images only."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,7 +30,9 @@ class MVTec3D(MVTec):
     )  # fmt: skip
     image_folder: ClassVar[str] = "rgb"
 
-    not_used: ClassVar[tuple[str, ...]] = ("validation", "xyz", "gt")
+    def unread_folders(self) -> Collection[str]:
+        """Folders of the published set that hold no colour images in use."""
+        return {*super().unread_folders(), "validation", "xyz", "gt"}
 
     def mask_folder(self, class_name: str, kind: Kind) -> Path:
         """Masks lie beside the images' folder."""

@@ -16,7 +16,7 @@ class RefusedImageError(ValueError):
     """A file that could be decoded, but should not be taken for a picture as it is.
 
     Attributes:
-        kind: What sort of fault it is.
+        kind: The sort of fault.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -58,7 +58,7 @@ def opened(path: Path, max_megapixels: float | None = None) -> Iterator[ImageFil
 
 
 def is_lossy(image: ImageFile.ImageFile, path: Path) -> bool:
-    """Whether the compression of a file that was opened changes values."""
+    """True if the compression of a file that was opened changes values."""
     if image.format == "WEBP":
         content, place = path.read_bytes(), 12
         while (kind := content[place : place + 4]) not in (b"VP8 ", b"VP8L", b""):

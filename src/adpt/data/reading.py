@@ -34,7 +34,7 @@ class ReadMask(NamedTuple):
     Attributes:
         pixels: (H, W) bool, of the configured size.
         size: Width and height of the file's picture; None without a file.
-        remarks: What is to be said of it, by the kind of remark.
+        remarks: Those on it, by their kind.
     """
 
     pixels: Tensor
@@ -92,7 +92,7 @@ class PlainImages(Dataset[Item]):
 
 
 def too_large(path: Path, class_name: str) -> str:
-    """What to say of a picture that there is no memory for."""
+    """The message on a picture that there is no memory for."""
     return (
         f"{path} (class '{class_name}') takes more memory than there is. Make it smaller, read with"
         " fewer processes (data.num_workers), or leave it out."
@@ -100,7 +100,7 @@ def too_large(path: Path, class_name: str) -> str:
 
 
 def remarks_on(mask: Mask, sample: Sample) -> dict[str, str]:
-    """What the user should know of how a mask was taken, by the kind of remark."""
+    """Remarks on how a mask was taken, by their kind."""
     said = {}
     if mask.rounded:
         said["rounded"] = (

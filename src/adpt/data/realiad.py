@@ -3,14 +3,23 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.checks import Clash, require_files
-from adpt.data.files import folder_in_any_case, inside, name_key, subfolders, walk_files
+from adpt.data.files import (
+    folder_in_any_case,
+    folders_by_name,
+    inside,
+    name_key,
+    subfolders,
+    walk_files,
+)
+from adpt.data.finding import Finding, no_image, no_images
+from adpt.data.listed import Watched
 from adpt.data.sample import Sample, Split
-from adpt.data.watch import look_at, remark
 from adpt.errors import DataError
 
 RESOLUTIONS = ("256", "512", "1024", "raw")
@@ -69,13 +78,19 @@ class RealIAD(AnomalyDataModule):
     def available_classes(self) -> list[str]:
         """The classes that have a folder in the wanted resolution."""
         if not self.images.is_dir():
-            raise DataError(self._explain(f"There is no folder {self.images}."))
+            raise DataError(self.explain(f"There is no folder {self.images}."))
         found = [folder.name for folder in subfolders(self.images)]
         return [name for name in found if not self.known_classes or name in self.known_classes]
 
-    def listing_options(self) -> dict[str, Any]:
-        """What the index is of; the set has 150,000 files in 30,000 folders."""
-        return {"images": self.images.name, "split": self.split}
+    def class_folder(self, class_name: str) -> Path:
+        """The folder that a class lies in."""
+        return folders_by_name(self.images).get(class_name, self.images / class_name)
+
+    def watched(self, class_name: str) -> Watched:
+        """The folder of a class and its list; the set has 150,000 files in 30,000 folders."""
+        lists = [] if self.split is None else self._places(class_name, self.split)
+        options = {"images": self.images.name, "split": self.split}
+        return Watched(options, self.images / class_name, lists)
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """The class's images: by folder, or as its JSON lists them."""
@@ -88,107 +103,126 @@ class RealIAD(AnomalyDataModule):
             yield from self._scan(class_name, "OK", "train")
             yield from self._scan(class_name, "NG", "test")
         else:
-            yield from self._listed(class_name, self.split_file(class_name, self.split))
+            file = self.split_file(class_name, self.split)
+            if file is None:
+                splits = ", ".join(f.name for f in subfolders(self.root / "realiad_jsons"))
+                place = self._places(class_name, self.split)[0]
+                lacking = (
+                    f"There is no split file {place} (splits that are there: {splits or 'none'})."
+                )
+                finding = Finding("list", self.root, f"lacks a list: {lacking}", class_name)
+                self.report(finding, said=self.explain(lacking))
+            else:
+                yield from self.existing(self.read_split(class_name, file), file)
 
     def _scan(self, class_name: str, kind: Literal["OK", "NG"], split: Split) -> Iterator[Sample]:
         top = folder_in_any_case(self.images / class_name, kind)
         for folder, names in walk_files(top):
             masks, images = masks_and_images(names)
-            for clash in clashes_of(folder, names) if kind == "NG" else ():
-                raise DataError(str(clash))
+            if self.collected is not None and not names and not subfolders(folder):
+                self.note(no_images(folder, class_name))
+            if kind == "NG":
+                clashes = clashes_of(folder, names)
+                self.report(*(Finding("ambiguous mask", *c, class_name) for c in clashes))
             for name in images:
                 image = folder / name
                 view = view_of(image)
+                if view is None:
+                    message = (
+                        "does not tell its camera view: Real-IAD's names hold _C1_ to _C5_. Remove"
+                        " the file, or give it its published name."
+                    )
+                    self.report(Finding("name", image, message, class_name))
                 mask = masks.pop(stem_of(name), None) if kind == "NG" else None
                 if mask is None:
-                    yield Sample(image, 0, class_name, split, view=view)
+                    yield Sample(image, 0, class_name, split, view=view or "")
                 else:
                     defect = next(iter(folder.relative_to(top).parts), kind)
-                    yield Sample(image, 1, class_name, split, folder / mask, view, defect)
+                    yield Sample(image, 1, class_name, split, folder / mask, view or "", defect)
             for mask in masks.values():
-                remark(f"{folder / mask} belongs to no image under NG and is not used")
+                self.warn(no_image(folder / mask, class_name))
 
-    def splits(self) -> list[str]:
-        """Names of folders that may hold the set's own splits, as `split` takes them."""
+    def spare_lists(self, class_name: str) -> list[Path]:
+        """The class's files in the set's own splits where the set is read by its folders."""
+        if self.split is not None:
+            return []
         beside = [f.name for f in subfolders(self.root) if f.name.startswith("realiad_jsons")]
-        return sorted({*beside, *(f.name for f in subfolders(self.root / "realiad_jsons"))})
+        within = [folder.name for folder in subfolders(self.root / "realiad_jsons")]
+        files = [self.split_file(class_name, split) for split in sorted({*beside, *within})]
+        return [file for file in files if file is not None]
 
-    def split_file(self, class_name: str, split: str) -> Path:
-        """The JSON file of a class in one of the set's own splits.
+    def split_file(self, class_name: str, split: str) -> Path | None:
+        """The JSON file of a class in one of the set's own splits; None where there is none."""
+        files = self._places(class_name, split)
+        return next((file for file in files if file.is_file()), None)
 
-        Raises:
-            DataError: There is none; the message lists the splits that are there.
-        """
+    def _places(self, class_name: str, split: str) -> list[Path]:
         # The archive holds a folder of its own name; some unpack it without that folder.
-        places = [self.root / "realiad_jsons" / split, self.root / split]
-        files = [place / f"{class_name}.json" for place in places]
-        for file in files:
-            look_at(file)
-            if file.is_file():
-                return file
-        there = ", ".join(f.name for f in subfolders(self.root / "realiad_jsons")) or "none"
-        raise DataError(
-            self._explain(f"There is no split file {files[0]} (splits that are there: {there}).")
+        places = (self.root / "realiad_jsons" / split, self.root / split)
+        return [place / f"{class_name}.json" for place in places]
+
+    def read_split(self, class_name: str, file: Path) -> list[Sample]:
+        """The samples that a split file lists, whether their files are there or not."""
+        split = self.entry(file, class_name, partial(self._open_split, file))
+        if split is None:
+            return []
+        normal_class, folder, parts = split
+        read = partial(self._read_entry, folder, normal_class, class_name, file)
+        samples = (
+            self.entry(file, class_name, partial(read, part, entry))
+            for part, entries in parts.items()
+            for entry in entries
         )
+        return [sample for sample in samples if sample is not None]
 
-    def _listed(self, class_name: str, file: Path) -> list[Sample]:
-        try:
+    def _open_split(self, file: Path) -> tuple[str, Path, dict[Split, list[Any]]]:
+        with _expecting_split(file):
             content = json.loads(file.read_text(encoding="utf-8"))
-            meta = content["meta"]
-            folder = inside(self.images, meta["prefix"], file)
-            samples = [
-                self.read_entry(entry, folder, meta["normal_class"], class_name, s, file)
-                for s in SPLITS
-                for entry in content[s]
-            ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{file} is not a split of Real-IAD ({type(error).__name__}: {error}). Expected:"
-                ' {"meta": {"normal_class", "prefix"}, "train": [...], "test": [...]}, entries'
-                " with anomaly_class, image_path and mask_path (null for normal images)."
-            ) from error
-        return require_files(samples, file)
+            folder = inside(self.images, content["meta"]["prefix"], file)
+            parts: dict[Split, list[Any]] = {split: list(content[split]) for split in SPLITS}
+            return content["meta"]["normal_class"], folder, parts
 
-    def read_entry(
+    def _read_entry(
         self,
-        entry: dict[str, Any],
         folder: Path,
         normal_class: str,
         class_name: str,
-        split: Split,
         file: Path,
+        split: Split,
+        entry: dict[str, Any],
     ) -> Sample:
-        """The image that one entry of a split file names.
+        """The image that an entry of a split file names, relative to `folder`."""
+        with _expecting_split(file):
+            image = inside(folder, entry["image_path"], file)
+            defect = entry["anomaly_class"]
+            mask = None if self.masks == "none" else entry["mask_path"]
+            masked = None if mask is None else inside(folder, mask, file)
+            anomalous = defect != normal_class
+            if self.masks != "none" and anomalous != (mask is not None):
+                raise DataError(
+                    f"{file} lists {entry['image_path']} as '{defect}' with mask {mask}: a"
+                    " defective image needs a mask, and a normal one has none."
+                )
+            kind, view = defect if anomalous else "good", view_of(image)
+            if view is None:
+                raise DataError(
+                    f"{file} lists {image}, which does not tell its camera view: Real-IAD's names"
+                    " hold _C1_ to _C5_."
+                )
+            return Sample(image, int(anomalous), class_name, split, masked, view, kind)
 
-        Args:
-            entry: The entry.
-            folder: What its paths are relative to.
-            normal_class: What the file calls normal.
-            class_name: The product.
-            split: The part that the entry stands in.
-            file: The split file, for messages.
 
-        Raises:
-            DataError: Label and mask contradict each other, or a path leads out of the set.
-        """
-        image = inside(folder, entry["image_path"], file)
-        defect = entry["anomaly_class"]
-        anomalous = defect != normal_class
-        mask = None if self.masks == "none" else entry["mask_path"]
-        if self.masks != "none" and anomalous != (mask is not None):
-            raise DataError(
-                f"{file} lists {entry['image_path']} as '{defect}' with mask {mask}: a defective"
-                " image needs a mask, and a normal one has none."
-            )
-        return Sample(
-            image=image,
-            label=int(anomalous),
-            class_name=class_name,
-            split=split,
-            mask=None if mask is None else inside(folder, mask, file),
-            view=view_of(image),
-            defect=defect if anomalous else "good",
-        )
+@contextmanager
+def _expecting_split(file: Path) -> Iterator[None]:
+    """Say what a split file should hold, of whatever shows that it does not."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{file} is not a split of Real-IAD ({type(error).__name__}: {error}). Expected:"
+            ' {"meta": {"normal_class", "prefix"}, "train": [...], "test": [...]}, entries'
+            " with anomaly_class, image_path and mask_path (null for normal images)."
+        ) from error
 
 
 def masks_and_images(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -198,12 +232,12 @@ def masks_and_images(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def stem_of(name: str) -> str:
-    """What image and mask have in common."""
+    """The part of a name that image and mask have in common."""
     return name_key(name.rpartition(".")[0])
 
 
-def clashes_of(folder: Path, names: Sequence[str]) -> Iterator[Clash]:
-    """Images in a folder that have one mask between them, and masks of one image."""
+def clashes_of(folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Images that share a mask with another and masks of one image, each with what to do."""
     masks, images = masks_and_images(names)
     for several, what in (
         ([name for name in images if stem_of(name) in masks], "fit one mask"),
@@ -214,20 +248,10 @@ def clashes_of(folder: Path, names: Sequence[str]) -> Iterator[Clash]:
             other = first.setdefault(stem_of(name), name)
             if other != name:
                 message = f"and {folder / other} both {what}: remove or rename one of them."
-                yield Clash(folder / name, message)
+                yield folder / name, message
 
 
-def view_of(image: Path) -> str:
-    """The camera view that an image's name tells, "C1" to "C5".
-
-    Raises:
-        DataError: The name has no `_C<n>_`.
-    """
-    found = VIEW.findall(image.name)
-    if not found:
-        raise DataError(
-            f"{image} does not tell its camera view: Real-IAD's names hold _C1_ to _C5_."
-            " Remove the file, or give it its published name."
-        )
-    view: str = found[-1]
-    return view
+def view_of(image: Path) -> str | None:
+    """The camera view that an image's name tells, "C1" to "C5"; None where it has no `_C<n>_`."""
+    found: list[str] = VIEW.findall(image.name)
+    return found[-1] if found else None

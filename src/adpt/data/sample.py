@@ -1,4 +1,4 @@
-"""What is known of an image before it is read, and what a batch of read images holds."""
+"""An image of a set before it is read, and a batch of read ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ class Sample(NamedTuple):
         mask: The defect's mask; None for a normal image, and where none is read (`data.masks`).
         view: The camera view, "" where a set has only one.
         defect: The kind of defect as the set names it, "good" for a normal image.
-        noise: Whether this is an anomalous image that `data.noise_ratio` passes off as normal: its
+        noise: True for an anomalous image that `data.noise_ratio` passes off as normal: its
             label is 0 and its mask None.
     """
 
@@ -39,7 +39,7 @@ class Sample(NamedTuple):
 
     @property
     def unmarked(self) -> bool:
-        """Whether it has a defect and nothing tells where."""
+        """True if it has a defect and nothing tells where."""
         return self.label == 1 and self.mask is None
 
 
@@ -75,7 +75,7 @@ class Batch:
         path: The file of each image.
         skipped: Files that could not be read and are therefore missing from this batch.
         faults: Why each of `skipped` could not be read.
-        remarks: What is to be said of masks, by the kind of remark: of each kind the first.
+        remarks: Those on masks, by their kind: of each kind the first.
     """
 
     image: Tensor

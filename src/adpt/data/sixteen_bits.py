@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from adpt.data.opening import RefusedImageError
 
 DEPTHS = (8, 10, 12, 14, 16)
-"""What cameras give."""
+"""Bits that cameras give."""
 
 _LITTLE = sys.byteorder == "little"
 _LOW_BYTES = {
@@ -37,24 +37,24 @@ def raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether Pillow keeps all bits of an image: it does of those that have no colour."""
+    """True if Pillow keeps all bits of an image: it does of those that have no colour."""
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
 def is_sixteen(image: ImageFile.ImageFile) -> bool:
-    """Whether an image that is not decoded yet holds integers of more than 8 bits."""
+    """True if an image that is not decoded yet holds integers of more than 8 bits."""
     raw = raw_mode(image)
     return is_grey(image) or raw in _LOW_BYTES or raw == GREY_AND_ALPHA
 
 
 def loses_bits(image: ImageFile.ImageFile) -> bool:
-    """Whether Pillow reads 16-bit numbers of this image, plane by plane, as if they had 8."""
+    """True if Pillow reads 16-bit numbers of this image, plane by plane, as if they had 8."""
     bits = getattr(image, "tag_v2", {}).get(258, (8,))
     return max(bits) == 16 and len(bits) > 1 and raw_mode(image) in {"R", "G", "B", "A", "X"}
 
 
 def begins_with_white(image: ImageFile.ImageFile) -> bool:
-    """Whether 0 stands for white in 16-bit numbers, which Pillow does not heed."""
+    """True if 0 stands for white in 16-bit numbers, which Pillow does not heed."""
     return is_grey(image) and getattr(image, "tag_v2", {}).get(262) == 0
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adpt.data.files import walk_files
 from adpt.data.foreground import estimate_foreground, mask_files
-from adpt.data.foreign_textures import TextureFolder, augment, drawn_texture
+from adpt.data.foreign_textures import TextureFolder, augment, render_texture
 from adpt.data.images import read_mask
 from adpt.data.perlin import Mask, perlin_mask
 from adpt.data.transforms import Geometry
@@ -35,7 +35,7 @@ class TextureDefects:
     image, the seed and the texture files alone.
 
     Args:
-        textures: Folder of texture images such as DTD's; None draws textures.
+        textures: Folder of texture images such as DTD's; None renders textures.
         foreground: Where defects may lie: "estimate" finds the product by the border's colour,
             "none" allows the whole image, anything else is a folder of foreground masks (not
             zero on the product; see `foreground.mask_files` for their names), where an image
@@ -53,9 +53,11 @@ class TextureDefects:
         foreground: str | Path = "estimate",
         geometry: Geometry | None = None,
     ) -> None:
-        self.draw_texture: Callable[[np.random.Generator, tuple[int, int]], Tensor] = drawn_texture
+        self.sample_texture: Callable[[np.random.Generator, tuple[int, int]], Tensor] = (
+            render_texture
+        )
         if textures is not None:
-            self.draw_texture = TextureFolder(Path(textures))
+            self.sample_texture = TextureFolder(Path(textures))
         self.foreground = foreground
         self.geometry = geometry
         self.warned = False
@@ -87,7 +89,7 @@ class TextureDefects:
         shape = (image.shape[1], image.shape[2])
         rng = np.random.default_rng(seed)
         mask = torch.from_numpy(_mask(rng, self._allowed(image, path)))
-        texture = augment(self.draw_texture(rng, shape), rng).float()
+        texture = augment(self.sample_texture(rng, shape), rng).float()
         own = float(np.clip(rng.normal(*_OWN_SHARE), *_OWN_SHARE_RANGE))
         blended = texture.lerp(image.float(), own).round().to(torch.uint8)
         return torch.where(mask, blended, image), mask

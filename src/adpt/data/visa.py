@@ -2,13 +2,14 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.checks import require_files
-from adpt.data.files import inside, subfolders
+from adpt.data.files import images_in, inside, name_key, subfolders
+from adpt.data.finding import Finding, no_image, no_images
 from adpt.data.sample import Sample, Split
 from adpt.errors import DataError
 
@@ -51,36 +52,64 @@ class VisA(AnomalyDataModule):
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """The class's images, in the list's order."""
-        yield from require_files(self._read_list()[class_name], self.split_file)
+        listed = self._read_list()[class_name]
+        message = f"has no mask: {self.split_file} names none for this anomaly."
+        for sample in listed:
+            if sample.unmarked and self.masks != "none":
+                self.note(Finding("mask missing", sample.image, message, class_name))
+        yield from self.existing(listed, self.split_file)
+
+    def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterator[Finding]:
+        """Masks without an image, empty folders, and images that the list leaves out."""
+        folder = self.root / class_name / "Data"
+        masked = {name_key(image.stem) for image in images_in(folder / "Images" / "Anomaly")}
+        for mask in [] if self.masks == "none" else images_in(folder / "Masks" / "Anomaly"):
+            if name_key(mask.stem) not in masked:
+                yield no_image(mask, class_name)
+        used = {sample.image for sample in samples}
+        for kind in subfolders(folder / "Images"):
+            images = images_in(kind)
+            if not images:
+                yield no_images(kind, class_name)
+            for image in images:
+                if image not in used:
+                    message = f"is not in {self.split_file}."
+                    yield Finding("unused", image, message, class_name, fault=False)
 
     def _read_list(self) -> dict[str, list[Sample]]:
         if self._listed:
             return self._listed
         if not self.split_file.is_file():
-            raise DataError(self._explain(f"There is no list {self.split_file}."))
+            raise DataError(self.explain(f"There is no list {self.split_file}."))
         listed: dict[str, list[Sample]] = defaultdict(list)
         try:
             with self.split_file.open(newline="", encoding="utf-8-sig") as lines:
                 rows = csv.DictReader(lines)
                 if set(COLUMNS) - set(rows.fieldnames or ()):
-                    raise DataError(
-                        f"{self.split_file} has the columns {rows.fieldnames}; expected are"
-                        f" {', '.join(COLUMNS)}. Take it from the published archive."
+                    self._refuse(
+                        f"has the columns {rows.fieldnames}; expected are {', '.join(COLUMNS)}."
+                        " Take it from the published archive.",
+                        listed,
                     )
+                    rows = csv.DictReader(())
                 for row in rows:
-                    sample = self.read_row(row, rows.line_num)
-                    listed[sample.class_name].append(sample)
+                    read = partial(self._read_row, row, rows.line_num)
+                    sample = self.entry(self.split_file, row["object"] or "", read)
+                    if sample is not None:
+                        listed[sample.class_name].append(sample)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{self.split_file} cannot be read as CSV: {error}.") from error
+            self._refuse(f"cannot be read as CSV: {error}.", listed)
         self._listed = {name: listed[name] for name in self.known_classes if name in listed}
         return self._listed
 
-    def read_row(self, row: dict[str, str], line: int) -> Sample:
-        """The image that one row of the list names.
+    def _refuse(self, message: str, listed: dict[str, list[Sample]]) -> None:
+        """Report a faulty list; where that is collected, its classes are examined nevertheless."""
+        self.report(Finding("list", self.split_file, message))
+        for name in self.known_classes:
+            listed.setdefault(name, [])
 
-        Raises:
-            DataError: Label or split are unknown, or a path leads out of the set.
-        """
+    def _read_row(self, row: dict[str, str], line: int) -> Sample:
+        """The image that one row of the list names."""
         label, split, mask = row["label"], row["split"], row["mask"]
         if label not in ("normal", "anomaly") or split not in ("train", "test"):
             raise DataError(

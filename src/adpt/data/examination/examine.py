@@ -4,19 +4,19 @@ import contextlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from adpt.data import AnomalyDataModule, Mixed, Sample, VisA
-from adpt.data.checks import deepest_of
-from adpt.data.examination.finding import Finding, first_line
-from adpt.data.examination.leftover import holds_images, left_out_whole
+from adpt.data.checks import deepest_of, files_of
+from adpt.data.examination.leftover import holds_images, left_out, left_out_whole
 from adpt.data.examination.links import faulty_links
-from adpt.data.examination.listing import Listing, class_folder, faults_of_splits, list_class
 from adpt.data.examination.pictures import Examined, examine_sample
-from adpt.data.examination.published import differences
-from adpt.data.files import is_hidden, leads_up, refuse_output, subfolders
+from adpt.data.examination.published import differences, read_spare_lists
+from adpt.data.files import is_hidden, leads_up, refuse_output
+from adpt.data.finding import Finding
 from adpt.data.images import ReadingRules
 from adpt.data.masks import MOST
 from adpt.errors import DataError
@@ -24,7 +24,7 @@ from adpt.running.files import is_output
 from adpt.running.progress import Progress, no_progress
 
 # After these it is no wonder if images are missing.
-UNLISTED = ("list", "listing", "path outside the set")
+UNLISTED = {"list", "listing", "path outside the set"}
 
 Work = tuple[Sample, ReadingRules, bool]
 """A sample, how its files are read, and whether its mask may hold numbers of defects."""
@@ -32,7 +32,7 @@ Work = tuple[Sample, ReadingRules, bool]
 
 @dataclass(frozen=True)
 class Examination:
-    """What came out.
+    """The outcome.
 
     Attributes:
         findings: All faults and remarks, by kind and path.
@@ -48,7 +48,7 @@ class Examination:
 
     @property
     def faults(self) -> list[Finding]:
-        """What is wrong, without the remarks."""
+        """The findings without the remarks."""
         return [finding for finding in self.findings if finding.fault]
 
 
@@ -69,7 +69,7 @@ def examine(
         workers: Threads that read files.
         max_megapixels: Pictures whose header claims more pixels are told, but not decoded; None for
             what the set says.
-        published: Whether to compare numbers of classes, images and views with the published set.
+        published: True to compare numbers of classes, images and views with the published set.
         progress: Told how far the walk is.
 
     Raises:
@@ -124,44 +124,56 @@ def _named(prefix: str, class_name: str) -> str:
 def _list(
     data: AnomalyDataModule, prefix: str, published: bool, progress: Progress
 ) -> tuple[list[Finding], list[Sample]]:
+    """All findings in a set's tree and lists, and its images, past every fault."""
     if not data.root.is_dir():
         raise DataError(
             f"There is no folder {data.root}.\nExpected there:\n{data.layout}\n{data.source}"
         )
-    classes = _classes(data)
-    folders = [class_folder(data, name) for name in classes]
-    top = folders[0].parent
+    findings: list[Finding] = []
+    data = copy(data)
+    data.collected = findings
+    classes = data.choose_classes()
+    folders = [data.class_folder(name) for name in classes]
     refuse_output(data.root, "data.root")
-    findings = [*faulty_links(top, folders), *_other_folders(data, folders)]
+    findings += faulty_links(folders[0].parent, folders)
+    findings += _other_folders(data, folders)
     samples: list[Sample] = []
     for number, name in enumerate(classes):
         progress(f"listing {_named(prefix, name)}", number, len(classes))
-        try:
-            listing = list_class(data, name)
-        except DataError as error:  # A folder that cannot be entered.
-            listing = Listing(name)
-            listing.add(
-                "listing", class_folder(data, name), f"cannot be listed: {first_line(error)}"
-            )
-        found = listing.samples
-        if not any(finding.fault for finding in listing.findings):
-            # What training will see itself, in case it reads the set in a way of its own.
-            try:
-                found = list(data.find_samples(name))
-            except DataError as error:
-                listing.add(
-                    "listing", class_folder(data, name), f"cannot be listed: {first_line(error)}"
-                )
-        is_listed = not any(finding.kind in UNLISTED for finding in listing.findings)
-        if is_listed and not any(s.split == "train" and s.label == 0 for s in found):
-            message = "has no normal training image: unpack the class anew, or leave it out."
-            listing.add("no normal images", class_folder(data, name), message)
-        if data.masks == "none":
-            found = [sample._replace(mask=None) for sample in found]
-        findings += listing.findings
-        findings += faults_of_splits(data, name, published)
-        samples += found
+        samples += _list_class(data, name, findings)
+        findings += list(read_spare_lists(data, name, published))
     return findings, samples
+
+
+def _list_class(data: AnomalyDataModule, name: str, findings: list[Finding]) -> list[Sample]:
+    """The images of a class; its faults go to `findings`, as `data` collects them there."""
+    samples: list[Sample] = []
+    folder = data.class_folder(name)
+    try:
+        samples.extend(data.find_samples(name))
+        findings += list(data.leftovers(name, samples))
+    except DataError as error:  # Such as a folder that cannot be entered.
+        message = f"cannot be listed: {str(error).splitlines()[0]}"
+        findings.append(Finding("listing", folder, message, name))
+    own = [finding for finding in findings if finding.class_name in ("", name)]
+    if data.masks == "none":
+        samples = [sample._replace(mask=None) for sample in samples]
+    else:
+        told = {finding.path for finding in own}
+        for sample in samples:
+            if sample.unmarked and sample.image not in told:
+                message = "has no mask: add it, or data.masks=none."
+                findings.append(Finding("mask missing", sample.image, message, name))
+    kinds = {finding.kind for finding in own}
+    if not kinds & UNLISTED and not any(s.split == "train" and s.label == 0 for s in samples):
+        message = "has no normal training image: unpack the class anew, or leave it out."
+        findings.append(Finding("no normal images", folder, message, name))
+    if "listing" not in kinds:
+        about = (path for finding in findings for path in (finding.path, *finding.others))
+        used = {*files_of(samples), *about}
+        known = used if data.holds_all else None
+        findings += left_out(folder, name, known, data.unread_folders())
+    return samples
 
 
 def _other_folders(data: AnomalyDataModule, classes: Sequence[Path]) -> Iterator[Finding]:
@@ -181,20 +193,6 @@ def _other_folders(data: AnomalyDataModule, classes: Sequence[Path]) -> Iterator
             elif holds_images(folder):
                 message = "holds images and is no class: it has neither a train nor a test folder."
                 yield Finding("unused", folder, message, fault=False)
-
-
-def _classes(data: AnomalyDataModule) -> list[str]:
-    """The classes to examine; a set's list that cannot be read does not keep them secret."""
-    try:
-        return data.choose_classes()
-    except DataError:
-        if not isinstance(data, VisA):
-            raise
-        wanted = data.wanted_classes or data.known_classes
-        there = [f.name for f in subfolders(data.root) if f.name in wanted]
-        if not there or not set(wanted) <= set(data.known_classes):
-            raise
-        return there
 
 
 # ---- Reading ---------------------------------------------------------------------------------

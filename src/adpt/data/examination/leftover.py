@@ -1,4 +1,4 @@
-"""What lies in a set's folder and is left out, and why: remarks, for it may be meant so."""
+"""Files in a set's folder that are left out, and why: remarks, for it may be meant so."""
 
 import os
 from collections import Counter
@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from adpt.data.examination.finding import Finding
 from adpt.data.files import NOT_READ, is_hidden, is_image
+from adpt.data.finding import Finding
 from adpt.running.files import OUTPUT_MARK
 
 
@@ -21,7 +21,7 @@ def left_out(
         class_name: The product.
         used: Images and masks that are used, and whatever is told already; None where images that
             no list names are told elsewhere.
-        unmeant: Names of folders that the set has and that are left alone on purpose.
+        unmeant: Names, in lower case, of folders that are left alone on purpose.
     """
     paths = _entries(top)
     remark = partial(Finding, "left out", class_name=class_name, fault=False)
@@ -46,7 +46,7 @@ def left_out(
         if path.exists() and not path.is_file():
             yield Finding("unreadable", path, "is no ordinary file: remove it.", class_name)
     for path in paths:
-        if path.is_symlink() or not path.is_dir() or path.name in unmeant:
+        if path.is_symlink() or not path.is_dir() or path.name.lower() in unmeant:
             continue
         if is_hidden(path.name):
             yield from left_out_whole(path, class_name)
@@ -55,7 +55,7 @@ def left_out(
 
 
 def left_out_whole(folder: Path, class_name: str = "") -> Iterator[Finding]:
-    """What is to be said of a folder that is left out with all that it holds."""
+    """Tell of a folder that is left out with all that it holds."""
     if holds_images(folder):
         hidden = "hidden folders and those of systems hold no data"
         why = hidden if is_hidden(folder.name) else f"adpt wrote it ({OUTPUT_MARK} lies in it)"
@@ -63,7 +63,7 @@ def left_out_whole(folder: Path, class_name: str = "") -> Iterator[Finding]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether any file below a folder is named like an image."""
+    """True if any file below a folder is named like an image."""
     return any(is_image(name.lstrip(".")) for _, _, names in os.walk(folder) for name in names)
 
 

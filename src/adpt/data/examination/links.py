@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from adpt.data.examination.finding import Finding
 from adpt.data.files import is_hidden, is_image, leads_up
+from adpt.data.finding import Finding
 
 Identity = tuple[int, int]
 

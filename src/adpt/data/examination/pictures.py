@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from adpt.data import Sample
-from adpt.data.examination.finding import Finding, reason
+from adpt.data.finding import Finding
 from adpt.data.images import ReadingRules, mask_of, read_image
 from adpt.data.masks import SMALL_NUMBERS, Mask
 from adpt.data.opening import RefusedImageError, opened
@@ -24,7 +25,7 @@ BEGINNINGS = {
     "enormous image": "was not decoded",
     "wrong mode": "has pixels of the wrong kind",
 }
-"""What is said of a file that is refused, by the kind of fault; of any other it cannot be used."""
+"""Begin of a refused file's message, by the kind of fault; of any other it "cannot be used"."""
 AGAIN = "copy or unpack it anew."
 
 
@@ -34,7 +35,7 @@ class Examined:
 
     Attributes:
         sample: The image and its mask.
-        findings: What is wrong with the two.
+        findings: Faults of the two.
         digest: SHA-256 of the upright 8-bit RGB pixels and their shape; None where unreadable.
         size: Width and height, upright; None where unreadable.
         mode: Pillow's mode of the file; "" where unreadable.
@@ -59,7 +60,7 @@ def examine_sample(sample: Sample, rules: ReadingRules, numbered_masks: bool) ->
     Args:
         sample: The image, and its mask if it has one.
         rules: How files are read.
-        numbered_masks: Whether masks may hold numbers of defects in place of one value.
+        numbered_masks: True if masks may hold numbers of defects in place of one value.
     """
     found = Examined(sample)
     mode = _check_header(found, sample.image, rules)
@@ -121,7 +122,7 @@ def _refuse(found: Examined, path: Path, error: RefusedImageError) -> None:
 
 
 def _note(found: Examined, path: Path, kind: str, error: BaseException) -> None:
-    said = reason(error)
+    said = _reason(error)
     if "truncated" in said.lower():
         found.add("truncated", path, f"ends too early ({said}): {AGAIN}")
     else:
@@ -152,3 +153,12 @@ def _check_mask(found: Examined, path: Path, mask: Mask, numbered: bool) -> None
             f"holds {len(mask.values)} values ({mask.values[0]:g} to {mask.values[-1]:g}), and"
             f" {taken}: save it as PNG with two values.",
         )
+
+
+def _reason(error: BaseException) -> str:
+    """The words of an error on a file, without the file's path and a full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # Pillow ends with the path, in quotes, where it knows no more.
+    said = re.sub(r""" file ['"].*$""", "", str(error), flags=re.DOTALL)
+    return said.rstrip(".") or type(error).__name__

@@ -4,7 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from adpt.data import BTAD, MPDD, AnomalyDataModule, MVTec, MVTec3D, RealIAD, Sample, VisA
-from adpt.data.examination.finding import Finding
+from adpt.data.checks import files_of
+from adpt.data.files import on_disk
+from adpt.data.finding import Finding
 from adpt.data.sample import Split
 
 PARTS: tuple[tuple[Split, int], ...] = (("train", 0), ("test", 0), ("test", 1))
@@ -75,6 +77,22 @@ def differences(data: AnomalyDataModule, samples: Sequence[Sample]) -> Iterator[
                         f"has {here} {what}, and {published} are published: {ADVICE}",
                         name,
                     )
+
+
+def read_spare_lists(
+    data: AnomalyDataModule, class_name: str, published: bool
+) -> Iterator[Finding]:
+    """Read the lists of a class that are not in use, as Real-IAD has them, for faults.
+
+    The set collects what it finds in them; files that are missing are told if `published`.
+    """
+    if not isinstance(data, RealIAD):
+        return
+    for file in data.spare_lists(class_name):
+        files = set(files_of(data.read_split(class_name, file)))
+        if published and (missing := sorted(files - on_disk(files).keys())):
+            count = f"lists {len(missing)} files that are not there, such as {missing[0]}"
+            yield Finding("missing file", file, f"{count}: {ADVICE}", class_name)
 
 
 def _realiad(data: RealIAD, samples: Sequence[Sample]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Drawn product images: data sets that need no download.
+"""Rendern product images: data sets that need no download.
 
 One idea per file, imports going down only: `fields` (noise, edges of shapes) → `scene` (colours and
 relief of a product) → `lettering`, `textures`, `metalware`, `board`, `printed` (the products) and
@@ -7,12 +7,12 @@ relief of a product) → `lettering`, `textures`, `metalware`, `board`, `printed
 """
 
 from adpt.data.procedural.products import DOWNSTREAM_PRODUCTS, PRETRAINING_PRODUCTS, Product
-from adpt.data.procedural.writer import draw_downstream_set, draw_pretraining_set
+from adpt.data.procedural.writer import render_downstream_set, render_pretraining_set
 
 __all__ = [
     "DOWNSTREAM_PRODUCTS",
     "PRETRAINING_PRODUCTS",
     "Product",
-    "draw_downstream_set",
-    "draw_pretraining_set",
+    "render_downstream_set",
+    "render_pretraining_set",
 ]

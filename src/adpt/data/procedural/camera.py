@@ -44,8 +44,8 @@ class Exposure:
     grain: Field
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, view: View, size: int) -> "Exposure":
-        """Draw the nuisances of one shot around what the view prescribes."""
+    def sample(cls, rng: np.random.Generator, view: View, size: int) -> "Exposure":
+        """Sample the nuisances of one shot around what the view prescribes."""
         azimuth = np.radians(view.light + rng.normal(0, 7))
         elevation = np.radians(np.clip(view.elevation + rng.normal(0, 5), 25, 80))
         x, y = grid(size)

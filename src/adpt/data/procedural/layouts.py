@@ -28,13 +28,13 @@ _DAY_ONE = datetime(2026, 1, 5, 8)
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to draw, and where its files go, relative to the set's root.
+    """One picture to render, and where its files go, relative to the set's root.
 
     Attributes:
         product: Name of the product.
-        shot: What decides the picture.
+        shot: All that decides over the picture.
         image: Path of the image file.
-        defect: The defect to draw; None for a sound specimen.
+        defect: The defect to render; None for a sound specimen.
         mask: Path of the mask file; None without a visible defect.
     """
 

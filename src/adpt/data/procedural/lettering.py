@@ -19,7 +19,7 @@ class Barcode:
 
 
 Ink = str | Barcode
-"""What is printed: lines of text, or a bar code."""
+"""A print: lines of text, or a bar code."""
 
 
 def lettering(frame: Frame, ink: Ink, x: float, y: float, width: float, height: float) -> Field:

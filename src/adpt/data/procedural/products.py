@@ -1,4 +1,4 @@
-"""The products: how each is drawn, how it lies before each camera, what can be wrong with it."""
+"""The products: how each is rendered, how it lies before each camera, what can be wrong with it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,14 +41,14 @@ class Product:
     """A product and how it is photographed.
 
     Attributes:
-        draw: Draws one specimen.
+        render: Renders one specimen.
         defects: Names in `DEFECTS` of what can be wrong with it.
         views: Camera positions by name.
         play: How loosely it lies: standard deviations of rotation (degrees), shift (units of half
             a picture) and scale.
     """
 
-    draw: Callable[[Frame, np.random.Generator], Scene]
+    render: Callable[[Frame, np.random.Generator], Scene]
     defects: tuple[str, ...]
     views: dict[str, View]
     play: tuple[float, float, float] = (3.0, 0.02, 0.015)

@@ -22,7 +22,7 @@ _ATTEMPTS = 12
 
 @dataclass(frozen=True)
 class Shot:
-    """Which picture to draw; everything random in it follows from these values alone.
+    """Which picture to render; everything random in it follows from these values alone.
 
     Attributes:
         seed: Seed of the whole set.
@@ -84,7 +84,7 @@ def _set_up(product: Product, shot: Shot, size: int) -> tuple[Scene, Exposure]:
         scale=view.scale * float(np.clip(rng.normal(1, grow), 0.9, 1.1)),
         tilt=view.tilt,
     )
-    return product.draw(frame, rng), Exposure.draw(rng, view, size)
+    return product.render(frame, rng), Exposure.sample(rng, view, size)
 
 
 def _changed(clean: Field, picture: Field, least: float) -> Mask:

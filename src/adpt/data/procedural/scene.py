@@ -1,6 +1,6 @@
 """A product before it is photographed: its colours, its relief, and what lies on it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -94,7 +94,7 @@ class Scene:
     relief: Field
     silhouette: Field
     gloss: float = 0.1
-    layers: tuple[Layer, ...] = field(default=())
+    layers: tuple[Layer, ...] = ()
 
     def flatten(self) -> tuple[Field, Field, Field]:
         """Albedo (size, size, 3), relief and gloss (size, size) with all layers applied."""

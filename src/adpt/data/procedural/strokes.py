@@ -1,4 +1,4 @@
-"""Shapes that defects are drawn with: strokes, blobs, and places on the product."""
+"""Shapes that defects are rendered with: strokes, blobs, and places on the product."""
 
 import numpy as np
 from PIL import Image, ImageDraw

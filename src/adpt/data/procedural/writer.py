@@ -1,4 +1,4 @@
-"""Write a drawn set to disk: whole or not at all, and only once."""
+"""Write a rendered set to disk: whole or not at all, and only once."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from adpt.data.procedural.render import photograph, photograph_defect
 from adpt.errors import DataError
 
 STAMP = "procedural.json"
-"""File in a drawn set's root that says how it was drawn."""
+"""File in a rendered set's root that says how it was rendered."""
 
 GENERATOR_VERSION = 1
 """Goes up with every change that changes a picture; a set of another version is not reused."""
@@ -28,7 +28,7 @@ GENERATOR_VERSION = 1
 _LEAST_SIZE = 32
 
 
-def draw_pretraining_set(
+def render_pretraining_set(
     root: str | Path,
     *,
     seed: int = 0,
@@ -38,16 +38,16 @@ def draw_pretraining_set(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Draw the products for pretraining in Real-IAD's layout; a set that is there is kept.
+    """Render the products for pretraining in Real-IAD's layout; a set that is there is kept.
 
     Args:
-        root: Folder for the set; it appears once every picture is drawn.
+        root: Folder for the set; it appears once every picture is rendered.
         seed: Another seed gives other pictures.
         size: Pixels per side.
         normal: Sound specimens per product, each seen from every view.
         anomalous: Defective specimens per product, each seen from every view; in a few views the
             defect is out of sight, so that the image has no mask.
-        workers: Threads that draw; None takes one per processor. Changes no picture.
+        workers: Threads that render; None takes one per processor. Changes no picture.
         progress: Show a progress bar.
 
     Returns:
@@ -59,10 +59,10 @@ def draw_pretraining_set(
     numbers = {"size": size, "normal": normal, "anomalous": anomalous}
     stamp = _stamp("pretraining", PRETRAINING_PRODUCTS, seed, numbers)
     jobs = list(realiad_jobs(PRETRAINING_PRODUCTS, seed, normal, anomalous))
-    return _draw_set(Path(root), jobs, realiad_splits(jobs), stamp, workers, progress)
+    return _render_set(Path(root), jobs, realiad_splits(jobs), stamp, workers, progress)
 
 
-def draw_downstream_set(
+def render_downstream_set(
     root: str | Path,
     *,
     seed: int = 0,
@@ -73,41 +73,32 @@ def draw_downstream_set(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Draw the products for downstream methods in MVTec's layout; a set that is there is kept.
+    """Render the products for downstream methods in MVTec's layout, as the set for pretraining.
 
-    Args:
-        root: Folder for the set; it appears once every picture is drawn.
-        seed: Another seed gives other pictures.
-        size: Pixels per side.
-        train: Sound training images per product.
-        normal: Sound test images per product.
-        anomalous: Defective test images per product, over all its defects in turn.
-        workers: Threads that draw; None takes one per processor. Changes no picture.
-        progress: Show a progress bar.
-
-    Returns:
-        The set's root.
-
-    Raises:
-        DataError: A number is out of range, or `root` holds something else than this set.
+    `train`, `normal` and `anomalous` are numbers of images per product, the latter over all its
+    defects in turn.
     """
     numbers = {"size": size, "train": train, "normal": normal, "anomalous": anomalous}
     stamp = _stamp("downstream", DOWNSTREAM_PRODUCTS, seed, numbers)
     jobs = list(mvtec_jobs(DOWNSTREAM_PRODUCTS, seed, train, normal, anomalous))
-    return _draw_set(Path(root), jobs, {}, stamp, workers, progress)
+    return _render_set(Path(root), jobs, {}, stamp, workers, progress)
 
 
 def _stamp(
     kind: str, products: dict[str, Product], seed: int, numbers: dict[str, int]
 ) -> dict[str, Any]:
-    """What decides a set's files; two sets with the same stamp are the same."""
+    """All that decides over a set's files; two sets with the same stamp are the same."""
     wrong = [f"{name}={value}" for name, value in numbers.items() if value < 1]
     if seed < 0:
         wrong.append(f"seed={seed}")
     if wrong:
-        raise DataError(f"Cannot draw a set with {', '.join(wrong)}: use a positive whole number.")
+        raise DataError(
+            f"Cannot render a set with {', '.join(wrong)}: use a positive whole number."
+        )
     if numbers["size"] < _LEAST_SIZE:
-        raise DataError(f"Cannot draw at size={numbers['size']}: use {_LEAST_SIZE} pixels or more.")
+        raise DataError(
+            f"Cannot render at size={numbers['size']}: use {_LEAST_SIZE} pixels or more."
+        )
     return {
         "set": kind,
         "generator_version": GENERATOR_VERSION,
@@ -117,7 +108,7 @@ def _stamp(
     }
 
 
-def _draw_set(
+def _render_set(
     root: Path,
     jobs: Sequence[Job],
     splits: dict[str, dict[str, Any]],
@@ -125,18 +116,18 @@ def _draw_set(
     workers: int | None,
     progress: bool,
 ) -> Path:
-    """Draw into a folder beside `root` and move it into place once it is whole."""
+    """Render into a folder beside `root` and move it into place once it is whole."""
     if workers is not None and workers < 1:
-        raise DataError(f"Cannot draw with workers={workers}: use 1 or more, or None.")
-    if _is_drawn(root, stamp):
+        raise DataError(f"Cannot render with workers={workers}: use 1 or more, or None.")
+    if _is_rendered(root, stamp):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-unfinished-", dir=root.parent))
     try:
         for folder in {str(Path(p).parent) for job in jobs for p in (job.image, job.mask) if p}:
             (unfinished / folder).mkdir(parents=True, exist_ok=True)
-        title = f"Drawing {len(stamp['products'])} products for {stamp['set']} into {root}"
-        _draw_all(unfinished, jobs, stamp["size"], workers, title if progress else None)
+        title = f"Rendering {len(stamp['products'])} products for {stamp['set']} into {root}"
+        _render_all(unfinished, jobs, stamp["size"], workers, title if progress else None)
         for path, content in splits.items():
             (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
             (unfinished / path).write_text(json.dumps(content, indent=1))
@@ -148,23 +139,23 @@ def _draw_set(
     return root
 
 
-def _is_drawn(root: Path, stamp: dict[str, Any]) -> bool:
-    """Whether `root` holds this set; False if there is nothing yet, an error for anything else."""
+def _is_rendered(root: Path, stamp: dict[str, Any]) -> bool:
+    """True if `root` holds this set; False if there is nothing yet, an error for anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    advice = "Name another folder, or remove this one to have the set drawn anew."
+    advice = "Name another folder, or remove this one to have the set rendered anew."
     try:
         found = json.loads((root / STAMP).read_text())
     except (OSError, ValueError):
         raise DataError(
-            f"{root} holds something else than a drawn set (no readable {STAMP} in it). {advice}"
+            f"{root} holds something else than a rendered set (no readable {STAMP} in it). {advice}"
         ) from None
     if found != stamp:
         keys = sorted(stamp) if isinstance(found, dict) else []
         other = [
             f"{k}={found.get(k)} (wanted {stamp[k]})" for k in keys if found.get(k) != stamp[k]
         ]
-        raise DataError(f"{root} holds another drawn set: {', '.join(other) or found}. {advice}")
+        raise DataError(f"{root} holds another rendered set: {', '.join(other) or found}. {advice}")
     return True
 
 
@@ -173,15 +164,15 @@ def _move_into_place(unfinished: Path, root: Path, stamp: dict[str, Any]) -> Non
     try:
         unfinished.replace(root)
     except OSError:
-        if not _is_drawn(root, stamp):
+        if not _is_rendered(root, stamp):
             raise
 
 
-def _draw_all(
+def _render_all(
     folder: Path, jobs: Sequence[Job], size: int, workers: int | None, title: str | None
 ) -> None:
-    """Draw every picture; NumPy, SciPy and Pillow work outside Python's lock, so threads do."""
-    draw: Callable[[Job], None] = partial(_draw_one, folder, size)
+    """Render every picture; NumPy, SciPy and Pillow work outside Python's lock, so threads do."""
+    render: Callable[[Job], None] = partial(_render_one, folder, size)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
         Progress(*columns, TimeRemainingColumn(), disable=title is None) as bar,
@@ -189,7 +180,7 @@ def _draw_all(
     ):
         task = bar.add_task(title or "", total=len(jobs))
         try:
-            for _ in pool.map(draw, jobs):
+            for _ in pool.map(render, jobs):
                 bar.advance(task)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -203,8 +194,8 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _draw_one(folder: Path, size: int, job: Job) -> None:
-    """Draw one picture and write its files."""
+def _render_one(folder: Path, size: int, job: Job) -> None:
+    """Render one picture and write its files."""
     product = {**PRETRAINING_PRODUCTS, **DOWNSTREAM_PRODUCTS}[job.product]
     if job.defect is None:
         picture = photograph(product, job.shot, size)

@@ -17,6 +17,7 @@ from adpt.inspection.settings import Settings, check_trusted
 from adpt.inspection.spec import BUILD_BACKBONE, accepted, make_backbone, make_method
 from adpt.inspection.threshold import Threshold
 from adpt.projector import FeatureProjector
+from adpt.residual import Kind
 from adpt.version import __version__
 from adpt.weights.tensor_file import write_tensors
 

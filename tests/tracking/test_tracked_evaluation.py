@@ -13,7 +13,7 @@ from adpt.evaluate import evaluate
 from adpt.results import read_records
 from adpt.running.files import sha256
 from adpt.tracking import use_projector
-from adpt.tracking.evaluation import comparable, results_table
+from adpt.tracking.results_log import comparable, results_table
 from adpt.tracking.scatter import scatter
 from adpt.train import train
 from adpt.weights import ProjectorFile, find_projector

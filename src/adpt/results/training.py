@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from adpt.results.budget import footnote
-from adpt.results.layout import Block, Column, Figure, Line, Table
 from adpt.results.record import FEATURES, Record
 from adpt.results.summary import METRICS, SHOWN, Summary
+from adpt.results.table import Block, Column, Figure, Line, Table
 from adpt.results.words import percent
 
 _EPOCHS = 6

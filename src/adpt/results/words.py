@@ -100,6 +100,11 @@ def listed(texts: Iterable[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def distinct(texts: Iterable[str]) -> list[str]:
+    """Texts, each once, without empty ones."""
+    return [text for text in dict.fromkeys(texts) if text]
+
+
 def short_commit(commit: str | None) -> str:
     """The first digits of a commit, with `-dirty` where it has that; empty for None."""
     digits, dash, rest = (commit or "").partition("-")

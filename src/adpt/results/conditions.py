@@ -1,11 +1,11 @@
 """Under which conditions results were taken, in words."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from adpt.results.caution import saw_the_images
 from adpt.results.record import Record
-from adpt.results.words import PROTOCOL_MEANING, options_in_words, setting_in_words
+from adpt.results.words import PROTOCOL_MEANING, distinct, options_in_words, setting_in_words
 
 
 def facts(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -15,37 +15,29 @@ def facts(records: Sequence[Record]) -> dict[str, list[str]]:
         records: Records of any data sets and methods.
     """
     found = {
-        "Protocol": _distinct(records, _protocol),
-        "Setting": _distinct(records, _setting),
-        "Backbone": _distinct(records, _backbone),
-        "Projector": _distinct(records, _projector),
-        "References per class": _distinct(records, _shots),
+        "Protocol": distinct(f"{r.protocol}: {PROTOCOL_MEANING[r.protocol]}" for r in records),
+        "Setting": distinct(map(_setting, records)),
+        "Backbone": distinct(_with_hash(r.backbone, r.backbone_sha256) for r in records),
+        "Projector": distinct(map(_projector, records)),
+        "References per class": distinct("" if r.shots is None else str(r.shots) for r in records),
         "Seeds": [", ".join(str(seed) for seed in sorted({r.seed for r in records}))],
-        "Seen in pretraining": _distinct(records, _seen),
-        "Versions": _distinct(records, _versions),
-        "Hardware": _distinct(records, _noted("hardware")),
-        "Commit": _distinct(records, _noted("commit")),
-        "Config SHA-256": _distinct(records, _noted("config_sha256")),
-        "Created": [_period(records)],
+        "Seen in pretraining": distinct(map(_seen, records)),
+        "Versions": distinct(map(_versions, records)),
+        "Hardware": _noted(records, "hardware"),
+        "Commit": _noted(records, "commit"),
+        "Config SHA-256": _noted(records, "config_sha256"),
+        "Created": distinct([_period(records)]),
     }
-    return {name: texts for name, texts in found.items() if any(texts)}
+    return {name: texts for name, texts in found.items() if texts}
 
 
 def commands(records: Iterable[Record]) -> list[str]:
     """The commands behind results, each once."""
-    return _distinct(records, _noted("command"))
+    return _noted(records, "command")
 
 
-def _distinct(records: Iterable[Record], describe: Callable[[Record], str]) -> list[str]:
-    return list(dict.fromkeys(text for text in map(describe, records) if text))
-
-
-def _noted(name: str) -> Callable[[Record], str]:
-    return lambda record: str(record.provenance.get(name) or "")
-
-
-def _protocol(record: Record) -> str:
-    return f"{record.protocol}: {PROTOCOL_MEANING[record.protocol]}"
+def _noted(records: Iterable[Record], name: str) -> list[str]:
+    return distinct(str(record.provenance.get(name) or "") for record in records)
 
 
 def _setting(record: Record) -> str:
@@ -54,29 +46,21 @@ def _setting(record: Record) -> str:
     return "; ".join(filter(None, [*setting_in_words(record.setting), method]))
 
 
-def _backbone(record: Record) -> str:
-    return _with_hash(record.backbone, record.backbone_sha256)
-
-
 def _projector(record: Record) -> str:
     if not record.projector:
         return ""
     # Of a name on the hub, which may be a branch's, the commit tells what it stood for.
     commit = record.provenance.get("projector_source", {}).get("commit")
-    name = f"{record.projector}, commit {commit}," if commit else _end(record.projector)
-    return _with_hash(name, record.projector_sha256)
-
-
-def _end(path: str) -> str:
-    return "/".join(Path(path).parts[-3:])
+    end = "/".join(Path(record.projector).parts[-3:])
+    name = _with_hash(
+        f"{record.projector}, commit {commit}," if commit else end, record.projector_sha256
+    )
+    seed = record.provenance.get("projector_pretraining", {}).get("seed")
+    return name if seed is None else f"{name}, pretrained with seed {seed}"
 
 
 def _with_hash(name: str, sha256: str | None) -> str:
     return f"{name} (SHA-256 {sha256})" if sha256 else name
-
-
-def _shots(record: Record) -> str:
-    return "" if record.shots is None else str(record.shots)
 
 
 def _seen(record: Record) -> str:
@@ -92,7 +76,7 @@ def _versions(record: Record) -> str:
 
 
 def _period(records: Iterable[Record]) -> str:
-    times = sorted(_distinct(records, _noted("created")))
+    times = sorted(_noted(records, "created"))
     if not times:
         return ""
     first, last = (time[:16].replace("T", " ") for time in (times[0], times[-1]))

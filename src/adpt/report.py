@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _FILES = {
     "markdown": "report.md", "csv": "results.csv", "latex": "tables.tex", "html": "report.html"
 }  # fmt: skip
-"""What each format is written into."""
+"""The file of each format."""
 
 
 @entry

@@ -1,4 +1,4 @@
-"""How the results came about: settings, counts, references and commands."""
+"""The conditions behind the results: settings, counts, references and commands."""
 
 from collections.abc import Sequence
 from typing import Any

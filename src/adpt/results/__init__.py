@@ -1,4 +1,4 @@
-"""What was measured and how: records, their provenance, and tables of own against pretrained."""
+"""Records of what was measured, their provenance, and tables of own against pretrained."""
 
 from adpt.results.conditions import facts
 from adpt.results.csv_file import to_csv

@@ -1,4 +1,4 @@
-"""What a reader should know before holding records against each other."""
+"""Warnings to a reader who holds records against each other."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -81,7 +81,7 @@ def _weights(records: Iterable[Record]) -> list[str]:
 
 
 def _options(records: Iterable[Record]) -> dict[str, list[str]]:
-    """What decided over results differently that tables do not tell apart, and its values.
+    """Options in which results differ that tables do not tell apart, and their values.
 
     Held against each other are classes and methods of one set, on the same features and so on.
     """

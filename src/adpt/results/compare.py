@@ -27,7 +27,7 @@ from adpt.results.words import PROTOCOL_MEANING, listed, plural, setting_in_word
 
 
 class _Key(NamedTuple):
-    """What tells a block of lines from the others of its table."""
+    """Tells a block of lines from the others of its table."""
 
     method: str
     options: str
@@ -216,7 +216,7 @@ def _name(key: _Key, keys: Iterable[_Key]) -> str:
 
 
 def variant_in_words(variant: str) -> str:
-    """What tells projectors apart: a name on the hub, the end of a path, the start of a hash."""
+    """Projectors by name on the hub, end of a path, or start of a hash."""
     if variant.startswith("hub:"):
         return f"projector {variant}"
     path = PurePath(variant)
@@ -233,7 +233,7 @@ def _with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
 
 
 def _incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> list[str]:
-    """Which means leave out classes or seeds, or are over fewer classes than their neighbours."""
+    """Notes on means without some classes or seeds, or over fewer classes than their neighbours."""
     most: dict[str, int] = {}
     for summary in summaries.values():
         most[summary.dataset] = max(most.get(summary.dataset, 0), len(summary.rows))

@@ -1,4 +1,4 @@
-"""Under which conditions results were taken, in words."""
+"""The conditions under which results were taken, in words."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from adpt.results.words import PROTOCOL_MEANING, distinct, options_in_words, set
 
 
 def facts(records: Sequence[Record]) -> dict[str, list[str]]:
-    """What is known of the origin of results: a heading to everything that was found under it.
+    """Facts about the origin of results: a heading to everything that was found under it.
 
     Args:
         records: Records of any data sets and methods.

@@ -24,7 +24,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Details:
-    """What pictures of a result are made of; a few kB a test image.
+    """Arrays that pictures of a result are made of; a few kB a test image.
 
     Attributes:
         paths: (N,) the test images.

@@ -1,4 +1,4 @@
-"""Which records are averaged, and which are held against each other."""
+"""Groups of records that are averaged, or held against each other."""
 
 import json
 from collections import defaultdict
@@ -136,7 +136,7 @@ def _by_projector(records: list[Record]) -> dict[str | None, list[Record]]:
 
 
 def _pretraining(record: Record) -> str | None:
-    """What the projectors of one experiment share: their options but for seeds and classes."""
+    """The mark that projectors of one experiment share: their options but for seeds and classes."""
     noted: dict[str, str] = record.provenance.get("projector_pretraining", {})
     return noted.get("options", record.projector)
 

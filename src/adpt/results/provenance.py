@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, config, commit, command, machine and time."""
+"""The origin of a result: versions, config, commit, command, machine and time."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from adpt.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning")
 _OURS = ("src", "conf", "pyproject.toml")
-"""What of a checkout decides over results; a changed README makes none of them doubtful."""
+"""Parts of a checkout that decide over results; a changed README makes none of them doubtful."""
 
 _NO_OPTIONS = ("seed", "classes", "run_name", "data_dir", "output_dir", "logger", "callbacks")
 
@@ -51,7 +51,7 @@ def provenance(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pretraining_of(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """How a projector was pretrained: the `seed`, and a hash of all other `options`.
+    """The `seed` that a projector was pretrained with, and a hash of all other `options`.
 
     Neither classes and places nor what looks on count among these: projectors of one experiment
     differ in nothing else. Empty where the projector's file holds no config.

@@ -8,7 +8,7 @@ from typing import Any
 FEATURES = ("own", "residual", "pretrained")
 PROTOCOLS = ("clean", "paper")
 _NO_OPTIONS = ("adpt", "class", "images")
-"""What decides over a result, is a single word and yet no option."""
+"""Single words that decide over a result and yet are no options."""
 
 
 @dataclass(frozen=True)

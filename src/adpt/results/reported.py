@@ -17,7 +17,7 @@ from adpt.results.table import UNKNOWN, Block, Cell, Column, Figure, Line, Table
 
 @dataclass
 class Result:
-    """What is reported of one method on one data set; a figure for each metric, None if unknown.
+    """Reported figures of one method on one data set; a figure for each metric, None if unknown.
 
     Args:
         dataset: Name of the data set.

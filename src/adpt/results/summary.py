@@ -71,7 +71,7 @@ class Comparison:
 
 
 NOTHING = Comparison(math.nan, math.nan, math.nan)
-"""What is not known of a metric that was not recorded."""
+"""The comparison of a metric that was not recorded."""
 
 
 def mean_of(comparisons: Sequence[Comparison]) -> Comparison:

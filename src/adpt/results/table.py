@@ -9,7 +9,7 @@ from adpt.results.summary import Comparison
 from adpt.results.words import percent, points
 
 MINUS = {"own": "difference", "residual": "beyond_residual"}
-"""What pretrained features are held against, and the name of that difference in a `Comparison`."""
+"""Features to hold pretrained ones against, and the difference's name in a `Comparison`."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How trained methods came to their results: epochs, and metrics from early to late."""
+"""The course of trained methods to their results: epochs, and metrics from early to late."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ def training_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table | 
 
 
 def epochs_in_words(records: Sequence[Record]) -> list[str]:
-    """How long methods were trained and, under protocol `paper`, which epochs were chosen.
+    """Epochs of training and, under protocol `paper`, those that were chosen.
 
     Args:
         records: Of one summary; empty for methods that are not trained.

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from adpt.errors import UserError
-from adpt.page import build_page, curves, svg
+from adpt.page import build_page, curves, score_maps
 from adpt.page.curves import mean_curve
 from adpt.page.plots import save_png
+from adpt.page.render import render
+from adpt.page.svg import Plot
 from adpt.results import Record, append_records
 from adpt.results.details import details_of, load_details, save_details
 from adpt.results.embedding import Embedding, save_embedding
@@ -73,7 +75,7 @@ def page(folder: Path, made: list[Record]) -> str:
 
 def plots(text: str, title: str = "") -> list[ElementTree.Element]:
     """The page's plots whose title begins so; each must be well-formed XML."""
-    found = [ElementTree.fromstring(part) for part in re.findall(r"<svg.*?</svg>", text)]  # noqa: S314
+    found = [ElementTree.fromstring(part) for part in re.findall(r"(?s)<svg.*?</svg>", text)]  # noqa: S314
     return [plot for plot in found if str(plot.get("aria-label")).startswith(title)]
 
 
@@ -275,9 +277,7 @@ def test_worst_and_best_cases_stand_under_their_captions(tmp_path: Path) -> None
 def test_with_many_classes_each_shows_fewer_panels_of_all_sorts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adpt.page import pictures
-
-    monkeypatch.setattr(pictures, "_MOST", 6)
+    monkeypatch.setattr(score_maps, "_MOST", 6)
     made = results(tmp_path)
     for name in ("pcb1", "pcb2"):
         draw(
@@ -295,9 +295,7 @@ def test_with_many_classes_each_shows_fewer_panels_of_all_sorts(
 def test_more_classes_than_pictures_leaves_the_last_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adpt.page import pictures
-
-    monkeypatch.setattr(pictures, "_MOST", 2)
+    monkeypatch.setattr(score_maps, "_MOST", 2)
     made = results(tmp_path)
     for name in ("pcb1", "pcb2", "pcb3"):
         draw(tmp_path, "bent_1", "bent_2", class_name=name)
@@ -360,8 +358,8 @@ def test_training_pictures_beside_no_records_are_left_out(tmp_path: Path) -> Non
 
 
 def test_plot_says_its_title_and_ticks() -> None:
-    made = svg.plot("A & B", [], "x", "y", ("0", "1"), ("low", "high"))
-    (plot,) = plots(made)
+    made = Plot("A & B", [], "x", "y", ("0", "1"), ("low", "high"))
+    (plot,) = plots(render("plot.svg.j2", plot=made))
     texts = [str(text.text) for text in plot.iter("text")]
     assert texts == ["A & B", "x", "y", "0", "1", "low", "high"]
     heights = {str(text.text): float(str(text.get("y"))) for text in plot.iter("text")}

@@ -17,6 +17,7 @@ from adpt.errors import UserError
 from adpt.page import build_page
 from adpt.page.plots import save_png
 from adpt.results import Record
+from adpt.results.reported import read_reported
 
 EVIL = '<script>alert("x")</script>&'
 VOID = {"meta", "img"}
@@ -181,7 +182,11 @@ def test_published_numbers_are_marked(tmp_path: Path) -> None:
         for record in records(f"c{number}", backbone="imagebind", protocol="paper", metrics=metrics)
     ]
     made = [dataclasses.replace(r, shots=8 if r.features == "pretrained" else None) for r in made]
-    found = page(tmp_path, made)
+    file = Path(__file__).parents[1] / "experiments" / "main_table" / "reported.yaml"
+    output = tmp_path / "page.html"
+    build_page(made, tmp_path, output, "Title", reported=read_reported(file))
+    found = Page(output.read_text(encoding="utf-8"))
+    assert found.open == []
     assert ["published", "92.6 / 86.3", "95.4 / 88.7", "+2.8 / +2.4"] in found.rows
     assert "to be checked against the paper" in found.text
 

@@ -60,6 +60,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_the_package_its_configuration_and_its_licence(names: set[str]) -> None:
     modules = {p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src/adpt").rglob("*.py")}
+    templates = ROOT / "src/adpt/page/templates"
+    modules |= {p.relative_to(ROOT / "src").as_posix() for p in templates.iterdir()}
     config = {f"adpt/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "conf").rglob("*.yaml")}
     assert modules | config | {"adpt/py.typed"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

@@ -39,7 +39,14 @@ def evaluate(config: DictConfig) -> None:
     from adpt.evaluation.specs import method_specs
     from adpt.evaluation.table import Evaluation
     from adpt.page import build_page
-    from adpt.results import append_records, print_table, provenance, read_records, to_csv
+    from adpt.results import (
+        append_records,
+        pretraining_of,
+        print_table,
+        provenance,
+        read_records,
+        to_csv,
+    )
     from adpt.running.devices import choose_device, seed_everything
     from adpt.running.files import advising_on_full_disk, remove_leftovers
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
@@ -62,6 +69,8 @@ def evaluate(config: DictConfig) -> None:
     backbone = instantiate(config.backbone).to(device)
     projector = load_matching_projector(found, backbone, device)
     origin = provenance(config) | {"projector_saw_the_images": saw_images(found, data)}
+    if found and (pretraining := pretraining_of(found.metadata)):
+        origin["projector_pretraining"] = pretraining
     if found and found.source:
         origin["projector_source"] = dict(found.source)
     evaluation = Evaluation(

@@ -1,7 +1,7 @@
 """Show recorded results as tables and a page: `python -m adpt.report results=outputs/demo`."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,24 @@ from adpt.running.paths import conf_dir
 
 if TYPE_CHECKING:
     from adpt.results import Record
+    from adpt.results.reported import Reported
 
 log = logging.getLogger(__name__)
+
+_FILES = {
+    "markdown": "report.md", "csv": "results.csv", "latex": "tables.tex", "html": "report.html"
+}  # fmt: skip
+"""The file of each format."""
 
 
 @entry
 def report(config: DictConfig) -> None:
     """Print the tables of a results folder and write them in the formats asked for."""
     from adpt.results import check_metrics, print_table, read_records, select
+    from adpt.results.reported import read_reported
 
     check_texts(config, "results", "output", "title")
-    check_texts(config, "protocol", null=True)
+    check_texts(config, "protocol", "reported", null=True)
     folder = Path(config.results)
     if folder.is_file():
         raise UserError(f"results={folder} is a file. Give the folder that it lies in.")
@@ -39,46 +46,42 @@ def report(config: DictConfig) -> None:
     chosen = select(records, config.protocol, *wanted)
     metrics = names("metrics", config.metrics) or []
     check_metrics(metrics, chosen)
-    writers = _writers(config, chosen, metrics)
+    reported = None if config.reported is None else read_reported(config.reported)
     formats = names("formats", config.formats) or []
-    unknown = [name for name in formats if name not in writers]
+    unknown = [name for name in formats if name not in _FILES]
     if unknown:
-        raise UserError(f"formats={formats}: choose some of {', '.join(writers)}.")
-    written = [writers[name](Path(config.output)) for name in formats]
+        raise UserError(f"formats={formats}: choose some of {', '.join(_FILES)}.")
+    written = [_write(name, config, chosen, metrics, reported) for name in formats]
     print_table(chosen, metrics=metrics)
     for path in written:
         log.info("Written: %s", path)
 
 
-def _writers(
-    config: DictConfig, records: "Sequence[Record]", metrics: Sequence[str]
-) -> dict[str, Callable[[Path], Path]]:
-    """What writes each format into a folder, and gives the file."""
+def _write(
+    name: str,
+    config: DictConfig,
+    records: "Sequence[Record]",
+    metrics: Sequence[str],
+    reported: "Reported | None",
+) -> Path:
+    """Write a file in one of the formats."""
     from adpt.page import build_page
     from adpt.results import latex_tables, markdown_report, to_csv
     from adpt.running.files import replacing
 
-    def text(path: Path, content: str) -> Path:
+    path = Path(config.output) / _FILES[name]
+    if name == "csv":
+        to_csv(records, path)
+    elif name == "html":
+        build_page(records, config.results, path, config.title, metrics, reported)
+    else:
+        if name == "markdown":
+            content = markdown_report(records, config.title, metrics, reported)
+        else:
+            content = latex_tables(records, metrics, reported)
         with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
-        return path
-
-    def csv(folder: Path) -> Path:
-        to_csv(records, folder / "results.csv")
-        return folder / "results.csv"
-
-    def html(folder: Path) -> Path:
-        build_page(records, config.results, folder / "report.html", config.title, metrics)
-        return folder / "report.html"
-
-    return {
-        "markdown": lambda f: text(
-            f / "report.md", markdown_report(records, config.title, metrics)
-        ),
-        "csv": csv,
-        "latex": lambda folder: text(folder / "tables.tex", latex_tables(records, metrics)),
-        "html": html,
-    }
+    return path
 
 
 @command

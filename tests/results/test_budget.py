@@ -21,7 +21,7 @@ from adpt.results import (
 )
 from adpt.results.budget import EPOCHS, ON_PRETRAINED, budget
 from adpt.results.card import model_card
-from adpt.tracking.evaluation import results_table
+from adpt.tracking.results_log import results_table
 from recorded import a_record, three
 from runs import composed
 

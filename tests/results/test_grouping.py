@@ -1,10 +1,13 @@
 """Which records are averaged, which are held against each other, and which are kept apart."""
 
+import dataclasses
+import json
 from typing import Any
 
 import pytest
 
-from adpt.results import Record, Summary, summarise
+from adpt.results import Record, Summary, pretraining_of, summarise
+from adpt.results.compare import overviews
 from recorded import a_record, three
 
 
@@ -125,7 +128,7 @@ def test_projectors_of_several_seeds_are_averaged() -> None:
     (summary,) = summarise(records)
     mean = summary.mean.metrics["image_auroc"]
     assert mean.pretrained == pytest.approx(0.85)
-    assert mean.pretrained_std == pytest.approx(0.05 * 2**0.5)
+    assert mean.deviation("pretrained") == pytest.approx(0.05 * 2**0.5)
     assert summary.projector_sha256 is None
     assert len(summary.projectors) == 2
     assert "2 projectors, seeds 0, 1" in summary.setting
@@ -156,13 +159,29 @@ def test_two_projectors_over_the_same_seeds_are_kept_apart() -> None:
     assert [s.seeds for s in summaries] == [(0, 1), (0, 1)]
 
 
-def test_ablations_over_seeds_and_left_out_classes_are_told_apart_by_their_paths() -> None:
+def ablation(path: str, loss: str, name: str, seed: int, auroc: float) -> Record:
+    """Of a projector whose file tells how it was pretrained."""
+    config = {
+        "seed": seed,
+        "run_name": path,
+        "output_dir": path,
+        "model": {"loss": loss},
+        "data": {"sets": [{"classes": [f"all but {name}"], "seed": seed}], "batch_size": 8},
+    }
+    noted = pretraining_of({"config": json.dumps(config)})
+    assert noted["seed"] == seed
+    provenance = {"projector_pretraining": noted}
+    return pretrained(auroc, path, class_name=name, seed=seed, provenance=provenance)
+
+
+def test_ablations_over_seeds_and_left_out_classes_are_told_apart_by_what_files_say() -> None:
     records = [
-        pretrained(
-            {"angle": 0.6, "both": 0.8}[loss] + 0.01 * seed,
+        ablation(
             f"runs/{loss}_0.1/without_{name}/seed{seed}/projector.safetensors",
-            class_name=name,
-            seed=seed,
+            loss,
+            name,
+            seed,
+            {"angle": 0.6, "both": 0.8}[loss] + 0.01 * seed,
         )
         for loss in ("angle", "both")
         for name in ("metal_nut", "zipper")
@@ -170,22 +189,39 @@ def test_ablations_over_seeds_and_left_out_classes_are_told_apart_by_their_paths
     ]
     found = [(s.variant, s.mean.metrics["image_auroc"]) for s in summarise(records)]
     assert [variant for variant, _ in found] == [
-        "runs/angle_0.1/without_*/seed*/projector.safetensors",
-        "runs/both_0.1/without_*/seed*/projector.safetensors",
+        "runs/angle_0.1/*/*/projector.safetensors",
+        "runs/both_0.1/*/*/projector.safetensors",
     ]
     assert [mean.pretrained for _, mean in found] == pytest.approx([0.605, 0.805])
-    assert all(mean.pretrained_std == pytest.approx(0.01 / 2**0.5) for _, mean in found)
+    assert all(mean.deviation("pretrained") == pytest.approx(0.01 / 2**0.5) for _, mean in found)
+    (table,) = overviews(summarise(records), ["image_auroc"])
+    assert [block.name for block in table.blocks] == [
+        "padim, projectors runs/angle_0.1/projector.safetensors",
+        "padim, projectors runs/both_0.1/projector.safetensors",
+    ]
 
 
-def test_a_class_s_name_inside_a_word_is_no_name_of_a_class() -> None:
+def test_whatever_projectors_are_called_what_files_say_tells_them_apart() -> None:
+    names = iter("qwertyuiop")
     records = [
-        pretrained(0.5, "runs/cable/p.safetensors", class_name="cable"),
-        pretrained(0.6, "runs/cables/p.safetensors", class_name="cable"),
+        ablation(f"{next(names)}.safetensors", loss, "zipper", seed, value)
+        for loss, value in (("angle", 0.6), ("both", 0.8))
+        for seed in (0, 1)
     ]
-    assert [s.variant for s in summarise(records)] == [
-        "runs/*/p.safetensors",
-        "runs/cables/p.safetensors",
-    ]
+    # Left at one place one after the other, as in a folder that is used again.
+    replaced = [dataclasses.replace(record, projector="p.safetensors") for record in records]
+    for made in (records, replaced):
+        assert [mean for _, _, mean in means(made)] == pytest.approx([0.6, 0.8])
+        assert len({summary.variant for summary in summarise(made)}) == 2
+
+
+def test_two_projectors_of_one_pretraining_for_one_seed_are_kept_apart() -> None:
+    records = [ablation(f"{n}.safetensors", "both", "zipper", 0, n / 10) for n in (1, 2)]
+    assert [s.variant for s in summarise(records)] == [r.projector_sha256 for r in records]
+
+
+def test_a_file_without_a_config_tells_nothing_of_its_pretraining() -> None:
+    assert pretraining_of({"backbone": "clip_b"}) == {}
 
 
 def test_own_features_of_seeds_that_pretrained_ones_lack_do_not_count() -> None:

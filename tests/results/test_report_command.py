@@ -12,6 +12,8 @@ from adpt.results import Record, append_records
 from recorded import a_record
 from runs import command, composed, run_task
 
+REPORTED = Path(__file__).parents[2] / "experiments" / "main_table" / "reported.yaml"
+
 
 def both(**changes: str) -> list[Record]:
     """Own and pretrained features of one class."""
@@ -106,3 +108,26 @@ def test_command_explains_what_is_missing_without_a_trace(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "none: it does not exist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_reported_results_stand_beside_ours_in_every_format_that_has_tables(tmp_path: Path) -> None:
+    pair = {"image_auroc": 0.9, "pixel_aupro": 0.8, "pixel_aupro_paper": 0.8}
+    records = [
+        a_record(features, class_name=f"c{i}", backbone="imagebind", protocol="paper", metrics=pair)
+        for i in range(12)
+        for features in ("own", "pretrained")
+    ]
+    append_records(tmp_path / "results.jsonl", records)
+    plain = composed("report", f"results={tmp_path}")
+    run_task(report, plain)
+    files = [tmp_path / name for name in ("report.html", "report.md", "tables.tex")]
+    assert not any("92.6" in path.read_text(encoding="utf-8") for path in files)
+    run_task(report, composed("report", f"results={tmp_path}", f"reported={REPORTED}"))
+    assert all("92.6" in path.read_text(encoding="utf-8") for path in files)
+
+
+def test_a_file_of_reported_results_that_is_not_there_is_named(tmp_path: Path) -> None:
+    append_records(tmp_path / "results.jsonl", both())
+    with pytest.raises(UserError, match=r"reported=none\.yaml"):
+        run_task(report, composed("report", f"results={tmp_path}", "reported=none.yaml"))
+    assert not (tmp_path / "report.md").exists()

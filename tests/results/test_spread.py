@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from adpt.results import Record, latex_tables, markdown_report, summarise
 from adpt.results.training import training_table
 from recorded import a_record
@@ -50,8 +52,8 @@ def test_each_kind_of_features_is_judged_alone() -> None:
     records = seeds("own", (0.9, 0.8), (0.9, 0.8)) + seeds("pretrained", (0.95, 0.8), (0.97, 0.8))
     (summary,) = summarise(records)
     found = summary.rows[0].metrics["image_auroc"]
-    assert math.isnan(found.own_std)
-    assert f"{found.pretrained_std:.4f}" == "0.0141"
+    assert math.isnan(found.deviation("own"))
+    assert found.deviation("pretrained") == pytest.approx(0.0141, abs=5e-5)
     assert line(records, "pcb1").startswith("| pcb1 | 90.0 | **96.0 ± 1.4** | +6.0 |")
     text = "Mean ± standard deviation over seeds; without ± what is the same for all seeds."
     assert text in markdown_report(records, "Title")

@@ -25,7 +25,7 @@ def test_summary_against_numbers_by_hand() -> None:
     assert a.difference == pytest.approx(-0.10)
     assert a.beyond_residual == pytest.approx(-0.15)
     assert b.difference == pytest.approx(0.30)
-    assert math.isnan(b.own_std)
+    assert math.isnan(b.deviation("own"))
     mean = summary.mean.metrics["image_auroc"]
     assert (mean.own, mean.residual, mean.pretrained) == pytest.approx((0.70, 0.75, 0.80))
     assert mean.difference == pytest.approx(0.10)
@@ -42,12 +42,12 @@ def test_deviation_is_over_seeds_and_that_of_a_mean_the_mean_s_own() -> None:
     ]
     (summary,) = summarise(records)
     a, b = (row.metrics["image_auroc"] for row in summary.rows)
-    assert (a.pretrained, a.pretrained_std) == pytest.approx((0.8, math.sqrt(0.02 / 2)))
-    assert (b.pretrained, b.pretrained_std) == pytest.approx((0.6, 0.1))
+    assert (a.pretrained, a.deviation("pretrained")) == pytest.approx((0.8, math.sqrt(0.02 / 2)))
+    assert (b.pretrained, b.deviation("pretrained")) == pytest.approx((0.6, 0.1))
     # One class gains in each seed what the other loses: the mean over classes does not move.
     mean = summary.mean.metrics["image_auroc"]
-    assert (mean.pretrained, mean.pretrained_std) == pytest.approx((0.7, 0.0))
-    assert math.isnan(mean.own_std)
+    assert (mean.pretrained, mean.deviation("pretrained")) == pytest.approx((0.7, 0.0))
+    assert math.isnan(mean.deviation("own"))
 
 
 def test_deviation_of_a_mean_against_the_plain_formula() -> None:
@@ -59,7 +59,7 @@ def test_deviation_of_a_mean_against_the_plain_formula() -> None:
     ]
     mean = summarise(records)[0].mean.metrics["image_auroc"]
     by_seed = [statistics.fmean(row[seed] for row in values) for seed in range(3)]
-    assert mean.own_std == pytest.approx(statistics.stdev(by_seed))
+    assert mean.deviation("own") == pytest.approx(statistics.stdev(by_seed))
     assert mean.own == pytest.approx(statistics.fmean(by_seed))
 
 
@@ -68,9 +68,9 @@ def test_deviation_of_a_mean_leaves_out_seeds_that_a_class_lacks() -> None:
         a_record("own", value, class_name=name, seed=seed)
         for name, seed, value in (("a", 0, 0.2), ("a", 1, 0.4), ("a", 2, 0.9), ("b", 0, 0.2))
     ]
-    assert math.isnan(summarise(records)[0].mean.metrics["image_auroc"].own_std)
+    assert math.isnan(summarise(records)[0].mean.metrics["image_auroc"].deviation("own"))
     records.append(a_record("own", 0.6, class_name="b", seed=1))
-    deviation = summarise(records)[0].mean.metrics["image_auroc"].own_std
+    deviation = summarise(records)[0].mean.metrics["image_auroc"].deviation("own")
     assert deviation == pytest.approx(statistics.stdev([0.2, 0.5]))
 
 
@@ -112,7 +112,7 @@ def test_metric_of_pretrained_features_alone_has_a_mean() -> None:
 def test_mean_of_nothing_is_unknown() -> None:
     mean = mean_of([Comparison(math.nan, math.nan, math.nan)])
     assert math.isnan(mean.own)
-    assert math.isnan(mean.own_std)
+    assert math.isnan(mean.deviation("own"))
 
 
 def test_later_record_counts() -> None:

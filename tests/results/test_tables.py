@@ -13,7 +13,7 @@ from rich.console import Console
 from adpt.results import Record, print_table, summarise, to_csv
 from adpt.results.caution import cautions
 from adpt.results.compare import class_table, overviews
-from adpt.results.layout import Column, Table, spans
+from adpt.results.table import Column, Table
 from adpt.results.training import training_table
 from recorded import SEVEN, a_record, three
 
@@ -185,7 +185,11 @@ def test_uneven_seeds_are_said() -> None:
 
 def test_spans_join_neighbours_under_one_name() -> None:
     columns = [Column("class"), Column("own", "A"), Column("pre", "A"), Column("own", "B")]
-    assert spans(columns) == [("", 1), ("A", 2), ("B", 1)]
+    table = Table("", "", tuple(columns), ())
+    assert table.spans == [("", 1), ("A", 2), ("B", 1)]
+    assert table.edges == [True, False, True]
+    plain = Table("", "", (Column("class"), Column("own"), Column("pre")), ())
+    assert (plain.spans, plain.edges) == ([("", 1)] * 3, [False, False])
 
 
 # Trained methods

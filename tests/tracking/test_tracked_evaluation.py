@@ -10,10 +10,10 @@ import wandb
 
 import drawn
 from adpt.evaluate import evaluate
-from adpt.results import read_records
+from adpt.results import pretraining_of, read_records
 from adpt.running.files import sha256
 from adpt.tracking import use_projector
-from adpt.tracking.evaluation import comparable, results_table
+from adpt.tracking.results_log import comparable, results_table
 from adpt.tracking.scatter import scatter
 from adpt.train import train
 from adpt.weights import ProjectorFile, find_projector
@@ -130,6 +130,13 @@ def test_an_evaluation_logs_table_figures_pictures_and_files(
     assert (artifact.type, artifact.name) == ("results", "results-folder-embedded")
     files = {file.path for file in artifact.manifest.contents}
     assert files == {"results.jsonl", "results.csv", "report.html"}
+
+
+def test_records_tell_how_their_projector_was_pretrained(folder: Path) -> None:
+    noted = [record.provenance["projector_pretraining"] for record in read_records(folder)]
+    metadata = find_projector(folder / "train" / "projector.safetensors").metadata
+    assert noted == [pretraining_of(metadata)] * 3
+    assert noted[0]["seed"] == json.loads(metadata["config"])["seed"]
 
 
 # ---- Lineage online, with a stand-in for the run ----------------------------------------------

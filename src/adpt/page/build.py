@@ -1,18 +1,17 @@
 """The page as a whole."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from adpt.errors import UserError
-from adpt.page import curves, origin, pictures, scatter, tables
-from adpt.page.markup import Markup, document, tag
-from adpt.page.titles import titles
-from adpt.results import SHOWN, Record, Summary, latest, summarise
+from adpt.page import conditions, curves, embeddings, score_maps
+from adpt.page.classes import one_summary
+from adpt.page.render import render
+from adpt.results import SHOWN, Record, latest, mean_tables, summarise
+from adpt.results.reported import Reported
 from adpt.results.words import LEGEND
 from adpt.running.files import replacing
-
-_UNFOLDED = 4
-"""Of more methods and data sets the per-class tables are folded up."""
 
 
 def build_page(
@@ -21,6 +20,7 @@ def build_page(
     output: str | Path,
     title: str,
     metrics: Sequence[str] = SHOWN,
+    reported: Reported | None = None,
 ) -> None:
     """Write one HTML file with tables, curves, score maps and what is known of their origin.
 
@@ -34,64 +34,42 @@ def build_page(
         output: The page, replaced whole if it exists.
         title: Its title.
         metrics: Names of `METRICS` that its tables show at once.
+        reported: Results of others, to stand beside ours where they may.
 
     Raises:
         UserError: No records, pictures or details that cannot be read, or a page that cannot be
             written.
     """
-    records = latest(records)
+    records, folder = latest(records), Path(results_folder)
     if not records:
         raise UserError(
-            f"There are no results in {results_folder}: no .jsonl file there holds a record. "
+            f"There are no results in {folder}: no .jsonl file there holds a record. "
             "Run `python -m adpt.evaluate` first, or give another folder as results=…"
         )
-    sections = {
-        name: content
-        for name, content in _sections(records, Path(results_folder), metrics)
-        if content
-    }
-    with replacing(Path(output)) as temporary:
-        temporary.write_text(_document(title, sections), encoding="utf-8")
-
-
-def _sections(
-    records: list[Record], folder: Path, metrics: Sequence[str]
-) -> Iterable[tuple[str, Markup]]:
-    """Name in the table of contents, and content."""
     summaries = summarise(records)
     # Pictures of a training run have another layout: only folders with records count.
     folders = sorted({folder, *(path.parent for path in folder.rglob("*.jsonl"))})
-    overview = tables.overview(summaries, metrics)
-    if len(summaries) > 1:
-        yield "Means", tag("section", tag("h2", "Means over classes"), overview)
-        yield "Per class", tag("section", tag("h2", "Per class"), *_per_class(summaries, metrics))
-    else:
-        table = tables.section(summaries[0], metrics)
-        yield "Results", tag("section", tag("h2", "Results"), table, overview)
-    yield "Curves", curves.section(summaries, folder)
-    yield "Score maps", pictures.section(folders)
-    yield "t-SNE", scatter.section(folders)
-    yield "Origin", origin.section(records)
+    classes = [one_summary(summary, metrics) for summary in summaries]
 
+    def sections() -> Iterator[tuple[str, str, Any]]:
+        """Name in the table of contents, template and what it shows."""
+        means = mean_tables(summaries, metrics, reported)
+        if len(summaries) > 1:
+            yield "Means", "means", means
+            yield "Per class", "classes", classes
+        else:
+            yield "Results", "one_result", {"classes": classes, "means": means}
+        yield "Curves", "curves", curves.section(summaries, folder)
+        yield "Score maps", "score_maps", score_maps.section(folders)
+        yield "t-SNE", "embeddings", embeddings.section(folders)
+        yield "Origin", "conditions", conditions.section(records)
 
-def _per_class(summaries: list[Summary], metrics: Sequence[str]) -> list[Markup]:
-    if len(summaries) <= _UNFOLDED:
-        return [tables.section(summary, metrics) for summary in summaries]
-    return [
-        tag("details", title, tables.section(summary, metrics), class_="folded")
-        for title, summary in zip(titles(summaries), summaries, strict=True)
-    ]
-
-
-def _document(title: str, sections: dict[str, Markup]) -> str:
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    places = {name: name.lower().replace(" ", "-") for name in sections}
-    links = [tag("a", name, href=f"#{place}") for name, place in places.items()]
-    body = tag(
-        "main",
-        tag("h1", title),
-        tag("nav", *links, aria_label="Contents"),
-        tag("p", LEGEND, class_="note"),
-        *(tag("div", content, id=places[name]) for name, content in sections.items()),
+    page = render(
+        "report.html.j2",
+        title=title,
+        legend=LEGEND,
+        sections={name: (f"{file}.html.j2", shown) for name, file, shown in sections() if shown},
+        settings_differ=len({summary.setting for summary in summaries}) > 1,
     )
-    return document(title, style, body)
+    with replacing(Path(output)) as temporary:
+        temporary.write_text(page, encoding="utf-8")

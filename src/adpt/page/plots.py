@@ -72,7 +72,7 @@ def heatmap(image: Picture, score_map: npt.ArrayLike, vmin: float, vmax: float) 
 def outline(
     image: Picture, mask: npt.ArrayLike, colour: tuple[int, int, int] = _CYAN, width: int = 2
 ) -> Picture:
-    """Draw a line around a mask, outside of it, so that what it marks stays visible.
+    """A line around a mask, outside of it, so that what it marks stays visible.
 
     Args:
         image: (H, W, 3), uint8.
@@ -91,9 +91,9 @@ def outline(
     grown = ndimage.binary_dilation(inside, np.ones((3, 3)), iterations=width)
     frame = np.ones_like(inside)
     frame[width:-width, width:-width] = False
-    drawn = image.copy()
-    drawn[(grown & ~inside) | (inside & frame)] = colour
-    return drawn
+    outlined = image.copy()
+    outlined[(grown & ~inside) | (inside & frame)] = colour
+    return outlined
 
 
 def panel(pictures: Sequence[tuple[str, npt.ArrayLike]]) -> Picture:
@@ -109,17 +109,17 @@ def panel(pictures: Sequence[tuple[str, npt.ArrayLike]]) -> Picture:
     Raises:
         ValueError: No pictures, or pictures of different sizes.
     """
-    drawn = [_as_picture(np.asarray(picture)) for _, picture in pictures]
-    sizes = {picture.shape for picture in drawn}
+    shown = [_as_picture(np.asarray(picture)) for _, picture in pictures]
+    sizes = {picture.shape for picture in shown}
     if len(sizes) != 1:
         raise ValueError(f"a panel takes pictures of one size, got {sorted(sizes)}")
-    height, width, _ = drawn[0].shape
-    sheet = Image.new("RGB", (len(drawn) * (width + _GAP) - _GAP, height + _STRIP), "white")
+    height, width, _ = shown[0].shape
+    sheet = Image.new("RGB", (len(shown) * (width + _GAP) - _GAP, height + _STRIP), "white")
     draw = ImageDraw.Draw(sheet)
     for position, (caption, _) in enumerate(pictures):
         left = position * (width + _GAP)
         draw.text((left + width / 2, _STRIP / 2), caption, "black", _font(), anchor="mm")
-        sheet.paste(Image.fromarray(drawn[position]), (left, _STRIP))
+        sheet.paste(Image.fromarray(shown[position]), (left, _STRIP))
     return np.asarray(sheet)
 
 

@@ -1,22 +1,23 @@
-"""What was measured and how: records, their provenance, and tables of own against pretrained."""
+"""Records of what was measured, their provenance, and tables of own against pretrained."""
 
-from adpt.results.document import latex_tables, markdown_report, markdown_tables
-from adpt.results.origin import facts
-from adpt.results.provenance import provenance
+from adpt.results.conditions import facts
+from adpt.results.csv_file import to_csv
+from adpt.results.document import latex_tables, markdown_report, markdown_tables, mean_tables
+from adpt.results.provenance import pretraining_of, provenance
 from adpt.results.record import Record, latest
 from adpt.results.selection import check_metrics, select
 from adpt.results.store import append_records, read_records
-from adpt.results.summary import METRICS, SHOWN, Comparison, Row, Summary, summarise
-from adpt.results.table import print_table, to_csv
+from adpt.results.summary import METRICS, SHOWN, Compared, Comparison, Summary, summarise
+from adpt.results.terminal import print_table
 from adpt.results.words import LEGEND, percent, points, setting_in_words
 
 __all__ = [
     "LEGEND",
     "METRICS",
     "SHOWN",
+    "Compared",
     "Comparison",
     "Record",
-    "Row",
     "Summary",
     "append_records",
     "check_metrics",
@@ -25,8 +26,10 @@ __all__ = [
     "latex_tables",
     "markdown_report",
     "markdown_tables",
+    "mean_tables",
     "percent",
     "points",
+    "pretraining_of",
     "print_table",
     "provenance",
     "read_records",

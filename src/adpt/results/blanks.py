@@ -1,4 +1,4 @@
-"""Why figures are blank: what test images lack for a metric to be defined."""
+"""Reasons why figures are blank: test images lack something that defines a metric."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from adpt.results.words import listed, shortened
 
 
 def lacks(counts: Mapping[str, int]) -> list[str]:
-    """What keeps metrics from being defined, or shifts them, without full stops.
+    """Reasons why metrics are not defined, or are shifted, without full stops.
 
     Args:
         counts: Of test images, as in `Record.counts`.
@@ -53,7 +53,7 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
 
 
 def _reason(counts: Mapping[str, int], metric: str) -> str | None:
-    """Why a metric of images or pixels, by the start of its name, is not defined."""
+    """The reason why a metric of images or pixels, by the start of its name, is not defined."""
     if "test" not in counts or "anomalous" not in counts:
         return None
     if not counts["anomalous"]:

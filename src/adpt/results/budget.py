@@ -15,7 +15,7 @@ EPOCHS = {"cflow": 200, "glass": 640, "uniad": 1000}
 ON_PRETRAINED: dict[str, dict[str, tuple[Any, Any]]] = {
     "glass": {"adaptor": (False, True), "noise_std": (0.005, 0.015)}
 }
-"""Where the published options are others on pretrained features: these, and the method's own."""
+"""Published options that are others on pretrained features: these, and the method's own."""
 
 
 def budget(records: Iterable[Record]) -> list[str]:

@@ -11,7 +11,7 @@ from adpt.errors import UserError
 from adpt.results import LEGEND, Record, facts, markdown_tables
 
 _TOLD = ("Protocol", "Setting", "References per class", "Seeds", "Seen in pretraining", "Versions")
-"""Which facts about results a card tells; the others name places on their author's machine."""
+"""Facts about results that a card tells; the others name places on their author's machine."""
 
 _USE = """\
 ## Use
@@ -130,7 +130,7 @@ def _experiment(record: Record) -> tuple[str, ...]:
 
 
 def _training(metadata: Mapping[str, str]) -> dict[str, str]:
-    """How the projector was trained, as far as its file tells, without places of its machine."""
+    """The projector's training, as far as its file tells, without places of its machine."""
     config: dict[str, Any] = json.loads(metadata.get("config", "{}"))
     data: dict[str, Any] = config.get("data", {})
     before: list[dict[str, str]] = json.loads(metadata.get("started_from", "[]"))

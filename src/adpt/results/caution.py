@@ -1,10 +1,10 @@
-"""What a reader should know before holding records against each other."""
+"""Warnings to a reader who holds records against each other."""
 
 import json
 from collections.abc import Iterable, Sequence
 
 from adpt.results.record import Record
-from adpt.results.words import causes, short_commit, shortened
+from adpt.results.words import causes, distinct, short_commit, shortened
 
 _HASH = 64
 """Digits of a hash, which tells a reader nothing."""
@@ -26,9 +26,9 @@ def cautions(records: Iterable[Record]) -> list[str]:
     # A backbone's hash covers its options.
     of_options = any(name.startswith("backbone.") for name in options)
     for noun, texts in (
-        ("commits", _distinct(short_commit(r.provenance.get("commit")) for r in records)),
+        ("commits", distinct(short_commit(r.provenance.get("commit")) for r in records)),
         ("versions", _versions(records)),
-        ("hardware", _distinct(str(r.provenance.get("hardware") or "") for r in records)),
+        ("hardware", distinct(str(r.provenance.get("hardware") or "") for r in records)),
         ("weights of the same backbone", [] if of_options else _weights(records)),
     ):
         if len(texts) > 1:
@@ -37,9 +37,9 @@ def cautions(records: Iterable[Record]) -> list[str]:
         values = options[name]
         told = f": {shortened(values)}" if all(len(value) < _HASH for value in values) else ""
         found.append(f"Results that stand side by side here differ in {name}{told}.")
-    if replaced := _distinct(text for record in records for text in record.instead_of):
+    if replaced := distinct(text for record in records for text in record.instead_of):
         found.append(f"Earlier results are not shown, of {shortened(replaced)}.")
-    if seen := _distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
+    if seen := distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
         found.append(
             "The projector was trained on images that are evaluated here, of "
             f"{shortened(seen)}: pretrained figures say nothing of products it has not seen."
@@ -48,7 +48,7 @@ def cautions(records: Iterable[Record]) -> list[str]:
 
 
 def saw_the_images(record: Record) -> bool:
-    """Whether the projector behind a record was trained on the images that were evaluated."""
+    """True if the projector behind a record was trained on the images that were evaluated."""
     return record.features == "pretrained" and bool(
         record.provenance.get("projector_saw_the_images")
     )
@@ -57,10 +57,10 @@ def saw_the_images(record: Record) -> bool:
 def _versions(records: Sequence[Record]) -> list[str]:
     """The versions of the packages that differ, such as `torch 2.6`, `torch 2.7`."""
     noted = [r.provenance["versions"] for r in records if r.provenance.get("versions")]
-    packages = _distinct(package for versions in noted for package in versions)
+    packages = distinct(package for versions in noted for package in versions)
     found = []
     for package in packages:
-        different = _distinct(str(versions.get(package) or "none") for versions in noted)
+        different = distinct(str(versions.get(package) or "none") for versions in noted)
         if len(different) > 1:
             found += [f"{package} {version}" for version in different]
     return found
@@ -81,7 +81,7 @@ def _weights(records: Iterable[Record]) -> list[str]:
 
 
 def _options(records: Iterable[Record]) -> dict[str, list[str]]:
-    """What decided over results differently that tables do not tell apart, and its values.
+    """Options in which results differ that tables do not tell apart, and their values.
 
     Held against each other are classes and methods of one set, on the same features and so on.
     """
@@ -94,11 +94,7 @@ def _options(records: Iterable[Record]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for group in alike.values():
         for name in dict.fromkeys(name for record in group for name in record.decides):
-            values = _distinct(str(r.decides[name]) for r in group if name in r.decides)
+            values = distinct(str(r.decides[name]) for r in group if name in r.decides)
             if len(values) > 1 and name != "adpt" and not name.startswith(_SAID_ELSEWHERE):
-                found[name] = _distinct([*found.get(name, []), *values])
+                found[name] = distinct([*found.get(name, []), *values])
     return found
-
-
-def _distinct(texts: Iterable[str]) -> list[str]:
-    return [text for text in dict.fromkeys(texts) if text]

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from adpt.results.blanks import blanks
 from adpt.results.budget import MARK, footnote
 from adpt.results.caution import cautions
-from adpt.results.layout import (
+from adpt.results.record import FEATURES, Record
+from adpt.results.summary import METRICS, NOTHING, SHOWN, Compared, Comparison, Summary, mean_of
+from adpt.results.table import (
     MINUS,
     UNKNOWN,
     Block,
@@ -20,14 +22,12 @@ from adpt.results.layout import (
     gain,
     values,
 )
-from adpt.results.record import FEATURES, Record
-from adpt.results.summary import METRICS, NOTHING, SHOWN, Comparison, Row, Summary, mean_of
 from adpt.results.training import epochs_in_words
 from adpt.results.words import PROTOCOL_MEANING, listed, plural, setting_in_words
 
 
 class _Key(NamedTuple):
-    """What tells a block of lines from the others of its table."""
+    """Tells a block of lines from the others of its table."""
 
     method: str
     options: str
@@ -66,7 +66,7 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
     names = [*kinds, *(f"vs {other}" for other in minus)]
     columns = [Column(name, METRICS[metric]) for metric in metrics for name in names]
 
-    def line(row: Row) -> Line:
+    def line(row: Compared) -> Line:
         return Line(row.name, tuple(c for m in metrics for c in _cells(row.metrics[m], kinds)))
 
     notes = [footnote(summary.method, summary.budget)] if summary.budget else []
@@ -216,11 +216,12 @@ def _name(key: _Key, keys: Iterable[_Key]) -> str:
 
 
 def variant_in_words(variant: str) -> str:
-    """What tells projectors apart: a name on the hub, the end of a path, the start of a hash."""
+    """Projectors by name on the hub, end of a path, or start of a hash."""
     if variant.startswith("hub:"):
         return f"projector {variant}"
     path = PurePath(variant)
-    return f"projectors {'/'.join(path.parts[-3:])}" if path.suffix else f"projector {variant[:8]}"
+    parts = [part for part in path.parts if part != "*"]
+    return f"projectors {'/'.join(parts[-3:])}" if path.suffix else f"projector {variant[:8]}"
 
 
 def _with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
@@ -232,7 +233,7 @@ def _with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
 
 
 def _incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> list[str]:
-    """Which means leave out classes or seeds, or are over fewer classes than their neighbours."""
+    """Notes on means without some classes or seeds, or over fewer classes than their neighbours."""
     most: dict[str, int] = {}
     for summary in summaries.values():
         most[summary.dataset] = max(most.get(summary.dataset, 0), len(summary.rows))

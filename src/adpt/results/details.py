@@ -9,12 +9,12 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.errors import UserError
-from adpt.running.files import replacing
+from adpt.results.arrays import load_arrays, save_arrays, unreadable
 
 MAP_SIDE = 64
 """Longest side of the kept score maps: they are smooth, so that little is lost."""
 
+_KIND = "details of a result"
 _POINTS = 400
 _BINS = 60
 
@@ -24,7 +24,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Details:
-    """What pictures of a result are made of; a few kB a test image.
+    """Arrays that pictures of a result are made of; a few kB a test image.
 
     Attributes:
         paths: (N,) the test images.
@@ -97,9 +97,7 @@ def save_details(details: Details, path: Path) -> None:
     Raises:
         UserError: It could not be written.
     """
-    arrays = {field.name: getattr(details, field.name) for field in fields(Details)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    save_arrays(path, {field.name: getattr(details, field.name) for field in fields(Details)})
 
 
 def load_details(path: Path) -> Details:
@@ -108,13 +106,11 @@ def load_details(path: Path) -> Details:
     Raises:
         UserError: It is missing or damaged.
     """
+    arrays = load_arrays(path, _KIND)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Details(**{field.name: arrays[field.name] for field in fields(Details)})
-    except Exception as error:
-        raise UserError(
-            f"{path} cannot be read as details of a result: {error}. Delete it and evaluate again."
-        ) from error
+        return Details(**{field.name: arrays[field.name] for field in fields(Details)})
+    except KeyError as error:
+        raise unreadable(path, _KIND, error) from error
 
 
 def _curves(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from adpt.results.compare import class_table, overviews
+from adpt.results.conditions import commands, facts
 from adpt.results.latex import to_latex
-from adpt.results.layout import Table
 from adpt.results.markdown import escape, to_markdown
-from adpt.results.origin import commands, facts
-from adpt.results.published import published_table
 from adpt.results.record import Record, latest
-from adpt.results.summary import SHOWN, summarise
+from adpt.results.reported import Reported, reported_table
+from adpt.results.summary import SHOWN, Summary, summarise
+from adpt.results.table import Table
 from adpt.results.training import training_table
 from adpt.results.words import LEGEND
 
@@ -17,57 +17,68 @@ _AT_ONCE = 6
 """Entries of a list that are shown without unfolding it."""
 
 
-def markdown_report(records: Iterable[Record], title: str, metrics: Sequence[str] = SHOWN) -> str:
+def markdown_report(
+    records: Iterable[Record],
+    title: str,
+    metrics: Sequence[str] = SHOWN,
+    reported: Reported | None = None,
+) -> str:
     """A Markdown document: tables, and what is known of the origin of their numbers.
 
     Args:
         records: Records of any data sets and methods; of one taken twice the later one counts.
         title: Its title.
         metrics: Names of `METRICS` that its tables show.
+        reported: Results of others, to stand beside ours where they may.
     """
     records = latest(records)
-    means, classes = _tables(records, metrics)
+    means, classes = _tables(records, metrics, reported)
     parts = [f"# {escape(title)}\n", f"{escape(LEGEND)}\n"]
     if means:
         parts += ["## Means over classes\n", *map(to_markdown, means)]
     parts += ["## Per class\n", *map(to_markdown, classes)]
-    return "\n".join([*parts, "## How these results were made\n", *_origin(records)])
+    return "\n".join([*parts, "## How these results were made\n", *_conditions(records)])
 
 
 def markdown_tables(records: Iterable[Record], metrics: Sequence[str] = SHOWN) -> str:
-    """The tables alone, means first, under headings of the third level.
-
-    Args:
-        records: Records of any data sets and methods; of one taken twice the later one counts.
-        metrics: Names of `METRICS` that its tables show.
-    """
+    """The tables alone, means first, under headings of the third level."""
     means, classes = _tables(latest(records), metrics)
     return "\n".join(map(to_markdown, [*means, *classes]))
 
 
-def latex_tables(records: Iterable[Record], metrics: Sequence[str] = SHOWN) -> str:
-    """The same tables as a LaTeX file, to be read into a document.
-
-    Args:
-        records: Records of any data sets and methods; of one taken twice the later one counts.
-        metrics: Names of `METRICS` that its tables show.
-    """
-    means, classes = _tables(latest(records), metrics)
+def latex_tables(
+    records: Iterable[Record],
+    metrics: Sequence[str] = SHOWN,
+    reported: Reported | None = None,
+) -> str:
+    """The tables of `markdown_report` as a LaTeX file, to be read into a document."""
+    means, classes = _tables(latest(records), metrics, reported)
     return to_latex([*means, *classes])
 
 
-def _tables(records: Sequence[Record], metrics: Sequence[str]) -> tuple[list[Table], list[Table]]:
+def mean_tables(
+    summaries: Sequence[Summary], metrics: Sequence[str], reported: Reported | None = None
+) -> list[Table]:
+    """Methods by data sets where there are several, and ours beside what others report."""
+    found = overviews(summaries, metrics) if len(summaries) > 1 else []
+    beside = reported_table(summaries, reported)
+    return [*found, beside] if beside else found
+
+
+def _tables(
+    records: Sequence[Record], metrics: Sequence[str], reported: Reported | None = None
+) -> tuple[list[Table], list[Table]]:
     summaries = summarise(records)
-    means = overviews(summaries, metrics) if len(summaries) > 1 else []
-    published = published_table(summaries)
-    classes = []
-    for summary in summaries:
-        training = training_table(summary, metrics)
-        classes += [class_table(summary, metrics), *([training] if training else [])]
-    return [*means, published] if published else means, classes
+    classes = [
+        table
+        for summary in summaries
+        for table in (class_table(summary, metrics), training_table(summary, metrics))
+        if table
+    ]
+    return mean_tables(summaries, metrics, reported), classes
 
 
-def _origin(records: Sequence[Record]) -> list[str]:
+def _conditions(records: Sequence[Record]) -> list[str]:
     lines, long = [], []
     for name, texts in facts(records).items():
         if len(texts) <= _AT_ONCE:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.errors import UserError
-from adpt.running.files import replacing
+from adpt.results.arrays import load_arrays, save_arrays, unreadable
 
 POINTS = 2000
 """Patches in a picture: more take minutes and hide one another."""
@@ -21,6 +20,7 @@ POINTS = 2000
 _LEAST_ANOMALOUS = 0.25
 _COMPONENTS = 50
 _PERPLEXITY = 30.0
+_KIND = "a t-SNE layout"
 _LABELS = "anomalous"
 
 Floats = npt.NDArray[np.floating]
@@ -67,7 +67,7 @@ def embed(kinds: Mapping[str, Tensor], masks: Tensor, seed: int, points: int = P
     sizes = {(len(level), *level.shape[2:]) for level in kinds.values()}
     if len(sizes) != 1 or len(masks) != next(iter(sizes))[0]:
         raise ValueError(f"features and masks are of the same images; got {sizes}, {masks.shape}")
-    chosen, anomalous = _draw(masks, next(iter(sizes))[1:], seed, points)
+    chosen, anomalous = _sample(masks, next(iter(sizes))[1:], seed, points)
     if len(chosen) < 5:
         raise ValueError(f"t-SNE needs at least 5 patches, got {len(chosen)}")
     image, row, column = np.unravel_index(chosen, next(iter(sizes)))
@@ -81,9 +81,7 @@ def save_embedding(path: Path, embedding: Embedding) -> None:
     Raises:
         UserError: It could not be written.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        arrays: dict[str, Any] = {_LABELS: embedding.anomalous, **embedding.points}
-        np.savez_compressed(file, **arrays)
+    save_arrays(path, {_LABELS: embedding.anomalous, **embedding.points})
 
 
 def load_embedding(path: Path) -> Embedding:
@@ -92,17 +90,14 @@ def load_embedding(path: Path) -> Embedding:
     Raises:
         UserError: It is missing or damaged.
     """
+    points = load_arrays(path, _KIND)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            points = {name: arrays[name] for name in arrays.files if name != _LABELS}
-            return Embedding(points, arrays[_LABELS])
-    except Exception as error:
-        raise UserError(
-            f"{path} cannot be read as a t-SNE layout: {error}. Delete it and evaluate again."
-        ) from error
+        return Embedding(anomalous=points.pop(_LABELS), points=points)
+    except KeyError as error:
+        raise unreadable(path, _KIND, error) from error
 
 
-def _draw(
+def _sample(
     masks: Tensor, grid: tuple[int, ...], seed: int, points: int
 ) -> tuple[npt.NDArray[np.int64], Bools]:
     covered = F.adaptive_avg_pool2d(masks[:, None].float(), (grid[0], grid[1])).flatten().numpy()
@@ -114,7 +109,7 @@ def _draw(
         generator.permutation(patches)[:count]
         for patches, count in ((normal, points - wanted), (anomalous, wanted))
     ]
-    # In the order of the images: nothing is drawn over all the rest.
+    # In the order of the images: no kind covers all the rest.
     chosen = np.sort(np.concatenate(taken))
     return chosen, covered[chosen] > 0.5
 

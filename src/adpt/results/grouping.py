@@ -1,10 +1,10 @@
-"""Which records are averaged, and which are held against each other."""
+"""Groups of records that are averaged, or held against each other."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from adpt.results.record import FEATURES, Record, latest
@@ -16,8 +16,8 @@ class Group:
 
     Args:
         shots: References per class behind residual and pretrained features.
-        variant: What tells its projectors from those of other groups: a path with `*` for class
-            and seed, or a SHA-256; None where there is nothing to tell apart.
+        variant: What tells its projectors from those of other groups: a path with `*` where they
+            lie in several places, or a hash; None where there is nothing to tell apart.
         records: At most one for each class, seed and kind of features.
     """
 
@@ -38,8 +38,8 @@ def grouped(records: Iterable[Record]) -> list[Group]:
 
     Projectors are told apart only where a class has several for one seed: else each class (if
     pretraining left it out) and each seed has one of its own, and together they are one experiment.
-    Where they must be told apart, projectors whose paths differ in class and seed alone stay
-    together.
+    Where they must be told apart, projectors stay together that were pretrained alike but for
+    seeds and classes, as records note (see `pretraining_of`).
 
     Args:
         records: Records of any data sets and methods; of one taken twice the later one counts.
@@ -114,33 +114,42 @@ def _groups(members: Sequence[Record]) -> Iterable[Group]:
 
 
 def _by_projector(records: list[Record]) -> dict[str | None, list[Record]]:
-    """The fewest groups in which no class has two projectors for one seed."""
-    keys: list[Callable[[Record], str | None]] = [lambda _: None, _path, _sha256]
+    """The fewest groups in which no class has two projectors for one seed, by their variants."""
+    keys: list[Callable[[Record], str | None]] = [
+        lambda _: None,
+        _pretraining,
+        lambda record: record.projector_sha256,
+    ]
     possible = []
     for key in keys:
         groups: dict[str | None, list[Record]] = {}
         for record in records:
             groups.setdefault(key(record), []).append(record)
         if all(map(_one_each, groups.values())):
-            possible.append(groups)
-    return min(possible, key=len) or {None: []}
+            possible.append((key, groups))
+    key, groups = min(possible, key=lambda pair: len(pair[1]))
+    if key is not _pretraining:
+        return groups or {None: []}
+    places = dict(zip(map(_place, groups.values()), groups.values(), strict=True))
+    # Of two pretrainings that left their projectors at one place, only the hashes tell.
+    return places if len(places) == len(groups) else groups
+
+
+def _pretraining(record: Record) -> str | None:
+    """The mark that projectors of one experiment share: their options but for seeds and classes."""
+    noted: dict[str, str] = record.provenance.get("projector_pretraining", {})
+    return noted.get("options", record.projector)
+
+
+def _place(records: Sequence[Record]) -> str | None:
+    """The path of a group's projectors, with `*` for each part in which several differ."""
+    paths = [PurePath(record.projector or "").parts for record in records]
+    parts = (found[0] if len(set(found)) == 1 else "*" for found in zip(*paths, strict=False))
+    return str(PurePath(*parts))
 
 
 def _one_each(records: list[Record]) -> bool:
     return len({(record.class_name, record.seed) for record in records}) == len(records)
-
-
-def _sha256(record: Record) -> str | None:
-    return record.projector_sha256
-
-
-def _path(record: Record) -> str:
-    """The projector's path with `*` for the record's class and seed, where it names them."""
-    words = re.escape(record.class_name)
-    path = re.sub(rf"(?<![^\W_]){words}(?![^\W_])", "*", record.projector or "")
-    return re.sub(
-        r"\d+(\.\d+)*", lambda number: "*" if number[0] == str(record.seed) else number[0], path
-    )
 
 
 def _of_same_seeds(others: Sequence[Record], chosen: Sequence[Record]) -> list[Record]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from adpt.results.layout import Block, Cell, Figure, Line, Table, spans
+from adpt.results.table import Block, Figure, Line, Table
 
 _PREAMBLE = """\
 % Made by `python -m adpt.report`. Read it into a document with \\input{tables}.
@@ -66,7 +66,7 @@ def _environment(table: Table) -> str:
 
 
 def _head(table: Table) -> Iterator[str]:
-    over = spans(table.columns)
+    over = table.spans
     if any(name for name, _ in over):
         yield _row(rf"\multicolumn{{{number}}}{{c}}{{{escape(name)}}}" for name, number in over)
         start = 1
@@ -86,11 +86,7 @@ def _block(block: Block, width: int) -> Iterator[str]:
 
 def _line(line: Line, indented: bool) -> str:
     name = rf"\quad {escape(line.name)}" if indented else escape(line.name)
-    return _row([name, *map(_cell, line.cells)])
-
-
-def _cell(cell: Cell) -> str:
-    return " / ".join(map(_figure, cell))
+    return _row([name, *(" / ".join(map(_figure, cell)) for cell in line.cells)])
 
 
 def _figure(figure: Figure) -> str:

@@ -1,9 +1,9 @@
 """Tables as Markdown, as GitHub reads it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
-from adpt.results.layout import Block, Cell, Figure, Line, Table
+from adpt.results.table import Figure, Table
 
 
 def to_markdown(table: Table, level: int = 3) -> str:
@@ -25,33 +25,22 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|#&~$])", r"\\\1", " ".join(text.split()))
 
 
-def _rows(table: Table) -> list[str]:
-    names = [
-        escape(f"{column.over}: {column.name}" if column.over else column.name)
-        for column in table.columns
-    ]
-    rows = [_row(names), _row(["---", *["---:"] * (len(names) - 1)])]
+def _rows(table: Table) -> Iterator[str]:
+    names = [f"{c.over}: {c.name}" if c.over else c.name for c in table.columns]
+    yield _row(map(escape, names))
+    yield _row(["---", *["---:"] * (len(names) - 1)])
     for block in table.blocks:
-        rows += _block(block, len(names), foot=table.foot and block is table.blocks[-1])
-    return rows
-
-
-def _block(block: Block, width: int, foot: bool) -> list[str]:
-    head = [_row([f"**{escape(block.name)}**", *[""] * (width - 1)])] if block.name else []
-    return head + [_row([_name(line, foot), *map(_cell, line.cells)]) for line in block.lines]
-
-
-def _name(line: Line, foot: bool) -> str:
-    return f"**{escape(line.name)}**" if foot else escape(line.name)
-
-
-def _cell(cell: Cell) -> str:
-    return " / ".join(map(_figure, cell))
+        if block.name:
+            yield _row([f"**{escape(block.name)}**", *[""] * (len(names) - 1)])
+        bold = "**" * (table.foot and block is table.blocks[-1])
+        for line in block.lines:
+            cells = (" / ".join(map(_figure, cell)) for cell in line.cells)
+            yield _row([f"{bold}{escape(line.name)}{bold}", *cells])
 
 
 def _figure(figure: Figure) -> str:
     return f"**{escape(figure.text)}**" if figure.best else escape(figure.text)
 
 
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"

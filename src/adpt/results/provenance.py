@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, config, commit, command, machine and time."""
+"""The origin of a result: versions, config, commit, command, machine and time."""
 
 import hashlib
 import json
@@ -20,7 +20,9 @@ from adpt.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning")
 _OURS = ("src", "conf", "pyproject.toml")
-"""What of a checkout decides over results; a changed README makes none of them doubtful."""
+"""Parts of a checkout that decide over results; a changed README makes none of them doubtful."""
+
+_NO_OPTIONS = ("seed", "classes", "run_name", "data_dir", "output_dir", "logger", "callbacks")
 
 
 def provenance(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -46,6 +48,21 @@ def provenance(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         "hardware": _hardware(),
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
+
+
+def pretraining_of(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The `seed` that a projector was pretrained with, and a hash of all other `options`.
+
+    Neither classes and places nor what looks on count among these: projectors of one experiment
+    differ in nothing else. Empty where the projector's file holds no config.
+
+    Args:
+        metadata: What the file says of itself.
+    """
+    if "config" not in metadata:
+        return {}
+    config = json.loads(metadata["config"])
+    return {"seed": config.get("seed"), "options": config_sha256(_options(config))}
 
 
 def config_sha256(config: DictConfig | Mapping[str, Any]) -> str:
@@ -76,6 +93,12 @@ def checkout_commit(root: Path) -> str | None:
     if not commit or changes is None:
         return None
     return f"{commit}-dirty" if changes else commit
+
+
+def _options(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _options(value) for k, value in config.items() if k not in _NO_OPTIONS}
+    return [_options(value) for value in config] if isinstance(config, list) else config
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -10,7 +10,7 @@ from adpt.residual import KINDS
 FEATURES: tuple[str, ...] = KINDS  # As records on disk have them.
 PROTOCOLS = ("clean", "paper")
 _NO_OPTIONS = ("adpt", "class", "images")
-"""What decides over a result, is a single word and yet no option."""
+"""Single words that decide over a result and yet are no options."""
 
 
 @dataclass(frozen=True)

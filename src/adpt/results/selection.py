@@ -1,4 +1,4 @@
-"""Which of the recorded results a report is of."""
+"""The choice of recorded results that a report is of."""
 
 from collections.abc import Sequence
 

@@ -97,7 +97,7 @@ def _lock(file: FileIO) -> None:
 
 
 def _mend(content: bytes, path: Path) -> tuple[int, bytes]:
-    """How much of the file to keep, and what must follow before the next line."""
+    """Bytes of the file to keep, and what must follow before the next line."""
     complete = content.rfind(b"\n") + 1
     rest = content[complete:]
     if not rest:

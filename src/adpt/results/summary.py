@@ -58,21 +58,6 @@ class Comparison:
         """Pretrained minus residual: what pretraining adds to subtracting references."""
         return self.pretrained - self.residual
 
-    @property
-    def own_std(self) -> float:
-        """Standard deviation of `own` over seeds (of a sample), nan for fewer than two."""
-        return self.deviation("own")
-
-    @property
-    def residual_std(self) -> float:
-        """Standard deviation of `residual` over seeds (of a sample), nan for fewer than two."""
-        return self.deviation("residual")
-
-    @property
-    def pretrained_std(self) -> float:
-        """Standard deviation of `pretrained` over seeds (of a sample), nan for fewer than two."""
-        return self.deviation("pretrained")
-
     def deviation(self, features: str) -> float:
         """Standard deviation over seeds (of a sample).
 
@@ -86,7 +71,7 @@ class Comparison:
 
 
 NOTHING = Comparison(math.nan, math.nan, math.nan)
-"""What is not known of a metric that was not recorded."""
+"""The comparison of a metric that was not recorded."""
 
 
 def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
@@ -106,7 +91,7 @@ def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
 
 
 @dataclass(frozen=True)
-class Row:
+class Compared:
     """A class, or the mean over classes, with a comparison per metric."""
 
     name: str
@@ -142,8 +127,8 @@ class Summary:
     protocol: str
     shots: int | None
     seeds: tuple[int, ...]
-    rows: tuple[Row, ...]
-    mean: Row
+    rows: tuple[Compared, ...]
+    mean: Compared
     varied: dict[str, Any] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     projectors: tuple[str, ...] = ()
@@ -214,7 +199,7 @@ def _summary(group: Group) -> Summary:
     kinds = {f: [record for record in group.records if record.features == f] for f in FEATURES}
     fixed = frozenset(features for features, records in kinds.items() if _is_fixed(records))
     rows = tuple(
-        Row(name, {metric: _comparison(classes[name], metric, fixed) for metric in metrics})
+        Compared(name, {metric: _comparison(classes[name], metric, fixed) for metric in metrics})
         for name in sorted(classes)
     )
     # The first may be of own features, taken from a setting without references for each image.
@@ -228,7 +213,7 @@ def _summary(group: Group) -> Summary:
         group.shots,
         tuple(sorted({record.seed for record in group.records})),
         rows,
-        Row("mean", {m: mean_of([row.metrics[m] for row in rows]) for m in metrics}),
+        Compared("mean", {m: mean_of([row.metrics[m] for row in rows]) for m in metrics}),
         last.setting,
         {r.features: r.options for r in group.records},
         tuple(projectors),
@@ -239,7 +224,7 @@ def _summary(group: Group) -> Summary:
 
 
 def _is_fixed(records: Sequence[Record]) -> bool:
-    """Whether results of several seeds are equal to the last digit, in every class and metric.
+    """True if results of several seeds are equal to the last digit, in every class and metric.
 
     Equal values of one metric may be chance: image AUROC is soon 1.
     """

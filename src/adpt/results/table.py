@@ -1,141 +1,109 @@
-"""Results on the terminal and as CSV."""
+"""A table as it is shown, before Markdown, LaTeX, HTML or the terminal write it."""
 
-import csv
 import math
-import sys
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 
-from adpt.results.budget import budget
-from adpt.results.compare import class_table, overviews
-from adpt.results.layout import Block, Cell, Table
-from adpt.results.record import Record, latest
-from adpt.results.summary import METRICS, SHOWN, summarise
-from adpt.running.files import replacing
-from adpt.running.names import spreadsheet_cell
+from adpt.results.record import FEATURES
+from adpt.results.summary import Comparison
+from adpt.results.words import percent, points
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
-_TRACE = ("commit", "config_sha256", "created")
-_WIDTH = 140
-_COLOURS = {1: "green", -1: "red"}
+MINUS = {"own": "difference", "residual": "beyond_residual"}
+"""Features to hold pretrained ones against, and the difference's name in a `Comparison`."""
 
 
-def print_table(
-    records: Iterable[Record],
-    console: "Console | None" = None,
-    metrics: Sequence[str] = SHOWN,
-) -> None:
-    """Print own, residual and pretrained features with their differences in points.
-
-    One table per data set, method and setting, class by class; after several of them, methods by
-    data sets.
+@dataclass(frozen=True)
+class Figure:
+    """A number.
 
     Args:
-        records: Records of any data sets and methods.
-        console: Where to print; default: standard output.
-        metrics: Names of `METRICS`.
+        text: As it is shown.
+        best: True for the best of those that it stands beside.
+        trend: 1 for a gain, -1 for a loss; 0 for what is neither.
     """
-    from rich.console import Console
 
-    # Files and pipes have no width of their own; Rich would take 80.
-    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
-    summaries = summarise(records)
-    shown = [class_table(summary, metrics) for summary in summaries]
-    if len(summaries) > 1:
-        shown += overviews(summaries, metrics)
-    for table in shown:
-        _print(table, console)
+    text: str
+    best: bool = False
+    trend: int = 0
 
 
-def to_csv(records: Iterable[Record], path: str | Path) -> None:
-    """Write one row per result, with all metrics as fractions and empty cells for nan.
+UNKNOWN = Figure(percent(math.nan))
 
-    Of a result that was recorded twice the later one is written. What differs from the plain
-    experiment stands in columns that begin with `setting_`, the method's options and epochs in such
-    with `option_` and `epochs_`, and in words in `not_published`.
+Cell = tuple[Figure, ...]
+"""Figures with a slash between them, as a pair of metrics is usually shown."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's name, and what stands over it and over its neighbours of the same."""
+
+    name: str
+    over: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line's name and its cells, one for each column after that of the names."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that belong together, under a name of their own or none."""
+
+    name: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with what a reader must know of it.
 
     Args:
-        records: Records of any data sets and methods.
-        path: The file, replaced whole if it exists.
-
-    Raises:
-        UserError: The file could not be written.
+        title: What it is of.
+        caption: Under which conditions its numbers were taken.
+        columns: First that of the lines' names.
+        blocks: Its lines; the last block is the foot where `foot` is set.
+        notes: What limits its numbers, a sentence each.
+        foot: True if the last block sums up the others.
     """
-    records = latest(records)
-    rows = [_csv_row(record) for record in records]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    with (
-        replacing(Path(path)) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows({k: spreadsheet_cell(v) for k, v in row.items()} for row in rows)
+
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = ()
+    foot: bool = False
+
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """Headings over the columns, each with the number of neighbours that it covers."""
+        groups = groupby(enumerate(self.columns), lambda pair: pair[1].over or pair[0])
+        return [(group[0][1].over, len(group)) for _, (*group,) in groups]
+
+    @property
+    def edges(self) -> list[bool]:
+        """For each column after the first, True if a heading over several columns begins there."""
+        return [
+            bool(after.over) and after.over != before.over
+            for before, after in pairwise(self.columns)
+        ]
 
 
-def _print(table: Table, console: "Console") -> None:
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console.print(Text(table.title, "bold"))
-    console.print(Text(table.caption, "dim"))
-    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
-    shown.add_column(Text(table.columns[0].name), overflow="fold", vertical="bottom")
-    for before, column in pairwise(table.columns):
-        # What stands over several columns is said once, over the first of them.
-        over = column.over if column.over != before.over else ""
-        name = f"{over}\n{column.name}" if column.over else column.name
-        shown.add_column(Text(name), justify="right")
-    for block in table.blocks:
-        shown.add_section()
-        style = "bold" if table.foot and block is table.blocks[-1] else ""
-        for cells in _rows(block):
-            shown.add_row(*cells, style=style)
-    console.print(shown)
-    for note in table.notes:
-        console.print(Text(note, "yellow"))
-
-
-def _rows(block: Block) -> "Iterable[list[Text]]":
-    from rich.text import Text
-
-    if block.name:
-        yield [Text(block.name, "bold")]
-    for line in block.lines:
-        yield [Text(line.name), *map(_cell, line.cells)]
-
-
-def _cell(cell: Cell) -> "Text":
-    from rich.text import Text
-
-    figures = (
-        Text(figure.text, "bold" if figure.best else _COLOURS.get(figure.trend, ""))
-        for figure in cell
-    )
-    return Text(" / ").join(figures)
-
-
-def _csv_row(record: Record) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        name: getattr(record, name)
-        for name in ("dataset", "class_name", "method", "features", "backbone")
+def values(comparison: Comparison) -> dict[str, Figure]:
+    """A figure for each kind of features, the best of several marked, ties as they are shown."""
+    shown = {f: percent(getattr(comparison, f)) for f in FEATURES}
+    known = {f: float(text) for f, text in shown.items() if text != percent(math.nan)}
+    best = max(known.values()) if len(known) > 1 else math.inf
+    return {
+        f: Figure(percent(getattr(comparison, f), comparison.deviation(f)), known.get(f) == best)
+        for f in FEATURES
     }
-    row |= {name: getattr(record, name) for name in ("protocol", "seed", "shots")}
-    row |= {f"setting_{name}": value for name, value in record.setting.items()}
-    row |= {f"option_{name}": value for name, value in record.options.items()}
-    row["not_published"] = ", ".join(budget([record]))
-    metrics = dict.fromkeys(list(METRICS)[:7], math.nan) | record.metrics
-    row |= {name: "" if math.isnan(value) else value for name, value in metrics.items()}
-    row |= {f"epochs_{name}": value for name, value in record.epochs.items()}
-    row |= {f"count_{name}": value for name, value in record.counts.items()}
-    row |= {f"seconds_{name}": value for name, value in record.seconds.items()}
-    row |= {
-        name: getattr(record, name) for name in ("projector", "projector_sha256", "backbone_sha256")
-    }
-    return row | {name: record.provenance.get(name) for name in _TRACE}
+
+
+def gain(difference: float) -> Figure:
+    """A difference in points with its sign."""
+    text = points(difference)
+    return Figure(text, trend={"+": 1, "−": -1}.get(text[0], 0))

@@ -1,13 +1,13 @@
-"""How trained methods came to their results: epochs, and metrics from early to late."""
+"""The course of trained methods to their results: epochs, and metrics from early to late."""
 
 import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from adpt.results.budget import footnote
-from adpt.results.layout import Block, Column, Figure, Line, Table
 from adpt.results.record import FEATURES, Record
 from adpt.results.summary import METRICS, SHOWN, Summary
+from adpt.results.table import Block, Column, Figure, Line, Table
 from adpt.results.words import percent
 
 _EPOCHS = 6
@@ -44,7 +44,7 @@ def training_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table | 
 
 
 def epochs_in_words(records: Sequence[Record]) -> list[str]:
-    """How long methods were trained and, under protocol `paper`, which epochs were chosen.
+    """Epochs of training and, under protocol `paper`, those that were chosen.
 
     Args:
         records: Of one summary; empty for methods that are not trained.

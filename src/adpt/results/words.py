@@ -9,17 +9,17 @@ LEGEND = (
     " feature. pretrained: residual features through the pretrained projector. Values in percent,"
     " a method's best features in bold; vs own, vs residual: pretrained minus those, in points."
 )
-"""What a reader of the tables must know."""
+"""Explains the tables to their reader."""
 
 PROTOCOL_MEANING = {
     "clean": "nothing chosen on test data",
     "paper": "the authors' choices on test data",
 }
-"""What the name of each protocol means."""
+"""The meaning of each protocol."""
 
 _SHOWN = 4
 _OF_OPTIONS = ("name", "fingerprint", "options", "mean", "std", "network")
-"""What a backbone tells of itself that its options in the config decide."""
+"""Facts about a backbone that its options in the config decide."""
 
 
 def percent(fraction: float, deviation: float = math.nan) -> str:
@@ -44,7 +44,7 @@ def points(difference: float) -> str:
 
 
 def setting_in_words(setting: Mapping[str, Any]) -> list[str]:
-    """What differs from the plain experiment, a phrase for each option; none for the plain one.
+    """The differences from the plain experiment, a phrase for each option; none for the plain one.
 
     Args:
         setting: As of `Record.setting`.
@@ -69,7 +69,7 @@ def options_in_words(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def causes(told: Iterable[str]) -> list[str]:
-    """What differs, without what follows from an option or a source that is told beside it.
+    """Differences without those that follow from an option or a source that is told beside it.
 
     Args:
         told: Names as in `Record.decides`, or phrases that begin with them.
@@ -98,6 +98,11 @@ def listed(texts: Iterable[str]) -> str:
     """Texts as a list in a sentence, such as `a, b and c`."""
     *others, last = texts
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def distinct(texts: Iterable[str]) -> list[str]:
+    """Texts, each once, without empty ones."""
+    return [text for text in dict.fromkeys(texts) if text]
 
 
 def short_commit(commit: str | None) -> str:

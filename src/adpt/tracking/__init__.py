@@ -2,7 +2,6 @@
 
 from adpt.tracking.artifacts import log_projector, use_projector
 from adpt.tracking.checks import Figures, check_metrics, log_check
-from adpt.tracking.evaluation import log_evaluation
 from adpt.tracking.logger import (
     finishing,
     has_wandb_account,
@@ -10,6 +9,7 @@ from adpt.tracking.logger import (
     summarise_by_mean,
     wandb_logger,
 )
+from adpt.tracking.results_log import log_evaluation
 
 __all__ = [
     "Figures",

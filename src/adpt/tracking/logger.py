@@ -88,7 +88,7 @@ def summarise_by_mean(loggers: Sequence[Logger], metric: str) -> None:
 
 
 def has_wandb_account() -> bool:
-    """Whether a key for W&B is at hand, in the environment or where `wandb login` puts it.
+    """True if a key for W&B is at hand, in the environment or where `wandb login` puts it.
 
     W&B itself is not asked: that would start it before it is told to stay offline.
     """

@@ -2,19 +2,17 @@
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
 
 from adpt.page.plots import Picture
 
-_MARGIN = 8
-_RADIUS = 2
-_NORMAL, _ANOMALOUS = (63, 124, 184), (211, 63, 42)
+_COLOURS = ("#3f7cb8", "#d33f2a")
+"""Of normal and of anomalous points."""
 
 
 def scatter(
     points: npt.NDArray[np.floating], anomalous: npt.NDArray[np.bool_], side: int = 400
 ) -> Picture:
-    """Draw points on white, anomalous ones red and on top of the normal ones, blue.
+    """Render points on white, anomalous ones red and on top of the normal ones, blue.
 
     Args:
         points: (M, 2); both directions are scaled alike, y upwards.
@@ -24,13 +22,18 @@ def scatter(
     Returns:
         (side, side, 3), uint8.
     """
-    low, high = points.min(0), points.max(0)
-    span = max(float((high - low).max()), 1e-12)
-    centred = (points - (low + high) / 2) / span * (1, -1)
-    places = side / 2 + centred * (side - 2 * _MARGIN)
-    picture = Image.new("RGB", (side, side), "white")
-    draw = ImageDraw.Draw(picture)
-    for chosen, colour in ((~anomalous, _NORMAL), (anomalous, _ANOMALOUS)):
-        for x, y in places[chosen].tolist():
-            draw.ellipse((x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS), fill=colour)
-    return np.asarray(picture)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(side / 100, side / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_aspect("equal", "datalim")
+    axes.set_axis_off()
+    for chosen, colour in zip((~anomalous, anomalous), _COLOURS, strict=True):
+        x, y = points[chosen].T
+        axes.scatter(x, y, s=9, c=colour, linewidths=0)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    picture: Picture = pixels[..., :3].copy()
+    return picture

@@ -109,10 +109,10 @@ def _pictures(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     for path in sorted(folder.glob(f"tsne/{records[-1].dataset}/*.npz")):
         name = "/".join(("tsne", *path.with_suffix("").parts[-2:]))
         layout = load_embedding(path)
-        drawn = [
+        rendered = [
             (kind, scatter(points, layout.anomalous)) for kind, points in layout.points.items()
         ]
-        found[name] = wandb.Image(panel(drawn))
+        found[name] = wandb.Image(panel(rendered))
         table = wandb.Table(columns=["features", "x", "y", "patch"])
         for kind, points in layout.points.items():
             for (x, y), anomalous in zip(points, layout.anomalous, strict=True):

@@ -1,0 +1,87 @@
+"""Tables on the terminal."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from adpt.results.compare import class_table, overviews
+from adpt.results.record import Record
+from adpt.results.summary import SHOWN, summarise
+from adpt.results.table import Block, Cell, Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_WIDTH = 140
+_COLOURS = {1: "green", -1: "red"}
+
+
+def print_table(
+    records: Iterable[Record],
+    console: "Console | None" = None,
+    metrics: Sequence[str] = SHOWN,
+) -> None:
+    """Print own, residual and pretrained features with their differences in points.
+
+    One table per data set, method and setting, class by class; after several of them, methods by
+    data sets.
+
+    Args:
+        records: Records of any data sets and methods.
+        console: Where to print; default: standard output.
+        metrics: Names of `METRICS`.
+    """
+    from rich.console import Console
+
+    # Files and pipes have no width of their own; Rich would take 80.
+    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
+    summaries = summarise(records)
+    shown = [class_table(summary, metrics) for summary in summaries]
+    if len(summaries) > 1:
+        shown += overviews(summaries, metrics)
+    for table in shown:
+        _print(table, console)
+
+
+def _print(table: Table, console: "Console") -> None:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console.print(Text(table.title, "bold"))
+    console.print(Text(table.caption, "dim"))
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
+    shown.add_column(Text(table.columns[0].name), overflow="fold", vertical="bottom")
+    for column, edge in zip(table.columns[1:], table.edges, strict=True):
+        # What stands over several columns is said once, over the first of them.
+        over = column.over if edge else ""
+        name = f"{over}\n{column.name}" if column.over else column.name
+        shown.add_column(Text(name), justify="right")
+    for block in table.blocks:
+        shown.add_section()
+        style = "bold" if table.foot and block is table.blocks[-1] else ""
+        for cells in _rows(block):
+            shown.add_row(*cells, style=style)
+    console.print(shown)
+    for note in table.notes:
+        console.print(Text(note, "yellow"))
+
+
+def _rows(block: Block) -> "Iterable[list[Text]]":
+    from rich.text import Text
+
+    if block.name:
+        yield [Text(block.name, "bold")]
+    for line in block.lines:
+        yield [Text(line.name), *map(_cell, line.cells)]
+
+
+def _cell(cell: Cell) -> "Text":
+    from rich.text import Text
+
+    figures = (
+        Text(figure.text, "bold" if figure.best else _COLOURS.get(figure.trend, ""))
+        for figure in cell
+    )
+    return Text(" / ").join(figures)

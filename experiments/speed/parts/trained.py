@@ -22,7 +22,8 @@ from adpt.data.texture_defects import TextureDefects
 from adpt.evaluation import FeatureCache, extract
 from adpt.evaluation.defect_pool import DefectPool
 from adpt.methods import CFlow, Glass, UniAD
-from adpt.methods.trained import FeatureSet, TrainedMethod
+from adpt.methods.feature_sets import FeatureSet
+from adpt.methods.trained import TrainedMethod
 
 IMAGES, SIDE, REFRESH = 209, 224, 0.1
 CPU = torch.device("cpu")

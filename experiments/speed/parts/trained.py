@@ -95,7 +95,7 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
                 pool_backbone: Backbone = counted  # type: ignore[assignment]
                 draws = TextureDefects(geometry=data.geometry)
                 defects = DefectPool(
-                    data, samples, pool_backbone, draws, _own, CPU, refresh=REFRESH
+                    data, samples, pool_backbone, draws, device=CPU, refresh=REFRESH
                 )
                 due, literal = REFRESH * images + 1, 2 * images
             else:
@@ -123,7 +123,3 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
                 goal=due,
                 kind="limit",
             )
-
-
-def _own(levels: list[Tensor], paths: object) -> list[Tensor]:
-    return levels

@@ -18,7 +18,7 @@ from adpt.evaluation.feature_cache import (
     FeatureSpace,
     MissingFeaturesError,
 )
-from adpt.methods.trained import FeatureSet, InMemory
+from adpt.methods.feature_sets import FeatureSet, InMemory
 from adpt.running.contents import contents
 from adpt.running.files import remove_leftovers
 from adpt.running.progress import Progress, no_progress

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from adpt.evaluation.feature_cache import CacheFullError, FeatureCache
 from adpt.evaluation.features import Cached, Features
-from adpt.methods.trained import InMemory
+from adpt.methods.feature_sets import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from adpt.data import AnomalyDataModule, Sample
 from adpt.errors import UserError
-from adpt.evaluation import Kind
+from adpt.evaluation.kinds import Kind
 from adpt.metrics import average_precision
 from adpt.page.plots import heatmap, outline, panel, save_png, score_range
 from adpt.results.details import Details
@@ -58,7 +58,7 @@ def write_panels(
     chosen = dict.fromkeys(worst, WORST) | dict.fromkeys(best, BEST)
     for index in choose_images(last.labels, count):
         chosen.setdefault(index, "")
-    written = draw_panels(folder, data, details, chosen)
+    written = render_panels(folder, data, details, chosen)
     for path in folder.glob("*.png"):
         if path not in written:
             path.unlink()
@@ -119,7 +119,7 @@ def masks_of(data: AnomalyDataModule, details: Details) -> dict[int, Tensor]:
     return {i: mask for i, mask in zip(marked, masks, strict=True) if mask is not None}
 
 
-def draw_panels(
+def render_panels(
     folder: Path,
     data: AnomalyDataModule,
     details: Mapping[Kind, Details],

@@ -32,7 +32,7 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class Setting:
-    """What an experiment fixes beside set, backbone and methods.
+    """All that an experiment fixes beside set, backbone and methods.
 
     Attributes:
         shots: Number of references a class.

@@ -81,7 +81,7 @@ class Features:
 
     @property
     def marked(self) -> bool:
-        """Whether the masks tell where the defects are."""
+        """True if the masks tell where the defects are."""
         return self.masks.shape[-1] > 0
 
     @property

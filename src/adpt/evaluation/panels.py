@@ -19,7 +19,7 @@ from adpt.results.details import Details
 from adpt.running.names import printable, shortened
 
 WORST, BEST = "worst_", "best_"
-"""What names of panels begin with: missed defects and false alarms, and defects well found."""
+"""Beginnings of the names of panels: missed defects and false alarms, and defects well found."""
 
 
 def class_folder(class_name: str) -> str:

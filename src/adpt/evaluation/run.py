@@ -22,7 +22,7 @@ from adpt.running.progress import Progress, no_progress
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one method made of one class on one kind of features.
+    """The result of one method on one class and one kind of features.
 
     Attributes:
         method: The method's name.

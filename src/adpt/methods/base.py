@@ -1,4 +1,4 @@
-"""What every anomaly detection method does: fit on normal features, score others."""
+"""The base of every anomaly detection method: fit on normal features, score others."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence

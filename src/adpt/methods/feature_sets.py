@@ -1,4 +1,4 @@
-"""What trained methods and the loop around them tell each other: features, drawn defects, steps."""
+"""Features, drawn defects, steps: the words between trained methods and the loop around them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol

@@ -76,7 +76,7 @@ class Glass(TrainedMethod):
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         embedding_dim: Numbers that describe a patch.
         hidden_dim: Width of the discriminator's hidden layer.
-        adaptor: Whether a linear map is learned before the discriminator. ADPretrain uses one on a
+        adaptor: Learn a linear map before the discriminator. ADPretrain uses one on a
             backbone's own features and none on pretrained ones.
         noise_std: Standard deviation of the noise; ADPretrain: 0.015 on own, 0.005 on pretrained
             features.

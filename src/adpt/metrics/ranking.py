@@ -130,7 +130,7 @@ def rank(scores: Floats, labels: Bools, shares: Float64s | None = None) -> Ranki
 
 
 def overlap_shares(anomalous: Bools) -> Float64s:
-    """What each anomalous pixel adds to the overlap with its region: 1 / area."""
+    """Share that each anomalous pixel adds to the overlap with its region: 1 / area."""
     with_regions = anomalous[anomalous.any(axis=(1, 2))]
     if len(with_regions) == 0:
         return np.empty(0)

@@ -1,9 +1,5 @@
 """The projector: residual features in, features that tell normal from anomalous out."""
 
-from adpt.projector.projector import (
-    FeatureProjector,
-)
+from adpt.projector.projector import FeatureProjector
 
-__all__ = [
-    "FeatureProjector",
-]
+__all__ = ["FeatureProjector"]

@@ -35,8 +35,7 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Pair = tuple[Features, Features]
-"""A class's training and test features."""
+Pair = tuple[Features, Features]  # A class's training and test features.
 
 
 @dataclass(frozen=True)
@@ -281,8 +280,9 @@ class Evaluation:
         setting = self.setting
         projector = self.projector.file if self.projector and cell.kind == "pretrained" else None
         root = str(self.data.root.absolute())
-        references = [str(Path(name).absolute()) for name in encoded.references.paths]
         with_references = cell.kind != "own" or setting.few_shot
+        paths = encoded.references.paths if with_references else []
+        references = [str(Path(name).absolute()).removeprefix(f"{root}/") for name in paths]
         return Record(
             dataset=self.data.set_name,
             class_name=cell.class_name,
@@ -293,9 +293,7 @@ class Evaluation:
             protocol=setting.protocol,
             seed=setting.seed,
             shots=setting.shots if with_references else None,
-            references=tuple(printable(name.removeprefix(f"{root}/")) for name in references)
-            if with_references
-            else (),
+            references=tuple(map(printable, references)),
             projector=projector.name if projector else None,
             projector_sha256=projector.sha256 if projector else None,
             backbone_sha256=self.backbone.fingerprint,

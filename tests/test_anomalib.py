@@ -24,7 +24,7 @@ import torch
 from adpt.anomalib import ResidualExtractor
 from adpt.backbones import build_backbone
 from adpt.evaluation import Features, FixedReferences
-from adpt.methods.trained import InMemory
+from adpt.methods.feature_sets import InMemory
 from adpt.weights import load_projector
 
 backbone = build_backbone("embedded", levels=[1, 2])

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,10 +47,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     done: list[tuple[str, str, str]] = []
     original = module.run_method
 
-    def counted(name: str, kind: str, method: object, train: object, tests: dict[str, object],
-                *rest: object) -> object:  # fmt: skip
-        done.extend((class_name, name, kind) for class_name in tests)
-        return original(name, kind, method, train, tests, *rest)  # type: ignore[arg-type]
+    def counted(method: Any, train: Any, tests: Any, **rest: Any) -> Any:
+        done.extend((class_name, rest["name"], rest["kind"]) for class_name in tests)
+        return original(method, train, tests, **rest)
 
     monkeypatch.setattr(module, "run_method", counted)
     return done
@@ -147,16 +147,16 @@ def test_an_interrupted_run_goes_on_to_the_same_records(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = comparable(results(root, tmp_path / "whole"))
-    original = Evaluation._run_cell
+    original = Evaluation._run_method
 
-    def killed(self: Evaluation, *rest: object) -> Record:
+    def killed(self: Evaluation, *rest: Any) -> list[Record]:
         if len(computed) == 5:
             raise KeyboardInterrupt
-        return original(self, *rest)  # type: ignore[arg-type]
+        return original(self, *rest)
 
     computed.clear()
     with monkeypatch.context() as patched:
-        patched.setattr(Evaluation, "_run_cell", killed)
+        patched.setattr(Evaluation, "_run_method", killed)
         with pytest.raises(KeyboardInterrupt):
             results(root, tmp_path / "out")
     assert len(read_records(tmp_path / "out")) == 5
@@ -226,14 +226,14 @@ def test_one_failed_class_is_named_and_the_others_are_recorded(
 def test_one_failed_cell_leaves_the_rest(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Evaluation._run_cell
+    original = Evaluation._run_method
 
-    def failing(self: Evaluation, cell: Cell, *rest: object) -> Record:
-        if (cell.class_name, cell.method, cell.kind) == ("key", "padim", "own"):
+    def failing(self: Evaluation, cells: Sequence[Cell], *rest: Any) -> list[Record]:
+        if (cells[0].class_name, cells[0].method, cells[0].kind) == ("key", "padim", "own"):
             raise RuntimeError("out of memory")
-        return original(self, cell, *rest)  # type: ignore[arg-type]
+        return original(self, cells, *rest)
 
-    monkeypatch.setattr(Evaluation, "_run_cell", failing)
+    monkeypatch.setattr(Evaluation, "_run_method", failing)
     with pytest.raises(UserError, match="key, padim on own features: out of memory"):
         results(root, tmp_path / "out")
     assert len(read_records(tmp_path / "out")) == 7

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,11 +17,13 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from adpt.cli.values import leaves
 from adpt.data import Sample
 from adpt.data.images import ReadingRules
 from adpt.data.transforms import Geometry
 from adpt.evaluate import evaluate
-from adpt.evaluation.cells import CANNOT_DECIDE, Identity, MethodSpec, Setting, leaves
+from adpt.evaluation.cells import MethodSpec, Setting
+from adpt.evaluation.identity import CANNOT_DECIDE, Identity
 from adpt.projector import FeatureProjector
 from adpt.results import Record, read_records
 from adpt.running.contents import content_of_folder, contents
@@ -58,7 +60,15 @@ def cells(config: Mapping[str, Any], root: Path) -> dict[tuple[str, str], str]:
     data = SimpleNamespace(
         set_name="own", samples=[], root=root, geometry=Geometry(), train_fraction=1, noise_ratio=0
     )
-    identity = Identity(config, data, Fixed(), "p" * 64, specs, setting)  # type: ignore[arg-type]
+    backbone, data_module = cast(Any, Fixed()), cast(Any, data)
+    identity = Identity(
+        config,
+        data=data_module,
+        backbone=backbone,
+        projector_sha256="p" * 64,
+        methods=specs,
+        setting=setting,
+    )
     return {
         (method, kind): identity.cell("key", method, kind).sha256  # type: ignore[arg-type]
         for method, kind in itertools.product(specs, KINDS)
@@ -195,7 +205,14 @@ def identity_of(
         train_fraction=0.5, noise_ratio=0.0, masks="none",
     )  # fmt: skip
     backbone: Any = Fixed()
-    return Identity(config or {}, data, backbone, None, {"padim": spec}, Setting())
+    return Identity(
+        config or {},
+        data=data,
+        backbone=backbone,
+        projector_sha256=None,
+        methods={"padim": spec},
+        setting=Setting(),
+    )
 
 
 def cell_of(root: Path, *samples: Sample, **given: Any) -> str:
@@ -432,9 +449,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     done: list[Any] = []
     original = module.run_method
 
-    def counted(name: str, kind: str, method: Any, train: Any, tests: Any, *rest: Any) -> Any:
-        done.extend((class_name, name, kind) for class_name in tests)
-        return original(name, kind, method, train, tests, *rest)  # type: ignore[arg-type]
+    def counted(method: Any, train: Any, tests: Any, **rest: Any) -> Any:
+        done.extend((class_name, rest["name"], rest["kind"]) for class_name in tests)
+        return original(method, train, tests, **rest)
 
     monkeypatch.setattr(module, "run_method", counted)
     return done
@@ -490,18 +507,14 @@ class Squares(Backbone):
 class MeanDistance(FittedMethod):
     learned = ("mean",)
 
-    def fit(self, batches):
-        shapes, parts = [], []
-        for levels in self.read(batches):
-            parts.append(levels[-1].float())
-            shapes = [tuple(level.shape[1:]) for level in levels]
-        self.remember(shapes, {"mean": torch.cat(parts).mean(0)})
+    def learn(self, batches):
+        return {"mean": torch.cat([levels[-1] for levels in batches]).mean(0)}
 
     def score(self, levels):
-        self.check_fitted(levels)
-        distances = factor((levels[-1].float() - self.mean).norm(dim=1))
-        maps = smooth(upsample(distances, self.image_size, align_corners=False))
-        return Scores(maps, maps.amax((1, 2)))
+        with self.scoring(levels) as levels:
+            distances = factor((levels[-1] - self.mean).norm(dim=1))
+            maps = smooth(upsample(distances, self.image_size, align_corners=False))
+            return Scores(maps, maps.amax((1, 2)))
 """
 HELPER = "def factor(distances):\n    return {}distances\n"
 

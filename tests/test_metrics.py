@@ -3,7 +3,6 @@
 import tracemalloc
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from literal.metrics import exact_metrics, literal_aupro_paper
 from sklearn.metrics import roc_auc_score
 
 from adpt.metrics import (
-    AnomalyMetrics,
     anomaly_metrics,
     aupro,
     aupro_paper,
@@ -326,64 +324,3 @@ def test_memory_stays_within_what_the_docstring_says(share: float) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 7 * maps.size + 80 * masks.sum()
-
-
-def test_metric_gathers_batches() -> None:
-    maps, masks = (torch.from_numpy(array) for array in example())
-    metric = AnomalyMetrics(paper_aupro=True)
-    scores, labels = torch.arange(6.0), torch.tensor([0, 1, 0, 1, 0, 1])
-    for batch in (slice(0, 1), slice(1, 6)):
-        metric.update(maps[batch], masks[batch], scores[batch], labels[batch])
-    assert metric.compute() == anomaly_metrics(maps, masks, scores, labels=labels, paper_aupro=True)
-    metric.reset()
-    metric.update(maps[2:4], masks[2:4])
-    assert metric.compute() == anomaly_metrics(maps[2:4], masks[2:4], paper_aupro=True)
-
-
-def test_metric_refuses_wrong_batches_at_once() -> None:
-    maps, masks = (torch.from_numpy(array) for array in example())
-    metric = AnomalyMetrics()
-    with pytest.raises(ValueError, match=r"\(6, 12, 12\) and masks \(6, 11, 12\)"):
-        metric.update(maps, masks[:, 1:])
-    with pytest.raises(ValueError, match=r"image_scores have shape \(5,\) for 6 maps"):
-        metric.update(maps, masks, torch.zeros(5))
-    with pytest.raises(ValueError, match=r"labels have shape \(5,\) for 6 maps"):
-        metric.update(maps, masks, labels=torch.zeros(5))
-    assert metric.maps == []
-
-
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_metric_without_images_says_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"no images: call update\(\)"):
-        AnomalyMetrics().compute()
-
-
-def _compute_on_a_rank(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2
-    )
-    maps, masks = (torch.from_numpy(array) for array in example())
-    uneven, one_rank_only, nothing = AnomalyMetrics(), AnomalyMetrics(), AnomalyMetrics()
-    for batch in ([slice(0, 2)], [slice(2, 3), slice(3, 6)])[rank]:
-        uneven.update(maps[batch], masks[batch])
-    if rank == 1:
-        one_rank_only.update(maps, masks)
-    try:
-        message = str(nothing.compute())
-    except ValueError as error:
-        message = str(error)
-    torch.save((uneven.compute(), one_rank_only.compute(), message), folder / f"{rank}.pt")
-    # Once gathered, a rank goes on with its own images.
-    assert sum(len(batch) for batch in uneven.maps) == (2, 4)[rank]
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_compute_on_a_rank, args=(tmp_path,), nprocs=2)
-    expected = pytest.approx(anomaly_metrics(*example()), rel=1e-12)
-    for rank in range(2):
-        uneven, one_rank_only, message = torch.load(tmp_path / f"{rank}.pt")
-        assert uneven == expected
-        assert one_rank_only == expected
-        assert "holds no images" in message

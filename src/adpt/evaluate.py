@@ -12,17 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.cli.entry import check_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
 from adpt.cli.values import check_texts, names
-from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from adpt.data import AnomalyDataModule
     from adpt.evaluation.cells import Setting
-    from adpt.results import Record
     from adpt.weights import ProjectorFile
 
 log = logging.getLogger(__name__)
@@ -35,9 +31,10 @@ def evaluate(config: DictConfig) -> None:
     from hydra.utils import instantiate
 
     from adpt.evaluation import choose_kinds
-    from adpt.evaluation.cells import changes
+    from adpt.evaluation.identity import Identity
+    from adpt.evaluation.recorded import not_recorded, record_last
     from adpt.evaluation.specs import method_specs
-    from adpt.evaluation.table import Evaluation
+    from adpt.evaluation.table import Evaluation, LoadedProjector
     from adpt.page import build_page
     from adpt.results import (
         append_records,
@@ -49,6 +46,7 @@ def evaluate(config: DictConfig) -> None:
     )
     from adpt.running.devices import choose_device, seed_everything
     from adpt.running.files import advising_on_full_disk, remove_leftovers
+    from adpt.running.progress import StepBar
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
     from adpt.weights import find_projector, load_matching_projector
 
@@ -58,8 +56,8 @@ def evaluate(config: DictConfig) -> None:
     device = choose_device(config.device, job_number())
     folder = Path(config.output_dir)
     remove_leftovers(folder)
-    found = find_projector(config.projector) if config.projector is not None else None
-    chosen = setting(config, found)
+    file = find_projector(config.projector) if config.projector is not None else None
+    setting = setting_of(config, file)
     check_backbone(config.backbone)
     methods = method_specs(config.method)
 
@@ -67,49 +65,51 @@ def evaluate(config: DictConfig) -> None:
     data.prepare_data()
     data.setup("test")
     backbone = instantiate(config.backbone).to(device)
-    projector = load_matching_projector(found, backbone, device)
-    origin = provenance(config) | {"projector_saw_the_images": saw_images(found, data)}
-    if found and (pretraining := pretraining_of(found.metadata)):
+    module = load_matching_projector(file, backbone, device)
+    projector = LoadedProjector(module, file) if module and file else None
+    kinds = choose_kinds(names("features", config.features), module)
+    origin = provenance(config) | {"projector_saw_the_images": saw_images(file, data)}
+    if file and (pretraining := pretraining_of(file.metadata)):
         origin["projector_pretraining"] = pretraining
-    if found and found.source:
-        origin["projector_source"] = dict(found.source)
-    evaluation = Evaluation(
-        cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
-        data,
-        backbone,
-        projector,
-        found.name if found else None,
-        found.sha256 if found else None,
-        methods,
-        choose_kinds(names("features", config.features), projector),
-        chosen,
-        folder,
-        device,
-        instantiate(config.cache) if config.cache else None,
-        instantiate(config.defects.draw, geometry=data.geometry),
-        origin,
-    )
-    cells, done = evaluation.cells, recorded(config)
-    due = [cell for cell in cells if cell.sha256 not in done]
-    if len(due) < len(cells):
-        where = "" if Path(config.recorded) == folder else f" in {config.recorded}, not shown here"
-        log.info(
-            "%d of %d results are recorded already%s", len(cells) - len(due), len(cells), where
+    if file and file.source:
+        origin["projector_source"] = dict(file.source)
+
+    with StepBar("Identifying", shown=len(data.samples) > 5000) as progress:
+        identity = Identity(
+            cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
+            data=data,
+            backbone=backbone,
+            projector_sha256=projector.fingerprint if projector else None,
+            methods=methods,
+            setting=setting,
+            progress=progress,
         )
-    for what, count in changes(due, data.set_name, list(done.values())).items():
-        log.info("%d recorded before are computed anew, for this differs: %s", count, what)
+        evaluation = Evaluation(
+            identity=identity,
+            kinds=kinds,
+            backbone=backbone,
+            projector=projector,
+            device=device,
+            folder=folder,
+            cache=instantiate(config.cache) if config.cache else None,
+            defects=instantiate(config.defects.draw, geometry=data.geometry),
+            origin=origin,
+        )
+    due = not_recorded(config, evaluation.cells, data.set_name)
+    asked = {cell.sha256 for cell in evaluation.cells}
+
     loggers = instantiate_all(config.logger)
     log_config(loggers, config)
+    records = folder / "results.jsonl"
     advice = partial(how_to_go_on, folder)
     with advising_on_full_disk(advice), advising(advice), finishing(loggers):
-        use_projector(loggers, found)
-        asked = {cell.sha256 for cell in cells}
-        again = record_last(folder / "results.jsonl", asked)
-        evaluation.draw_again([cell for cell in cells if cell.sha256 in again])
+        use_projector(loggers, file)
+        again = record_last(records, asked)
+        evaluation.render_again([cell for cell in evaluation.cells if cell.sha256 in again])
         for record in evaluation.run(due):
-            append_records(folder / "results.jsonl", [record])
+            append_records(records, [record])
 
-        if (folder / "results.jsonl").exists():
+        if records.exists():
             results = read_records(folder)
             to_csv(results, folder / "results.csv")
             print_table(results)
@@ -119,16 +119,8 @@ def evaluate(config: DictConfig) -> None:
         evaluation.raise_failures()
 
 
-def how_to_go_on(folder: Path) -> str:
-    """What to do to go on with a table that was stopped."""
-    return (
-        f"What is recorded is complete. Go on with the same command and hydra.run.dir="
-        f"{folder.absolute()} (in a sweep: hydra.sweep.dir)."
-    )
-
-
-def setting(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
-    """What the config fixes beside set, backbone and methods."""
+def setting_of(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
+    """All that the config fixes beside set, backbone and methods."""
     from adpt.evaluation.cells import Setting
 
     chosen_on_test_data = projector is not None and projector.protocol == "paper"
@@ -146,48 +138,8 @@ def setting(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
     )
 
 
-def recorded(config: DictConfig) -> "dict[str | None, Record]":
-    """The cells recorded in the folder `config.recorded`, by hash; none where that is null.
-
-    Raises:
-        UserError: Another folder than the run's own is named, and is not there.
-    """
-    from adpt.results import read_records
-
-    if config.recorded is None:
-        return {}
-    folder = Path(config.recorded)
-    if not folder.exists():
-        if folder != Path(config.output_dir):
-            raise UserError(f"recorded={folder} is not there; recorded=null computes all results.")
-        return {}
-    return {record.cell: record for record in read_records(folder)}
-
-
-def record_last(path: Path, asked: "Collection[str]") -> "set[str | None]":
-    """Append those results of a run again in place of which later ones would be shown.
-
-    Args:
-        path: The folder's records.
-        asked: Hashes of the run's cells.
-
-    Returns:
-        Hashes of the cells that were appended.
-    """
-    from adpt.results import append_records, latest, read_records
-
-    if not path.exists():
-        return set()
-    records = read_records(path)
-    shown = {record.cell for record in latest(records)}
-    hidden = [r for r in records if r.cell in asked and r.cell not in shown]
-    if hidden:
-        append_records(path, hidden)
-    return {record.cell for record in hidden}
-
-
 def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> bool:
-    """Whether the projector was trained on images that are evaluated now; warns if so."""
+    """True if the projector was trained on images that are evaluated now; warns if so."""
     from adpt.data.sample import image_folders
 
     if projector is None:
@@ -204,6 +156,14 @@ def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> 
             common[0],
         )
     return bool(common)
+
+
+def how_to_go_on(folder: Path) -> str:
+    """How to go on with a table that was stopped."""
+    return (
+        f"What is recorded is complete. Go on with the same command and hydra.run.dir="
+        f"{folder.absolute()} (in a sweep: hydra.sweep.dir)."
+    )
 
 
 @command

@@ -35,7 +35,7 @@ def pool(root: Path, refresh: float, seed: int = 0) -> tuple[DefectPool, Countin
     backbone = Counting()
     draw = TextureDefects(geometry=data.geometry)
     return DefectPool(
-        data, samples, backbone, draw, lambda levels, _: levels, CPU, refresh, seed
+        data, samples, backbone, draw, device=CPU, refresh=refresh, seed=seed
     ), backbone
 
 

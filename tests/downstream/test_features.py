@@ -22,7 +22,7 @@ from adpt.evaluation.matching import (
     References,
     convert_features,
 )
-from adpt.methods.trained import InMemory
+from adpt.methods.feature_sets import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import residual_features
 from drawn import draw_folder

@@ -13,9 +13,9 @@ from adpt.data import Folder
 from adpt.data.references import choose_references
 from adpt.errors import BadImageError, DataError, UserError
 from adpt.evaluation import ClassData, choose_kinds, encode_class, run_methods
+from adpt.evaluation.epochs import best_of
 from adpt.evaluation.features import Features, extract
 from adpt.evaluation.matching import FixedReferences, convert_features
-from adpt.evaluation.run import _best
 from adpt.methods import FeatureNorm, PaDiM, PatchCore
 from adpt.projector import FeatureProjector
 from drawn import draw_folder
@@ -349,5 +349,5 @@ def test_kinds_are_those_asked_for_or_all_that_can_be_had(projector: FeatureProj
 def test_of_equally_good_epochs_the_first_is_the_best() -> None:
     history = [{"epoch": e, "loss": 0.0, "a": a, "b": float("nan")}
                for e, a in ((2, 0.5), (4, 0.9), (6, 0.9))]  # fmt: skip
-    metrics, epochs = _best(history, {"a": 0.9, "b": 0.1})
+    metrics, epochs = best_of(history, {"a": 0.9, "b": 0.1})
     assert (metrics, epochs) == ({"a": 0.9, "b": 0.1}, {"a": 4})

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from adpt.errors import UserError
 from adpt.methods import CFlow, cflow
+from adpt.methods.feature_sets import InMemory, Step
 from adpt.methods.flow import log_likelihood, position_encoding
-from adpt.methods.trained import InMemory, Step
 
 SIZE = (12, 15)
 SHAPES = [(4, 6, 6), (5, 6, 4), (2, 3, 3), (3, 2, 2)]

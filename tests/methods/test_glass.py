@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from adpt.errors import UserError
 from adpt.methods import Glass, glass
+from adpt.methods.feature_sets import InMemory, Step
 from adpt.methods.glass_sampling import ascend, hard_focal_loss, truncate
-from adpt.methods.trained import InMemory, Step
 
 CPU = torch.device("cpu")
 SHAPES = [(4, 10, 10), (12, 8, 8), (20, 4, 4)]

@@ -1,5 +1,7 @@
 """The loop around trained methods: order, randomness, interruption, state."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +11,9 @@ from torch import Tensor, nn
 
 from adpt.errors import UserError
 from adpt.methods.base import Scores
-from adpt.methods.trained import InMemory, Shape, Step, TrainedMethod
+from adpt.methods.feature_sets import Defects, InMemory, Optimizers, Step
+from adpt.methods.learned import Shape
+from adpt.methods.trained import TrainedMethod
 
 
 class Mean(TrainedMethod):
@@ -23,9 +27,7 @@ class Mean(TrainedMethod):
     def build(self, shapes: Sequence[Shape]) -> None:
         self.mean = nn.Parameter(torch.randn(shapes[0][0]))
 
-    def configure_optimizers(
-        self,
-    ) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+    def configure_optimizers(self) -> Optimizers:
         optimizer = torch.optim.Adam([self.mean], lr=0.1)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 2)]
 
@@ -34,7 +36,7 @@ class Mean(TrainedMethod):
         levels: list[Tensor],
         optimizers: Sequence[torch.optim.Optimizer],
         step: Step,
-        defects: tuple[list[Tensor], Tensor] | None,
+        defects: Defects | None,
     ) -> Tensor:
         self.seen.append(levels[0][:, 0, 0, 0].tolist())
         noise = torch.randn(len(levels[0]), levels[0].shape[1])
@@ -143,6 +145,12 @@ def test_scoring_before_training_or_with_other_levels_says_what_to_do() -> None:
         Mean().score(features().levels)
     with pytest.raises(UserError, match="was trained on"):
         trained(Mean()).score([torch.zeros(1, 4, 4, 4)])
+
+
+def test_methods_come_without_lightning() -> None:
+    script = "import sys, adpt.methods, adpt.methods.trained; print('lightning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_no_images_are_refused() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adpt.errors import UserError
 from adpt.methods import UniAD
-from adpt.methods.trained import InMemory, Step
+from adpt.methods.feature_sets import InMemory, Step
 from adpt.methods.uniad import jitter
 
 CPU = torch.device("cpu")
@@ -201,7 +201,7 @@ def test_scores_depend_neither_on_the_batch_nor_on_chance() -> None:
 def test_a_state_loads_into_a_fresh_and_into_a_trained_method() -> None:
     method, levels = trained(tiny()), draw(2, seed=1)
     for target in (tiny(), trained(tiny(seed=3))):
-        assert not target.trained_shapes() or not torch.equal(
+        assert not target.learned_shapes() or not torch.equal(
             target.score(levels).maps, method.score(levels).maps
         )
         target.load_state_dict(method.state_dict())

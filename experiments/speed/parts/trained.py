@@ -22,7 +22,8 @@ from adpt.data.texture_defects import TextureDefects
 from adpt.evaluation import FeatureCache, extract
 from adpt.evaluation.defect_pool import DefectPool
 from adpt.methods import CFlow, Glass, UniAD
-from adpt.methods.trained import FeatureSet, TrainedMethod
+from adpt.methods.feature_sets import FeatureSet
+from adpt.methods.trained import TrainedMethod
 
 IMAGES, SIDE, REFRESH = 209, 224, 0.1
 CPU = torch.device("cpu")
@@ -94,7 +95,7 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
                 pool_backbone: Backbone = counted  # type: ignore[assignment]
                 draws = TextureDefects(geometry=data.geometry)
                 defects = DefectPool(
-                    data, samples, pool_backbone, draws, _own, CPU, refresh=REFRESH
+                    data, samples, pool_backbone, draws, device=CPU, refresh=REFRESH
                 )
                 due, literal = REFRESH * images + 1, 2 * images
             else:
@@ -122,7 +123,3 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
                 goal=due,
                 kind="limit",
             )
-
-
-def _own(levels: list[Tensor], paths: object) -> list[Tensor]:
-    return levels

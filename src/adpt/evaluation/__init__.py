@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.features import Features, extract
+from adpt.evaluation.kinds import choose_kinds
 from adpt.evaluation.matching import (
     AlignedReferences,
     FixedReferences,
@@ -14,18 +15,10 @@ from adpt.evaluation.matching import (
 from adpt.residual import Kind
 
 if TYPE_CHECKING:
+    from adpt.evaluation.class_data import ClassData, counts_of, encode_class, features_of
     from adpt.evaluation.defect_pool import DefectPool
-    from adpt.evaluation.run import (
-        ClassData,
-        Outcome,
-        Watch,
-        choose_kinds,
-        counts_of,
-        encode_class,
-        features_of,
-        run_method,
-        run_methods,
-    )
+    from adpt.evaluation.epochs import TrainingPlan
+    from adpt.evaluation.run import Outcome, run_method, run_methods
 
 __all__ = [
     "AlignedReferences",
@@ -37,7 +30,7 @@ __all__ = [
     "Kind",
     "Outcome",
     "References",
-    "Watch",
+    "TrainingPlan",
     "choose_kinds",
     "convert_features",
     "counts_of",
@@ -49,9 +42,21 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "ClassData": "class_data",
+    "DefectPool": "defect_pool",
+    "Outcome": "run",
+    "TrainingPlan": "epochs",
+    "counts_of": "class_data",
+    "encode_class": "class_data",
+    "features_of": "class_data",
+    "run_method": "run",
+    "run_methods": "run",
+}
+
+
 def __getattr__(name: str) -> Any:
     """A name, imported once it is asked for: features and references alone need no data module."""
-    if name not in __all__:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "defect_pool" if name == "DefectPool" else "run"
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

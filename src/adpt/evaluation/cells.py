@@ -1,52 +1,14 @@
-"""What a table's cells are, and what decides over the result of each."""
+"""A table's cells, the methods that are run for them, and what an experiment fixes for all."""
 
-import hashlib
-import json
-import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from adpt.backbones import Backbone
-from adpt.cli.values import differing, is_number, leaves
-from adpt.data import AnomalyDataModule, Mixed
+from adpt.cli.values import is_number
 from adpt.errors import UserError
-from adpt.evaluation import Kind
 from adpt.methods import Method
-from adpt.results import Record
+from adpt.residual import Kind
 from adpt.results.record import PROTOCOLS
-from adpt.results.words import causes
-from adpt.running.contents import content_of_folder, contents
-from adpt.running.progress import Progress, no_progress
-from adpt.running.sources import own_code, source_of, targets
-from adpt.version import __version__
-
-CANNOT_DECIDE = frozenset({
-    # Where things lie: images and weights are known by their content.
-    "data_dir", "data.root", "backbone.weights", "output_dir", "recorded",
-    # What a run is called, and where its figures go besides.
-    "run_name", "title", "logger",
-    # Where to compute, and what is held where. Not so `data.batch_size`: features of other batches
-    # differ by rounding, which training may make more of.
-    "device", "memory_gb", "cache", "data.num_workers",
-    # What is drawn beside the figures.
-    "heatmaps", "tsne",
-    # Which cells there are; a cell's own class, method and kind of features are told beside.
-    "data.classes", "features", "method",
-    # Known by its tensors, for the cells that it has a part in.
-    "projector",
-    # Of pretraining alone.
-    "data.held_out", "data.pretrain_splits", "data.synthetic_defects",
-})  # fmt: skip
-"""Options of an evaluation that cannot change a cell's result; a name covers all below it.
-
-Whatever else the config holds decides, and so does what a user adds to it.
-"""
-
-_OF_A_PART = re.compile(r"^data\.sets\.[^.]+\.")
-"""One set of a mixed one: its options are called as those of a set."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +19,8 @@ class MethodSpec:
         make: Kind of features to what makes the method.
         options: Kind of features to all its options, plain values.
         changed: Kind of features to the options that differ from the published ones.
-        unified: Whether one model is made for all classes.
-        uses_defects: Whether it trains on drawn defects.
+        unified: One model is made for all classes.
+        uses_defects: It trains on drawn defects.
     """
 
     make: Mapping[Kind, Callable[[], Method]]
@@ -70,19 +32,19 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class Setting:
-    """What an experiment fixes beside set, backbone and methods.
+    """All that an experiment fixes beside set, backbone and methods.
 
     Attributes:
         shots: Number of references a class.
         seed: Chooses them.
-        few_shot: Whether the references are all the training images there are.
+        few_shot: The references are all the training images there are.
         aligned: Give each image this many nearest training images as references instead.
         protocol: `clean` or `paper`.
         checks: How often trained methods are scored in training.
         memory_gb: Features up to this size are held in memory while training.
         refresh: Share of drawn defects that is drawn anew in every epoch.
         heatmaps: Test images a class and method whose score maps are written as PNG.
-        tsne: Classes whose patch features are drawn.
+        tsne: Classes whose patch features are plotted.
 
     Raises:
         UserError: Values out of their range; the message names all of them.
@@ -104,34 +66,19 @@ class Setting:
         return kind != "own" or self.few_shot
 
     def __post_init__(self) -> None:
+        aligned_right = self.aligned is None or _whole(self.aligned, 1)
+        wanted = {
+            "shots": (self.shots, _whole(self.shots, 1), "a whole number, at least 1"),
+            "few_shot": (self.few_shot, isinstance(self.few_shot, bool), "true or false"),
+            "aligned": (self.aligned, aligned_right, "null or a whole number, at least 1"),
+            "protocol": (self.protocol, self.protocol in PROTOCOLS, " or ".join(PROTOCOLS)),
+            "checks": (self.checks, _whole(self.checks, 0), "a whole number, at least 0"),
+            "heatmaps": (self.heatmaps, _whole(self.heatmaps, 0), "a whole number, at least 0"),
+            "memory_gb": (self.memory_gb, _number(self.memory_gb), "a number, at least 0"),
+            "defects.refresh": (self.refresh, _number(self.refresh, 1), "a number in 0 to 1"),
+        }
         wrong = [
-            f"{name}={value} must be {accepted}"
-            for name, value, accepted, right in (
-                ("shots", self.shots, "a whole number, at least 1", _whole(self.shots, 1)),
-                ("few_shot", self.few_shot, "true or false", isinstance(self.few_shot, bool)),
-                (
-                    "aligned",
-                    self.aligned,
-                    "null or a whole number, at least 1",
-                    self.aligned is None or _whole(self.aligned, 1),
-                ),
-                ("protocol", self.protocol, " or ".join(PROTOCOLS), self.protocol in PROTOCOLS),
-                ("checks", self.checks, "a whole number, at least 0", _whole(self.checks, 0)),
-                ("heatmaps", self.heatmaps, "a whole number, at least 0", _whole(self.heatmaps, 0)),
-                (
-                    "memory_gb",
-                    self.memory_gb,
-                    "a number, at least 0",
-                    is_number(self.memory_gb) and self.memory_gb >= 0,
-                ),
-                (
-                    "defects.refresh",
-                    self.refresh,
-                    "a number in 0 to 1",
-                    is_number(self.refresh) and 0 <= self.refresh <= 1,
-                ),
-            )
-            if not right
+            f"{name}={v} must be {what}" for name, (v, right, what) in wanted.items() if not right
         ]
         if wrong:
             raise UserError("; ".join(wrong) + ".")
@@ -139,6 +86,10 @@ class Setting:
 
 def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _number(value: Any, most: float = float("inf")) -> bool:
+    return is_number(value) and 0 <= value <= most
 
 
 @dataclass(frozen=True)
@@ -158,231 +109,3 @@ class Cell:
     kind: Kind
     sha256: str
     decides: dict[str, Any] = field(compare=False, repr=False)
-
-
-class Identity:
-    """Tells the cells of one set and one backbone apart, by all that decides over their results.
-
-    That is the whole config but for `CANNOT_DECIDE`, the content of every image and mask with
-    labels and splits, the content of every other file that the config names, backbone and projector
-    as they came out, adpt's code, and the source of every class from outside it.
-
-    Args:
-        config: The resolved config, as plain values.
-        data: The set, set up.
-        backbone: The backbone.
-        projector_sha256: Fingerprint of the projector, None where there is none.
-        methods: By name.
-        setting: What the experiment fixes.
-        progress: Told how many files are read.
-    """
-
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        data: AnomalyDataModule,
-        backbone: Backbone,
-        projector_sha256: str | None,
-        methods: Mapping[str, MethodSpec],
-        setting: Setting,
-        progress: Progress = no_progress,
-    ) -> None:
-        self.data, self.projector_sha256 = data, projector_sha256
-        self.methods, self.setting, self.progress = methods, setting, progress
-        decisive = {k: v for k, v in config.items() if not _is_named(k, CANNOT_DECIDE)}
-        self.options = {n: v for n, v in leaves(decisive) if not _is_named(n, CANNOT_DECIDE)}
-        self.shared: dict[str, Any] = {
-            "adpt": __version__,
-            "adpt's code": own_code(),
-            "set": data.set_name,
-            "protocol": setting.protocol,
-            **{f"the backbone's {name}": value for name, value in leaves(backbone.decides())},
-            # What the files of all classes in use decide together, such as the bits in use.
-            **{f"the pictures' {name}": value for name, value in leaves(data.geometry.decides())},
-        }
-        # What a backbone from outside takes from its files need not lie in its tensors.
-        own_backbone = source_of(type(backbone)) is not None
-        read = {*self.options, *(["backbone.weights"] if own_backbone else [])}
-        # Each part of the config with what it names: sources of classes, contents of files.
-        self.named = {
-            key: _sources(value) | _files({n: v for n, v in leaves(value, key) if n in read})
-            for key, value in decisive.items()
-        }
-        self._own_set = source_of(type(data)) is None
-        self._of_method: dict[tuple[str, Kind], dict[str, Any]] = {}
-        self._images: dict[str | None, str] = {}
-
-    def of_features(self) -> dict[str, Any]:
-        """What decides over features and shows neither in backbone nor in geometry.
-
-        A function that makes a backbone may have options that the backbone does not tell, and a set
-        from outside adpt may read its files in a way of its own.
-        """
-        parts = ["backbone"] if self._own_set else ["backbone", "data"]
-        options = {n: v for n, v in self.options.items() if n.partition(".")[0] in parts}
-        return {**options, **{n: v for part in parts for n, v in self.named.get(part, {}).items()}}
-
-    def differences(self) -> dict[str, Any]:
-        """What differs from the plain experiment, for `Record.setting`."""
-        size = self.data.geometry.image_size
-        found: dict[str, Any] = {
-            "few_shot": self.setting.few_shot,
-            "aligned": self.setting.aligned,
-            "train_fraction": self.data.train_fraction if self.data.train_fraction < 1 else None,
-            "noise_ratio": self.data.noise_ratio,
-            "resize": self.data.geometry.resize,
-            "masks": self.data.masks if self.data.masks != "required" else None,
-            "image_size": None if size == (224, 224) else list(size),
-        }
-        return {name: value for name, value in found.items() if value}
-
-    def cell(self, class_name: str, method: str, kind: Kind) -> Cell:
-        """A cell with all that decides over it."""
-        seen = None if self.methods[method].unified else class_name
-        if (method, kind) not in self._of_method:
-            self._of_method[method, kind] = self._decides(method, kind)
-        decides = {
-            **self._of_method[method, kind],
-            "class": class_name,
-            "images": self._images_sha256(seen),
-        }
-        text = json.dumps(decides, sort_keys=True, default=str)
-        return Cell(class_name, method, kind, hashlib.sha256(text.encode()).hexdigest(), decides)
-
-    def _decides(self, method: str, kind: Kind) -> dict[str, Any]:
-        """What decides over all cells of a method and a kind alike."""
-        spec = self.methods[method]
-        own = dict(leaves(spec.options[kind], f"method.{method}"))
-        named = [v for key, v in self.named.items() if not self._leaves_out(key, spec, kind)]
-        return {
-            **self.shared,
-            **{n: v for n, v in self.options.items() if not self._leaves_out(n, spec, kind)},
-            **{name: value for part in named for name, value in part.items()},
-            **own,
-            **_sources(spec.options[kind]),
-            **_files(own),
-            "method": method,
-            "features": kind,
-            "projector": self.projector_sha256 if kind == "pretrained" else None,
-        }
-
-    def _leaves_out(self, name: str, spec: MethodSpec, kind: Kind) -> bool:
-        """Whether an option has no part in the cells of this method and kind."""
-        of_references = _is_named(name, {"shots", "aligned"})
-        return (
-            (of_references and not self.setting.with_references(kind))
-            or (_is_named(name, {"defects"}) and not spec.uses_defects)
-            or (_is_named(name, {"checks"}) and self.setting.protocol != "paper")
-        )
-
-    def _images_sha256(self, class_name: str | None) -> str:
-        """Hash of a class's files, labels and splits, or of all classes'."""
-        if class_name not in self._images:
-            samples = [s for s in self.data.samples if class_name in (None, s.class_name)]
-            files = [path for s in samples for path in (s.image, s.mask) if path is not None]
-            known = contents(files, self.progress)
-            parts = self.data.sets.values() if isinstance(self.data, Mixed) else [self.data]
-            roots = [part.root for part in parts]
-            digest = hashlib.sha256()
-            for sample in samples:
-                told = [
-                    _below(roots, sample.image),
-                    known[sample.image],
-                    sample.mask and known[sample.mask],
-                    *sample[1:4],
-                    *sample[5:],
-                ]
-                digest.update(json.dumps(told).encode())
-            self._images[class_name] = digest.hexdigest()
-        return self._images[class_name]
-
-
-def changes(cells: Sequence[Cell], dataset: str, records: Sequence[Record]) -> dict[str, int]:
-    """What keeps recorded results from standing for cells that they resemble.
-
-    Args:
-        cells: Cells that are not recorded.
-        dataset: Name of their set.
-        records: What is recorded.
-
-    Returns:
-        In words what differs, and for how many of the cells; a cell is held against the record of
-        the same set, class, method and features that differs from it in least.
-    """
-    similar: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        if record.dataset == dataset:
-            similar[record.class_name, record.method, record.features].append(record)
-    counts: dict[str, int] = defaultdict(int)
-    for cell in cells:
-        found = similar[cell.class_name, cell.method, cell.kind]
-        if not found:
-            continue
-        told = min((_changes(cell, record) for record in found), key=len)
-        counts["; ".join(told)] += 1
-    return dict(counts)
-
-
-def _changes(cell: Cell, record: Record) -> list[str]:
-    if not record.decides:
-        return ["they are of an adpt that did not note what decides"]
-    told = causes(differing(record.decides, cell.decides))
-    # Options, mean and standard deviation are told apart: what is left of the hash are the weights.
-    return [one.replace("the backbone's fingerprint", "the backbone's weights") for one in told]
-
-
-def _is_named(name: str, names: frozenset[str] | set[str]) -> bool:
-    parts = _OF_A_PART.sub("data.", name).split(".")
-    return any(".".join(parts[:end]) in names for end in range(1, len(parts) + 1))
-
-
-def _below(roots: Sequence[Path], path: Path) -> str:
-    """A path relative to the root that it lies in."""
-    root = next((root for root in roots if path.is_relative_to(root)), None)
-    return (path.relative_to(root) if root else path).as_posix()
-
-
-def _sources(config: Any) -> dict[str, str | None]:
-    """The source of each class from outside adpt that a config names."""
-    found = {f"source of {name}": source_of(name) for name in targets(config)}
-    return {name: digest for name, digest in found.items() if digest}
-
-
-def _files(options: Mapping[str, Any]) -> dict[str, str | None]:
-    """The content of each file and folder that an option names, alone or in a list."""
-    found: dict[str, str | None] = {}
-    for name, value in options.items():
-        if name.rpartition(".")[2] in ("name", "_target_"):
-            continue
-        contents_of = {text: _content(Path(text).expanduser()) for text in _texts(value)}
-        named = {text: content for text, content in contents_of.items() if content != _NO_FILE}
-        if isinstance(value, str):
-            found |= {f"content of {name}": content for content in named.values()}
-        else:
-            found |= {f"content of {name} ({text})": content for text, content in named.items()}
-    return found
-
-
-_NO_FILE = "no file"
-
-
-def _content(path: Path) -> str | None:
-    """Hash of a file or folder, None of one that cannot be read; `_NO_FILE` where there is none."""
-    try:
-        if path.is_file():
-            return contents([path])[path]
-        return content_of_folder(path) if path.is_dir() else _NO_FILE
-    except OSError:  # No path at all, such as a text that is too long for one.
-        return _NO_FILE
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """The texts in an option's value, at any depth."""
-    if isinstance(value, str) and value:
-        yield value
-    elif isinstance(value, Mapping):
-        for name, one in value.items():
-            yield from _texts(one) if name not in ("name", "_target_") else ()
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        for one in value:
-            yield from _texts(one)

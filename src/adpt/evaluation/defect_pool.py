@@ -34,7 +34,7 @@ class DefectPool:
         samples: The training images, in the order of the features that they belong to.
         backbone: On `device`.
         draw: Draws a defect.
-        convert: Makes features of the wanted kind.
+        convert: Makes features of the wanted kind; None for the backbone's own.
         device: Where to compute.
         refresh: Share of the images that is drawn anew in every epoch, 0 to 1; rounded to one over
             a whole number. The authors of GLASS draw all of them anew, 1.
@@ -51,7 +51,8 @@ class DefectPool:
         samples: Sequence[Sample],
         backbone: Backbone,
         draw: TextureDefects,
-        convert: Convert,
+        *,
+        convert: Convert | None = None,
         device: torch.device,
         refresh: float = 0.1,
         seed: int = 0,
@@ -102,7 +103,8 @@ class DefectPool:
         image = torch.stack([one for one, _ in read])
         own = [level.float() for level in self.backbone(image.to(self.device))]
         paths = [str(self.samples[row].image) for row in rows]
-        levels = [level.cpu() for level in self.convert(own, paths)]
+        wanted = self.convert(own, paths) if self.convert else own
+        levels = [level.cpu() for level in wanted]
         if not self._levels:
             count = len(self.samples)
             self._levels = [level.new_zeros(count, *level.shape[1:]) for level in levels]

@@ -57,7 +57,7 @@ class FeatureCache:
     """
 
     decides: Mapping[str, Any]
-    """What decides over all features that are kept, beside what their space is asked for with."""
+    """Decides over all features that are kept, beside what their space is asked for with."""
 
     def __init__(self, folder: str | Path, max_gb: float = 30.0) -> None:
         if not max_gb > 0:
@@ -89,7 +89,7 @@ class FeatureCache:
             keep: Files to leave alone.
 
         Returns:
-            Whether they fit now; nothing is removed where they cannot.
+            True if they fit now; nothing is removed where they cannot.
         """
         if not num_bytes:
             return True

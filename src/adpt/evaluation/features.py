@@ -20,7 +20,7 @@ from adpt.evaluation.feature_cache import (
     FeatureSpace,
     MissingFeaturesError,
 )
-from adpt.methods.trained import FeatureSet, InMemory
+from adpt.methods.feature_sets import FeatureSet, InMemory
 from adpt.running.contents import contents
 from adpt.running.files import remove_leftovers
 from adpt.running.progress import Progress, no_progress
@@ -86,7 +86,7 @@ class Features:
 
     @property
     def marked(self) -> bool:
-        """Whether the masks tell where the defects are."""
+        """True if the masks tell where the defects are."""
         return self.masks.shape[-1] > 0
 
     @property

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.evaluation.feature_cache import CacheFullError, FeatureCache
-from adpt.evaluation.features import Cached, Features
-from adpt.methods.trained import InMemory
+from adpt.evaluation.feature_cache import CacheFullError, FeatureCache, FeatureSpace
+from adpt.evaluation.features import Cached, Features, Make
+from adpt.methods.feature_sets import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features
 
@@ -55,11 +55,11 @@ class References(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What decides over the references of any image, for the cache."""
+        """All that decides over the references of any image, for the cache."""
 
     @abstractmethod
     def leaves_out(self, path: str) -> bool:
-        """Whether an image is itself among what references are chosen from."""
+        """True if an image is itself among those that references are chosen from."""
 
     def keys_of(self, paths: Sequence[str]) -> list[str]:
         """Content of training images; their paths where nothing is cached."""
@@ -130,7 +130,7 @@ class FixedReferences(References):
         return f"fixed {self.keys_of(self.paths)}"
 
     def leaves_out(self, path: str) -> bool:
-        """Whether the image is a reference."""
+        """True for a reference."""
         return path in self.paths
 
     def matches(self, levels: list[Tensor], paths: Sequence[str]) -> Iterator[Match]:
@@ -182,7 +182,7 @@ class AlignedReferences(References):
         return f"aligned {self.count} of {among} scaled by {scale}"
 
     def leaves_out(self, path: str) -> bool:
-        """Whether the image is a training image."""
+        """True for a training image."""
         return path in self.train_rows
 
     def nearest(self, levels: list[Tensor], paths: Sequence[str]) -> Tensor:
@@ -227,45 +227,50 @@ def convert_features(
         paths = [features.paths[row] for row in rows]
         return [level.cpu() for level in references.convert(own, paths, projector)]
 
-    batches = [
-        range(start, min(start + batch_size, len(features)))
-        for start in range(0, len(features), batch_size)
-    ]
-    unknown = projector is not None and projector_sha256 is None
-    if cache is None or unknown or not isinstance(features.source, Cached):
-        levels: list[Tensor] = []
-        for rows in batches:
-            made = make(rows)
-            levels = levels or [level.new_empty(len(features), *level.shape[1:]) for level in made]
-            for level, values in zip(levels, made, strict=True):
-                level[rows.start : rows.stop] = values
-        return replace(features, source=InMemory(levels), keys=())
-    space = cache.space(
-        own=features.source.space.name,
-        references=references.name,
-        projector=projector_sha256 if projector else None,
-    )
-    keys = [
-        f"{key}-{'trained' if references.leaves_out(path) else 'other'}"
-        for key, path in zip(features.keys, features.paths, strict=True)
-    ]
+    known_projector = projector is None or projector_sha256 is not None
+    if cache is not None and known_projector and isinstance(features.source, Cached):
+        space = cache.space(
+            own=features.source.space.name,
+            references=references.name,
+            projector=projector_sha256 if projector else None,
+        )
+        keys = [
+            f"{key}-{'trained' if references.leaves_out(path) else 'other'}"
+            for key, path in zip(features.keys, features.paths, strict=True)
+        ]
+        if _fill(space, keys, make, features.num_bytes, batch_size):
+            return replace(features, source=Cached(space, keys, make), keys=())
+    levels: list[Tensor] = []
+    for rows in _in_parts(range(len(features)), batch_size):
+        made = make(rows)
+        levels = levels or [level.new_empty(len(features), *level.shape[1:]) for level in made]
+        for level, values in zip(levels, made, strict=True):
+            level[rows[0] : rows[-1] + 1] = values
+    return replace(features, source=InMemory(levels), keys=())
+
+
+def _fill(
+    space: FeatureSpace, keys: Sequence[str], make: Make, num_bytes: int, batch_size: int
+) -> bool:
+    """Write what is missing of images that take `num_bytes` together; False if it has no room."""
     known = space.present(keys)
     missing = [row for row, key in enumerate(keys) if key not in known]
-    if not cache.make_room(
-        features.num_bytes * len(missing) // max(1, len(features)), {space.path(k) for k in known}
-    ):
-        in_memory = replace(features, source=InMemory(features.levels), keys=())
-        return convert_features(in_memory, references, projector, batch_size)
-    for start in range(0, len(missing), batch_size):
-        chunk = missing[start : start + batch_size]
-        made = make(chunk)
+    needed = num_bytes * len(missing) // max(1, len(keys))
+    if not space.cache.make_room(needed, {space.path(key) for key in known}):
+        return False
+    for rows in _in_parts(missing, batch_size):
+        made = make(rows)
         try:
-            for position, row in enumerate(chunk):
+            for position, row in enumerate(rows):
                 space.write(keys[row], [level[position] for level in made])
         except CacheFullError as error:
             log.warning("%s Features are held in memory instead", error)
-            return convert_features(features, references, projector, batch_size)
-    return replace(features, source=Cached(space, keys, make), keys=())
+            return False
+    return True
+
+
+def _in_parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _descriptor(levels: Sequence[Tensor]) -> Tensor:

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from adpt.data import AnomalyDataModule, Sample
 from adpt.errors import UserError
-from adpt.evaluation import Kind
 from adpt.metrics import average_precision
 from adpt.page.plots import heatmap, outline, panel, save_png, score_range
+from adpt.residual import Kind
 from adpt.results.details import Details
 from adpt.running.names import printable, shortened
 
 WORST, BEST = "worst_", "best_"
-"""What names of panels begin with: missed defects and false alarms, and defects well found."""
+"""Beginnings of the names of panels: missed defects and false alarms, and defects well found."""
 
 
 def class_folder(class_name: str) -> str:
@@ -58,7 +58,7 @@ def write_panels(
     chosen = dict.fromkeys(worst, WORST) | dict.fromkeys(best, BEST)
     for index in choose_images(last.labels, count):
         chosen.setdefault(index, "")
-    written = draw_panels(folder, data, details, chosen)
+    written = render_panels(folder, data, details, chosen)
     for path in folder.glob("*.png"):
         if path not in written:
             path.unlink()
@@ -119,7 +119,7 @@ def masks_of(data: AnomalyDataModule, details: Details) -> dict[int, Tensor]:
     return {i: mask for i, mask in zip(marked, masks, strict=True) if mask is not None}
 
 
-def draw_panels(
+def render_panels(
     folder: Path,
     data: AnomalyDataModule,
     details: Mapping[Kind, Details],

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import UserError
@@ -16,8 +17,8 @@ from adpt.residual import KINDS
 log = logging.getLogger(__name__)
 
 
-def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
-    """What makes each method of the group, for each kind of features.
+def method_specs(configs: DictConfig) -> dict[str, MethodSpec]:
+    """Each method of the group, to be made for each kind of features.
 
     A method's `pretrained` options replace the others on pretrained features. Each is made once
     here, so that none refuses its options after images are encoded.
@@ -25,10 +26,6 @@ def method_specs(configs: DictConfig) -> "dict[str, MethodSpec]":
     Raises:
         UserError: The group is empty, or a method refuses its options.
     """
-    from hydra.utils import get_class, instantiate
-
-    from adpt.evaluation.cells import MethodSpec
-
     specs = {}
     for name, config in configs.items():
         if config is None:

@@ -1,45 +1,41 @@
-"""The cells of a table: one method on one class and one kind of features, each recorded once."""
+"""A table's cells, run: one method on one class and one kind of features, each recorded once."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from adpt.backbones import Backbone
-from adpt.data import AnomalyDataModule
 from adpt.data.texture_defects import TextureDefects
 from adpt.errors import UserError
-from adpt.evaluation import (
-    ClassData,
-    DefectPool,
-    FeatureCache,
-    Features,
-    Kind,
-    Outcome,
-    Watch,
-    counts_of,
-    encode_class,
-    features_of,
-    run_method,
-)
-from adpt.evaluation.cells import Cell, Identity, MethodSpec, Setting
+from adpt.evaluation.cells import Cell
+from adpt.evaluation.class_data import ClassData, counts_of, encode_class, features_of
+from adpt.evaluation.defect_pool import DefectPool
+from adpt.evaluation.epochs import TrainingPlan
+from adpt.evaluation.feature_cache import FeatureCache
+from adpt.evaluation.features import Features
+from adpt.evaluation.identity import Identity
 from adpt.evaluation.panels import class_folder, write_panels
-from adpt.methods.trained import TrainedMethod
+from adpt.evaluation.run import Outcome, run_method
 from adpt.projector import FeatureProjector
+from adpt.residual import Kind
 from adpt.results import Record
-from adpt.results.details import details_of, load_details, save_details
+from adpt.results.details import load_details, save_details
 from adpt.results.embedding import embed, save_embedding
 from adpt.running.files import is_full_disk, mark_output
 from adpt.running.names import printable
 from adpt.running.progress import Progress, StepBar
+from adpt.weights import ProjectorFile
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Pair = tuple[Features, Features]  # A class's training and test features.
 
 
 @dataclass(frozen=True)
@@ -50,22 +46,30 @@ class Failure:
     error: Exception
 
 
-@dataclass
+@dataclass(frozen=True)
+class LoadedProjector:
+    """A projector on the device that computes, and the file that it came from."""
+
+    module: FeatureProjector
+    file: ProjectorFile
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that decides over its features."""
+        return self.module.fingerprint
+
+
+@dataclass(kw_only=True)
 class Evaluation:
     """Runs the cells of one set with one backbone.
 
     Args:
-        config: The resolved config, as plain values: it decides over the cells' results.
-        data: Set up for testing.
+        identity: Knows the set, the methods and the setting, and tells their cells apart.
+        kinds: Which features to use.
         backbone: On `device`.
         projector: On `device`; None where there is none.
-        projector_path: Its file.
-        projector_sha256: Hash of the file.
-        methods: By name.
-        kinds: Which features to use.
-        setting: What the experiment fixes.
-        folder: Where details, heatmaps and the state of interrupted trainings go.
         device: Where to compute.
+        folder: Where details, heatmaps and the state of interrupted trainings go.
         cache: Keeps features on disk.
         defects: Draws the defects that some methods train on.
         origin: Provenance of the records.
@@ -75,48 +79,36 @@ class Evaluation:
         failures: What could not be had.
     """
 
-    config: Mapping[str, Any]
-    data: AnomalyDataModule
-    backbone: Backbone
-    projector: FeatureProjector | None
-    projector_path: str | None
-    projector_sha256: str | None
-    methods: Mapping[str, MethodSpec]
+    identity: Identity
     kinds: Sequence[Kind]
-    setting: Setting
-    folder: Path
+    backbone: Backbone
+    projector: LoadedProjector | None
     device: torch.device
+    folder: Path
     cache: FeatureCache | None = None
     defects: TextureDefects | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.data, self.setting = self.identity.data, self.identity.setting
+        self.methods = self.identity.methods
         unknown = sorted(set(self.setting.tsne) - set(self.data.classes))
         if unknown:
             raise UserError(
                 f"tsne={list(self.setting.tsne)}: {', '.join(unknown)} is no class in use; these"
                 f" are {', '.join(self.data.classes)}."
             )
-        self.projector_fingerprint = self.projector.fingerprint if self.projector else None
-        with StepBar("Identifying", shown=len(self.data.samples) > 5000) as progress:
-            self.identity = Identity(
-                self.config,
-                self.data,
-                self.backbone,
-                self.projector_fingerprint,
-                self.methods,
-                self.setting,
-                progress,
-            )
-            self.cells = [
-                self.identity.cell(name, method, kind)
-                for name in self.data.classes
-                for kind in self.kinds
-                for method in self.methods
-            ]
+        self.cells = self.identity.cells(self.kinds)
         if self.cache is not None:
             self.cache = self.cache.where(self.identity.of_features())
+        self.features_of = partial(
+            features_of,
+            projector=self.projector.module if self.projector else None,
+            batch_size=self.data.batch_size,
+            cache=self.cache,
+            projector_sha256=self.projector.fingerprint if self.projector else None,
+        )
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Run some cells; a failure is kept in `failures`, and the others go on.
@@ -137,33 +129,45 @@ class Evaluation:
         for name in self.data.classes:
             due = [cell for cell in cells if cell.class_name == name]
             own = [cell for cell in due if cell not in unified]
-            drawn = self._embedding_path(name) if name in self.setting.tsne else None
-            if drawn and due:
-                drawn.unlink(missing_ok=True)  # Of other features than the results to come.
-            wanted = own or (drawn and not drawn.exists())
-            if not wanted and not unified:
+            embedding = self._embedding_path(name) if name in self.setting.tsne else None
+            if embedding and due:
+                embedding.unlink(missing_ok=True)  # Of other features than the results to come.
+            if not (own or unified or (embedding and not embedding.exists())):
                 continue
             with StepBar(name) as progress:
-                found = self._try(name, self._encode, name, progress)
+                found = self._try(
+                    name,
+                    encode_class,
+                    self.data,
+                    name,
+                    self.backbone,
+                    self.setting.shots,
+                    self.setting.seed,
+                    self.device,
+                    progress,
+                    few_shot=self.setting.few_shot,
+                    aligned=self.setting.aligned,
+                    cache=self.cache,
+                )
                 if found is None:
                     continue
                 if unified:
                     encoded[name] = found
-                yield from self._run_class(found, own, progress)
-                if drawn and not drawn.exists():
-                    self._try(f"{name}, t-SNE", self._draw_embedding, found, drawn)
+                yield from self._run_cells(own, {name: found}, name, progress)
+                if embedding and not embedding.exists():
+                    self._try(f"{name}, t-SNE", self._write_embedding, found, embedding)
         if unified and encoded:
             with StepBar("all classes") as progress:
-                yield from self._run_unified(encoded, unified, progress)
+                yield from self._run_cells(unified, encoded, "all classes", progress)
 
-    def draw_again(self, cells: Sequence[Cell]) -> None:
-        """Draw the heatmaps of recorded cells anew, where those of other options lie.
+    def render_again(self, cells: Sequence[Cell]) -> None:
+        """Render the heatmaps of recorded cells anew, where those of other options lie.
 
-        Patch features that were drawn go, and `run` draws them where they are asked for.
+        Patch features that were embedded go, and `run` embeds them where they are asked for.
         """
         for name, method in dict.fromkeys((cell.class_name, cell.method) for cell in cells):
             self._embedding_path(name).unlink(missing_ok=True)
-            self._try(f"{name}, heatmaps of {method}", self._draw_panels, name, method)
+            self._try(f"{name}, heatmaps of {method}", self._write_panels, name, method)
 
     def raise_failures(self) -> None:
         """Say what failed, if anything did.
@@ -179,169 +183,106 @@ class Evaluation:
             + "\n".join(lines)
         )
 
-    # ---- One class ---------------------------------------------------------------------------
+    # ---- From features to records ------------------------------------------------------------
 
-    def _encode(self, name: str, progress: Progress) -> ClassData:
-        return encode_class(
-            self.data,
-            name,
-            self.backbone,
-            self.setting.shots,
-            self.setting.seed,
-            self.device,
-            progress,
-            few_shot=self.setting.few_shot,
-            aligned=self.setting.aligned,
-            cache=self.cache,
-        )
-
-    def _run_class(
-        self, encoded: ClassData, cells: Sequence[Cell], progress: Progress
+    def _run_cells(
+        self,
+        cells: Sequence[Cell],
+        encoded: Mapping[str, ClassData],
+        whose: str,
+        progress: Progress,
     ) -> Iterator[Record]:
-        for kind in self.kinds:
-            due = [cell for cell in cells if cell.kind == kind]
-            if not due:
-                continue
-            where = f"{encoded.name}, {kind} features"
-            features = self._try(where, self._features, encoded, kind)
+        """Run cells on these classes' features, one method on all of them at a time."""
+        for kind in dict.fromkeys(cell.kind for cell in cells):
+            features = self._try(f"{whose}, {kind} features", self._features, encoded, kind)
             if features is None:
                 continue
-            for cell in due:
-                progress(f"{cell.method} on {kind} features", 0, 1)
-                where = f"{encoded.name}, {cell.method} on {kind} features"
-                train, test = features
-                record = self._try(where, self._run_cell, cell, encoded, train, test, progress)
-                if record is not None:
-                    yield record
-        for method in dict.fromkeys(cell.method for cell in cells):
-            where = f"{encoded.name}, heatmaps of {method}"
-            self._try(where, self._draw_panels, encoded.name, method)
-
-    def _features(self, encoded: ClassData, kind: Kind) -> tuple[Features, Features]:
-        size, sha256 = self.data.batch_size, self.projector_fingerprint
-        return features_of(encoded, kind, self.projector, size, self.cache, sha256)
-
-    def _run_cell(
-        self, cell: Cell, encoded: ClassData, train: Features, test: Features, progress: Progress
-    ) -> Record:
-        method = self.methods[cell.method].make[cell.kind]()
-        pool = None
-        if isinstance(method, TrainedMethod) and method.uses_defects and self.defects:
-            pool = self._defect_pool(encoded, train, cell.kind, self.defects, progress)
-        outcomes = run_method(
-            cell.method,
-            cell.kind,
-            method,
-            [train],
-            {cell.class_name: test},
-            self.data.batch_size,
-            self.device,
-            self._watch(cell.sha256),
-            pool,
-            lambda what, done, total: progress(
-                f"{cell.method} on {cell.kind} features, {what}", done, total
-            ),
-        )
-        return self._record(cell, encoded, test, outcomes[cell.class_name])
-
-    def _defect_pool(
-        self,
-        encoded: ClassData,
-        train: Features,
-        kind: Kind,
-        defects: TextureDefects,
-        progress: Progress,
-    ) -> DefectPool:
-        sample_of = {str(sample.image): sample for sample in self.data.samples}
-
-        def convert(levels: list[torch.Tensor], paths: Sequence[str]) -> list[torch.Tensor]:
-            if kind == "own":
-                return levels
-            through = self.projector if kind == "pretrained" else None
-            return encoded.references.convert(levels, paths, through)
-
-        return DefectPool(
-            self.data,
-            [sample_of[path] for path in train.paths],
-            self.backbone,
-            defects,
-            convert,
-            self.device,
-            self.setting.refresh,
-            self.setting.seed,
-            progress,
-        )
-
-    # ---- All classes at once -----------------------------------------------------------------
-
-    def _run_unified(
-        self, encoded: Mapping[str, ClassData], cells: Sequence[Cell], progress: Progress
-    ) -> Iterator[Record]:
-        for kind in self.kinds:
-            for name in dict.fromkeys(cell.method for cell in cells if cell.kind == kind):
-                due = [cell for cell in cells if (cell.method, cell.kind) == (name, kind)]
-                where = f"{name} on {kind} features of all classes"
-                progress(where, 0, 1)
-                records = self._try(where, self._train_unified, due, encoded, progress)
+            due = [cell for cell in cells if cell.kind == kind]
+            for name in dict.fromkeys(cell.method for cell in due):
+                what = f"{name} on {kind} features"
+                progress(what, 0, 1)
+                same = [cell for cell in due if cell.method == name]
+                records = self._try(
+                    f"{whose}, {what}", self._run_method, same, encoded, features, progress
+                )
                 yield from records or []
-        for cell in cells:
-            where = f"{cell.class_name}, heatmaps of {cell.method}"
-            self._try(where, self._draw_panels, cell.class_name, cell.method)
+        for class_name, name in dict.fromkeys((cell.class_name, cell.method) for cell in cells):
+            self._try(f"{class_name}, heatmaps of {name}", self._write_panels, class_name, name)
 
-    def _train_unified(
-        self, cells: Sequence[Cell], encoded: Mapping[str, ClassData], progress: Progress
+    def _features(self, encoded: Mapping[str, ClassData], kind: Kind) -> dict[str, Pair]:
+        return {name: self.features_of(one, kind) for name, one in encoded.items()}
+
+    def _run_method(
+        self,
+        cells: Sequence[Cell],
+        encoded: Mapping[str, ClassData],
+        features: Mapping[str, Pair],
+        progress: Progress,
     ) -> list[Record]:
+        """Cells of one method and kind of features, from one model."""
         name, kind = cells[0].method, cells[0].kind
-        missing = set(self.data.classes) - set(encoded)
-        if missing:
+        spec = self.methods[name]
+        missing = [one for one in self.data.classes if one not in encoded]
+        if spec.unified and missing:
             raise UserError(
                 f"{name} is one model for all classes, and {', '.join(sorted(missing))} could not"
                 " be encoded: mend them, or leave them out with data.classes."
             )
-        features = {class_name: self._features(one, kind) for class_name, one in encoded.items()}
         outcomes = run_method(
-            name,
-            kind,
-            self.methods[name].make[kind](),
+            spec.make[kind](),
             [train for train, _ in features.values()],
             {class_name: test for class_name, (_, test) in features.items()},
-            self.data.batch_size,
-            self.device,
-            self._watch(cells[0].sha256),
-            None,
-            lambda what, done, total: progress(f"{name} on {kind} features, {what}", done, total),
+            name=name,
+            kind=kind,
+            batch_size=self.data.batch_size,
+            device=self.device,
+            plan=TrainingPlan(
+                self.setting.checks,
+                self.setting.protocol == "paper",
+                self.folder / "unfinished" / cells[0].sha256[:16],
+                self.setting.memory_gb,
+            ),
+            defects=None
+            if spec.unified or not spec.uses_defects
+            else self._defect_pool(encoded[cells[0].class_name], kind, progress),
+            progress=lambda what, done, total: progress(
+                f"{name} on {kind} features, {what}", done, total
+            ),
         )
         return [
-            self._record(
-                cell,
-                encoded[cell.class_name],
-                features[cell.class_name][1],
-                outcomes[cell.class_name],
-            )
+            self._record(cell, encoded[cell.class_name], outcomes[cell.class_name])
             for cell in cells
         ]
 
+    def _defect_pool(self, encoded: ClassData, kind: Kind, progress: Progress) -> DefectPool | None:
+        if self.defects is None:
+            return None
+        sample_of = {str(sample.image): sample for sample in self.data.samples}
+        through = self.projector.module if self.projector and kind == "pretrained" else None
+        convert = partial(encoded.references.convert, projector=through)
+        return DefectPool(
+            self.data,
+            [sample_of[path] for path in encoded.train.paths],
+            self.backbone,
+            self.defects,
+            convert=None if kind == "own" else convert,
+            device=self.device,
+            refresh=self.setting.refresh,
+            seed=self.setting.seed,
+            progress=progress,
+        )
+
     # ---- What is written ---------------------------------------------------------------------
 
-    def _watch(self, sha256: str) -> Watch:
-        return Watch(
-            self.setting.checks,
-            self.setting.protocol == "paper",
-            self.folder / "unfinished" / sha256[:16],
-            self.setting.memory_gb,
-        )
-
-    def _record(self, cell: Cell, encoded: ClassData, test: Features, outcome: Outcome) -> Record:
+    def _record(self, cell: Cell, encoded: ClassData, outcome: Outcome) -> Record:
         path = self._details_path(cell)
-        save_details(
-            details_of(test.paths, test.labels, test.masks, outcome.image_scores, outcome.maps),
-            path,
-        )
+        save_details(outcome.details, path)
         setting = self.setting
-        with_references = setting.with_references(cell.kind)
-        projected = cell.kind == "pretrained"
+        projector = self.projector.file if self.projector and cell.kind == "pretrained" else None
         root = str(self.data.root.absolute())
-        references = (str(Path(name).absolute()) for name in encoded.references.paths)
+        with_references = setting.with_references(cell.kind)
+        paths = encoded.references.paths if with_references else []
+        references = [str(Path(name).absolute()).removeprefix(f"{root}/") for name in paths]
         return Record(
             dataset=self.data.set_name,
             class_name=cell.class_name,
@@ -352,11 +293,9 @@ class Evaluation:
             protocol=setting.protocol,
             seed=setting.seed,
             shots=setting.shots if with_references else None,
-            references=tuple(printable(name.removeprefix(f"{root}/")) for name in references)
-            if with_references
-            else (),
-            projector=self.projector_path if projected else None,
-            projector_sha256=self.projector_sha256 if projected else None,
+            references=tuple(map(printable, references)),
+            projector=projector.name if projector else None,
+            projector_sha256=projector.sha256 if projector else None,
             backbone_sha256=self.backbone.fingerprint,
             counts={
                 "train": len(encoded.train),
@@ -377,7 +316,7 @@ class Evaluation:
     def _details_path(self, cell: Cell) -> Path:
         return self.folder / "details" / f"{cell.sha256[:16]}.npz"
 
-    def _draw_panels(self, class_name: str, method: str) -> None:
+    def _write_panels(self, class_name: str, method: str) -> None:
         if not self.setting.heatmaps:
             return
         kinds = {
@@ -393,11 +332,8 @@ class Evaluation:
     def _embedding_path(self, class_name: str) -> Path:
         return self.folder / "tsne" / self.data.set_name / f"{class_folder(class_name)}.npz"
 
-    def _draw_embedding(self, encoded: ClassData, path: Path) -> None:
-        levels = {}
-        for kind in self.kinds:
-            _, test = self._features(encoded, kind)
-            levels[str(kind)] = test.levels[-1]
+    def _write_embedding(self, encoded: ClassData, path: Path) -> None:
+        levels = {str(kind): self.features_of(encoded, kind)[1].levels[-1] for kind in self.kinds}
         save_embedding(path, embed(levels, encoded.test.masks, self.setting.seed))
 
     def _try(self, where: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

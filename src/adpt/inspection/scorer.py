@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from adpt.backbones import Backbone
 from adpt.evaluation import Features, FixedReferences
 from adpt.methods import Method, Scores
-from adpt.methods.trained import InMemory
+from adpt.methods.feature_sets import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 

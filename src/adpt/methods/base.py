@@ -1,4 +1,4 @@
-"""What every anomaly detection method does: fit on normal features, score others."""
+"""The base of every anomaly detection method: fit on normal features, score others."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,6 +53,9 @@ class Method(nn.Module, ABC):
 
         Args:
             batches: Batches of normal images' levels, each a list of (B, C, h, w); read once.
+
+        Raises:
+            UserError: There is nothing to learn from, or what there is cannot be learned from.
         """
 
     @abstractmethod
@@ -60,8 +63,39 @@ class Method(nn.Module, ABC):
         """Score a batch of images.
 
         Args:
-            levels: One (B, C, h, w) tensor a level.
+            levels: One (B, C, h, w) tensor a level, as fitted.
+
+        Returns:
+            Maps (B, H, W) of `image_size`, and image scores (B,), on the levels' device.
+
+        Raises:
+            UserError: Nothing was learned, or the levels are not of the fitted shapes.
         """
+
+    def check_fitted(self, levels: list[Tensor]) -> None:
+        """Make sure that these levels can be scored.
+
+        Raises:
+            UserError: They cannot.
+        """
+        self.check_form(levels)
+
+    def check_form(self, levels: list[Tensor]) -> None:
+        """Refuse, with a UserError, what is not one (B, C, h, w) tensor a level."""
+        shapes = [tuple(level.shape) for level in levels]
+        if not shapes or any(len(shape) != 4 or shape[0] != shapes[0][0] for shape in shapes):
+            raise UserError(
+                f"{type(self).__name__} was given {shapes or 'no levels'}; it takes one "
+                "(B, C, h, w) tensor a level, all of the same B. Pass a backbone's levels as they "
+                "are."
+            )
+
+    @contextmanager
+    def scoring(self, levels: list[Tensor]) -> Iterator[list[Tensor]]:
+        """Check levels, and give them in float32, to be scored in `full_precision`."""
+        self.check_fitted(levels)
+        with full_precision(levels[0].device):
+            yield [level.float() for level in levels]
 
 
 @overload
@@ -97,9 +131,6 @@ def full_precision(device: torch.device) -> Iterator[None]:
     Distances are small differences of large numbers, so the reduced precision that suits training
     would drown them. Inference tensors are avoided because a buffer made of one cannot be loaded
     into later. The former settings return on leaving.
-
-    Args:
-        device: Where the features lie.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adpt.errors import UserError
-from adpt.methods.base import Scores, full_precision
+from adpt.methods.base import Scores
+from adpt.methods.feature_sets import Defects, Optimizers, Step
 from adpt.methods.flow import ConditionalFlow, log_likelihood, position_encoding
+from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
-from adpt.methods.trained import Shape, Step, TrainedMethod
+from adpt.methods.trained import TrainedMethod
 
 _NUM_BLOCKS = 8
 _CONDITION_CHANNELS = 128
@@ -81,9 +82,7 @@ class CFlow(TrainedMethod):
         )
         self.register_buffer("max_log_likelihood", torch.full((len(used),), -math.inf))
 
-    def configure_optimizers(
-        self,
-    ) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+    def configure_optimizers(self) -> Optimizers:
         """Adam; its learning rate is set at every step."""
         return [torch.optim.Adam(self.parameters(), self.learning_rate)], []
 
@@ -92,13 +91,9 @@ class CFlow(TrainedMethod):
         levels: list[Tensor],
         optimizers: Sequence[torch.optim.Optimizer],
         step: Step,
-        defects: tuple[list[Tensor], Tensor] | None,
+        defects: Defects | None,
     ) -> Tensor:
-        """Learn from the patches of a batch of images; arguments as of `TrainedMethod`.
-
-        Raises:
-            UserError: If the loss is not finite.
-        """
+        """Learn from the patches of a batch of images; arguments as of `TrainedMethod`."""
         optimizer = optimizers[0]
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate * relative_rate(step, self.epochs)
@@ -118,28 +113,11 @@ class CFlow(TrainedMethod):
                 optimizer.step()
                 losses.append(loss.detach())
                 self.max_log_likelihood[number].clamp_(min=found.detach().max())
-        mean = torch.cat(losses).mean()
-        if not mean.isfinite():
-            raise UserError(
-                f"CFlow's loss became {mean.item()} in epoch {step.epoch + 1}: features must be "
-                "finite. Check the backbone's precision and weights, or lower learning_rate."
-            )
-        return mean
+        return torch.cat(losses).mean()
 
     def score(self, levels: list[Tensor]) -> Scores:
-        """Score a batch of images.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, as trained on.
-
-        Returns:
-            Maps (B, H, W) in nats per channel, about 0 or more, and each map's maximum (B,).
-
-        Raises:
-            UserError: If nothing was trained or the levels are not of the trained shapes.
-        """
-        self.check_fitted(levels)
-        with full_precision(levels[0].device):
+        """Maps in nats per channel, about 0 or more, and each map's maximum; see `Method`."""
+        with self.scoring(levels) as levels:
             likelihoods = [
                 # Doubles hold what is unlikely by a factor of e^700.
                 upsample(relative.double().exp(), self.image_size, align_corners=True)
@@ -165,7 +143,7 @@ class CFlow(TrainedMethod):
             positions = _positions(level)
             found = [
                 log_likelihood(
-                    *self.flows[number](_patches(images.float()), positions.repeat(len(images), 1))
+                    *self.flows[number](_patches(images), positions.repeat(len(images), 1))
                 )
                 for images in level.split(max(1, _CHUNK_NUMBERS // per_image))
             ]

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from adpt.errors import UserError
-from adpt.methods.base import Method, Scores, full_precision
+from adpt.methods.base import Method, Scores
 from adpt.methods.maps import smooth, upsample
 
 
@@ -21,33 +20,13 @@ class FeatureNorm(Method):
     """
 
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
-        """Do nothing: a norm needs no training, and `batches` is not read.
-
-        Args:
-            batches: Not read, so that a lazy iterable computes no features.
-        """
+        """Do nothing: `batches` is not read, so that a lazy iterable computes no features."""
 
     def score(self, levels: list[Tensor]) -> Scores:
-        """Score a batch of images.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, at least one.
-
-        Returns:
-            Maps (B, H, W), at least 0, and each map's maximum (B,).
-
-        Raises:
-            UserError: If there is no level.
-        """
-        if not levels:
-            raise UserError(
-                "FeatureNorm was given no levels; it takes one (B, C, h, w) tensor a level. "
-                "Pass a backbone's levels as they are."
-            )
-        with full_precision(levels[0].device):
+        """Score a batch of images of at least one level; the image score is the map's maximum."""
+        with self.scoring(levels) as levels:
             maps = [
-                upsample(_length(level.float()), self.image_size, align_corners=True)
-                for level in levels
+                upsample(_length(level), self.image_size, align_corners=True) for level in levels
             ]
             smoothed = smooth(torch.stack(maps).mean(0))
             return Scores(smoothed, smoothed.amax((1, 2)))

@@ -1,20 +1,21 @@
 """Methods that keep what they learned in buffers whose shapes are known only after fitting."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from adpt.errors import UserError
-from adpt.methods.base import Method
+from adpt.methods.learned import LearnedMethod, Shape, check_shapes, shapes_of
 
 
-class FittedMethod(Method):
+class FittedMethod(LearnedMethod):
     """A method whose knowledge is tensors of any number and shape, saved by `state_dict`.
 
-    A state loads into an instance made with the same arguments, fitted or not. Scoring moves the
-    tensors to the device of the levels it is given.
+    A subclass names the tensors in `learned`, and has the mathematics: `learn` and `score`. A state
+    loads into an instance made with the same arguments, fitted or not. Scoring moves the tensors to
+    the device of the levels it is given.
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
@@ -23,40 +24,37 @@ class FittedMethod(Method):
     learned: ClassVar[tuple[str, ...]]
     """Names of the learned tensors; one a level bears the level's number: `mean_0`, `mean_1`."""
 
-    def __init__(self, image_size: int | Sequence[int] = 224) -> None:
-        super().__init__(image_size)
-        self._fitted_shapes: list[tuple[int, ...]] = []
-
-    def read(self, batches: Iterable[list[Tensor]]) -> Iterator[list[Tensor]]:
-        """Check training batches as they pass, once through.
+    def learn(self, batches: Iterable[list[Tensor]]) -> Mapping[str, Tensor]:
+        """Learn what normal features look like.
 
         Args:
-            batches: Batches of levels, each (B, C, h, w).
+            batches: Levels of normal images, one (B, C, h, w) float32 tensor a level, on the
+                device that computes; checked, at least one image in all, to be read once.
 
-        Yields:
-            The levels of each batch that holds images, as float32.
+        Returns:
+            Tensors by their names in `learned`; from then on buffers, such as `self.mean`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no learn().")
+
+    def fit(self, batches: Iterable[list[Tensor]]) -> None:
+        """Learn anew; nothing is left of a former fit, and a fit that fails changes nothing.
+
+        Args:
+            batches: Batches of normal images' levels, each (B, C, h, w); read once.
 
         Raises:
             UserError: If there is no image, levels differ between batches, or values are not
                 finite.
         """
-        shapes: list[tuple[int, ...]] = []
-        for levels in batches:
-            _check_form(levels)
-            found = [tuple(level.shape[1:]) for level in levels]
-            shapes = shapes or found
-            _check_shapes(found, shapes, "earlier training batches")
-            if not len(levels[0]):
-                continue
-            # NaN and infinity reach the extremes; looking at each value would take a copy.
-            if not all(bool(torch.stack(level.aminmax()).isfinite().all()) for level in levels):
-                raise UserError(
-                    f"{type(self).__name__} was given training features with NaN or infinite "
-                    "values; all must be finite. Check the backbone's precision and weights."
-                )
-            yield [level.detach().float() for level in levels]
+        checked = self.read(batches)
+        learned = self.learn(checked)
+        self.remember(checked.shapes, learned)
 
-    def remember(self, shapes: list[tuple[int, ...]], tensors: Mapping[str, Tensor]) -> None:
+    def read(self, batches: Iterable[list[Tensor]]) -> "CheckedBatches":
+        """Batches that are checked as they pass."""
+        return CheckedBatches(self, batches)
+
+    def remember(self, shapes: list[Shape], tensors: Mapping[str, Tensor]) -> None:
         """Replace what was learned before.
 
         Args:
@@ -66,40 +64,12 @@ class FittedMethod(Method):
         self._forget()
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
-        self.register_buffer("level_shapes", torch.tensor(shapes))
-        self._fitted_shapes = shapes
-
-    def check_fitted(self, levels: list[Tensor]) -> None:
-        """Make sure that these levels can be scored, and move what was learned to their device.
-
-        Raises:
-            UserError: If nothing was learned yet or the levels are not of the fitted shapes.
-        """
-        if not self._fitted_shapes and "level_shapes" in self._buffers:
-            self._fitted_shapes = [
-                tuple(shape) for shape in self.get_buffer("level_shapes").tolist()
-            ]
-        if not self._fitted_shapes:
-            raise UserError(
-                f"{type(self).__name__} has not learned anything to score against: "
-                "call fit with normal features, or load_state_dict with a fitted state, first."
-            )
-        _check_form(levels)
-        found = [tuple(level.shape[1:]) for level in levels]
-        _check_shapes(found, self._fitted_shapes, f"fitted {type(self).__name__}")
-        self.to(levels[0].device)
-
-    def no_images(self) -> UserError:
-        """What to raise when the training batches held no image."""
-        return UserError(
-            f"{type(self).__name__} was fitted on no images; it needs at least one normal image. "
-            "Check that the training split is not empty and that the loader was not used up."
-        )
+        self.remember_shapes(shapes)
 
     def _forget(self) -> None:
         for name in [name for name in self._buffers if self._is_learned(name)]:
             delattr(self, name)
-        self._fitted_shapes = []
+        self._shapes = []
 
     def _is_learned(self, name: str) -> bool:
         stem, _, level = name.rpartition("_")
@@ -125,20 +95,37 @@ class FittedMethod(Method):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _check_form(levels: list[Tensor]) -> None:
-    shapes = [tuple(level.shape) for level in levels]
-    if not shapes or any(len(shape) != 4 or shape[0] != shapes[0][0] for shape in shapes):
-        raise UserError(
-            f"Levels of shapes {shapes} were given; a method takes one (B, C, h, w) tensor a "
-            "level, all of the same B. Pass a backbone's levels as they are."
-        )
+class CheckedBatches:
+    """Training batches with images in them, once through, as float32.
 
+    Raises, while it is read:
+        UserError: There is no image, levels differ between batches, or values are not finite.
 
-def _check_shapes(
-    found: list[tuple[int, ...]], expected: list[tuple[int, ...]], where: str
-) -> None:
-    if found != expected:
-        raise UserError(
-            f"Levels of shapes (C, h, w) {found} were given, but the {where} had {expected}. "
-            "Use one backbone, one choice of levels and one image size throughout, or fit anew."
-        )
+    Attributes:
+        shapes: (C, h, w) of each level, once a batch was read.
+    """
+
+    def __init__(self, method: LearnedMethod, batches: Iterable[list[Tensor]]) -> None:
+        self.method, self.batches = method, batches
+        self.shapes: list[Shape] = []
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        images = 0
+        for levels in self.batches:
+            self.method.check_form(levels)
+            found = shapes_of(levels)
+            self.shapes = self.shapes or found
+            check_shapes(found, self.shapes, "earlier training batches had")
+            if not len(levels[0]):
+                continue
+            images += len(levels[0])
+            # NaN and infinity reach the extremes; looking at each value would take a copy.
+            if not all(bool(torch.stack(level.aminmax()).isfinite().all()) for level in levels):
+                raise UserError(
+                    f"{type(self.method).__name__} was given training features with NaN or "
+                    "infinite values; all must be finite. Check the backbone's precision and "
+                    "weights."
+                )
+            yield [level.detach().float() for level in levels]
+        if not images:
+            raise self.method.no_images()

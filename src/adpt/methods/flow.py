@@ -1,7 +1,6 @@
 """Conditional normalizing flow: invertible, with an exact log-determinant."""
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -88,13 +87,6 @@ class CouplingBlock(nn.Module):
         mixed = torch.cat([kept, changed * log_scale.exp() + shift], 1) * scale + self.offset
         return mixed @ self.rotation.T, log_scale.sum(1) + scale.log().sum()
 
-    def inverse(self, outputs: Tensor, condition: Tensor) -> Tensor:
-        """The features (N, C) that `forward` maps to these outputs (N, C)."""
-        mixed = (outputs @ self.rotation - self.offset) / self._scale()
-        kept, changed = mixed.split([self.kept, self.changed], 1)
-        log_scale, shift = self._coefficients(kept, condition)
-        return torch.cat([kept, (changed - shift) * (-log_scale).exp()], 1)
-
     def _coefficients(self, kept: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         raw = _SUBNET_GAIN * self.subnet(torch.cat([kept, condition], 1))
         log_scale, shift = raw.split(self.changed, 1)
@@ -126,12 +118,6 @@ class ConditionalFlow(nn.Module):
             features, added = block(features, condition)
             log_determinant = log_determinant + added
         return features, log_determinant
-
-    def inverse(self, latent: Tensor, condition: Tensor) -> Tensor:
-        """The features (N, C) that `forward` maps to these latent vectors (N, C)."""
-        for block in reversed(self.blocks):
-            latent = cast(CouplingBlock, block).inverse(latent, condition)
-        return latent
 
 
 def log_likelihood(latent: Tensor, log_determinant: Tensor) -> Tensor:

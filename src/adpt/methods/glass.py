@@ -1,28 +1,19 @@
 """GLASS: a discriminator learns normal patches against synthetic anomalies near them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adpt.errors import UserError
-from adpt.methods.base import Scores, full_precision
+from adpt.methods.base import Scores
+from adpt.methods.feature_sets import Defects, FeatureSet, Optimizers, Step
 from adpt.methods.glass_sampling import ascend, hard_focal_loss, truncate
+from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
-from adpt.methods.trained import (
-    AfterEpoch,
-    DefectSet,
-    FeatureSet,
-    Shape,
-    Step,
-    TrainedMethod,
-    no_check,
-)
-from adpt.running.progress import Progress, no_progress
+from adpt.methods.trained import TrainedMethod
 
 Hypothesis = Literal["hypersphere", "manifold"]
 
@@ -85,7 +76,7 @@ class Glass(TrainedMethod):
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         embedding_dim: Numbers that describe a patch.
         hidden_dim: Width of the discriminator's hidden layer.
-        adaptor: Whether a linear map is learned before the discriminator. ADPretrain uses one on a
+        adaptor: Learn a linear map before the discriminator. ADPretrain uses one on a
             backbone's own features and none on pretrained ones.
         noise_std: Standard deviation of the noise; ADPretrain: 0.015 on own, 0.005 on pretrained
             features.
@@ -148,9 +139,7 @@ class Glass(TrainedMethod):
             self.adaptor = linear
         self.discriminator = Discriminator(self.embedding_dim, self.hidden_dim)
 
-    def configure_optimizers(
-        self,
-    ) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+    def configure_optimizers(self) -> Optimizers:
         """AdamW for the discriminator, Adam for the adaptor if there is one."""
         rate = self.learning_rate
         optimizers: list[torch.optim.Optimizer] = [
@@ -161,41 +150,20 @@ class Glass(TrainedMethod):
             optimizers.append(torch.optim.Adam(parameters, lr=rate, weight_decay=1e-5))
         return optimizers, []
 
-    def train_on(
-        self,
-        features: FeatureSet,
-        device: torch.device,
-        *,
-        defects: DefectSet | None = None,
-        after_epoch: AfterEpoch = no_check,
-        folder: Path | None = None,
-        progress: Progress = no_progress,
-    ) -> None:
-        """Find the mean patch of each position, then train; arguments as of `TrainedMethod`."""
-        self._mean = self._mean_patches(features, device)
-        super().train_on(
-            features,
-            device,
-            defects=defects,
-            after_epoch=after_epoch,
-            folder=folder,
-            progress=progress,
-        )
-
     @torch.no_grad()
-    def _mean_patches(self, features: FeatureSet, device: torch.device) -> Tensor:
-        """(patches, embedding_dim): the mean over all images, before the adaptor."""
+    def prepare(self, features: FeatureSet, device: torch.device) -> None:
+        """Make the modules, and find the mean patch of each position, before the adaptor."""
+        super().prepare(features, device)
         total = torch.zeros((), device=device)
         for start in range(0, len(features), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(features)))
             levels = [level.to(device) for level in features.read(rows)]
             total = total + self.embed(levels).sum(0)
-        return total / max(1, len(features))
+        self._mean = total / len(features)
 
     def embed(self, levels: list[Tensor]) -> Tensor:
         """Patches (B, patches of the first used level, embedding_dim), before the adaptor."""
-        used = [level.float() for level in levels[-self.num_levels :]]
-        return embed_neighbourhoods(used, self.embedding_dim)
+        return embed_neighbourhoods(levels[-self.num_levels :], self.embedding_dim)
 
     # ---- Training ----------------------------------------------------------------------------
 
@@ -204,13 +172,9 @@ class Glass(TrainedMethod):
         levels: list[Tensor],
         optimizers: Sequence[torch.optim.Optimizer],
         step: Step,
-        defects: tuple[list[Tensor], Tensor] | None,
+        defects: Defects | None,
     ) -> Tensor:
-        """Learn from a batch; arguments as of `TrainedMethod`.
-
-        Raises:
-            UserError: If the loss is not finite.
-        """
+        """Learn from a batch; arguments as of `TrainedMethod`."""
         if step.batch == 0:
             with torch.no_grad():
                 # The adaptor is linear: what it makes of the mean is the mean of what it makes.
@@ -231,11 +195,6 @@ class Glass(TrainedMethod):
                 drawn = torch.where(anomalous[:, None], pushed, drawn)
             scores = self.discriminator(drawn).sigmoid()
             loss = loss + hard_focal_loss(scores, anomalous, _DROPPED)
-        if not loss.isfinite():
-            raise UserError(
-                f"Glass's loss became {loss.item()} in epoch {step.epoch + 1}: features must be"
-                " finite. Check the backbone's precision and weights, or lower learning_rate."
-            )
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -283,21 +242,9 @@ class Glass(TrainedMethod):
     # ---- Scoring -----------------------------------------------------------------------------
 
     def score(self, levels: list[Tensor]) -> Scores:
-        """Score a batch of images.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, as trained on.
-
-        Returns:
-            Maps (B, H, W) of probabilities, upsampled and smoothed, and each image's largest
-            probability of a patch (B,).
-
-        Raises:
-            UserError: If nothing was trained or the levels are not of the trained shapes.
-        """
-        self.check_fitted(levels)
+        """Maps of probabilities, and each image's largest of a patch; see `Method`."""
         self.eval()  # Batch norm must not look at what else is scored.
-        with full_precision(levels[0].device):
+        with self.scoring(levels) as levels:
             patches = self.embed(levels)
             logits = self.discriminator(self.adaptor(patches).flatten(0, 1))
             grid = levels[-self.num_levels :][0].shape[-2:]

@@ -18,7 +18,7 @@ def upsample(scores: Tensor, size: tuple[int, int], *, align_corners: bool) -> T
     Args:
         scores: (B, h, w).
         size: Height and width of the result.
-        align_corners: Whether the corner patches' centres lie on the corner pixels' centres.
+        align_corners: True if the corner patches' centres lie on the corner pixels' centres.
 
     Returns:
         (B, H, W).

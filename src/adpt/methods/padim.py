@@ -55,44 +55,20 @@ class PaDiM(FittedMethod):
             )
         self.epsilon = epsilon
 
-    def fit(self, batches: Iterable[list[Tensor]]) -> None:
-        """Learn a Gaussian per position and level.
-
-        Args:
-            batches: Batches of normal images' levels, each (B, C, h, w); read once.
-
-        Raises:
-            UserError: If there is no image, levels differ between batches, or values are not
-                finite.
-        """
-        gathered = list(self.read(batches))
-        if not gathered:
-            raise self.no_images()
-        shapes = [tuple(level.shape[1:]) for level in gathered[0]]
-        by_level = [list(parts) for parts in zip(*gathered, strict=True)]
-        del gathered
+    def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
+        """Learn a Gaussian per position and level."""
+        by_level = [list(parts) for parts in zip(*batches, strict=True)]
         tensors: dict[str, Tensor] = {}
         with full_precision(by_level[0][0].device):
             for number, parts in enumerate(by_level):
                 for name, tensor in self._gaussians([part.flatten(2) for part in parts]).items():
                     tensors[f"{name}_{number}"] = tensor
                 parts.clear()
-            self.remember(shapes, tensors)
+        return tensors
 
     def score(self, levels: list[Tensor]) -> Scores:
-        """Score a batch of images.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, as fitted.
-
-        Returns:
-            Maps (B, H, W), the mean of the levels' distances, and each map's maximum (B,).
-
-        Raises:
-            UserError: If nothing was fitted or the levels are not of the fitted shapes.
-        """
-        self.check_fitted(levels)
-        with full_precision(levels[0].device):
+        """Maps of the levels' mean distance, and each map's maximum; see `Method`."""
+        with self.scoring(levels) as levels:
             maps = [
                 upsample(self._distances(number, level), self.image_size, align_corners=True)
                 for number, level in enumerate(levels)
@@ -138,9 +114,9 @@ class PaDiM(FittedMethod):
         whitening = self.get_buffer(f"whitening_{number}")
         low_rank = f"basis_{number}" in self._buffers
         features = level.flatten(2)
-        distances = level.new_empty((images, height * width), dtype=torch.float32)
+        distances = level.new_empty((images, height * width))
         for chunk in slices(height * width, _CHUNK_BYTES // max(1, 16 * images * channels)):
-            inside = _by_position(features[:, :, chunk]).float() - mean[chunk, None]
+            inside = _by_position(features[:, :, chunk]) - mean[chunk, None]
             outside = torch.zeros((), device=level.device)
             if low_rank:
                 basis = self.get_buffer(f"basis_{number}")[chunk]

@@ -72,24 +72,12 @@ class PatchCore(FittedMethod):
         self.seed = seed
         self.projection_dim = projection_dim
 
-    def fit(self, batches: Iterable[list[Tensor]]) -> None:
-        """Fill the memory bank.
-
-        Args:
-            batches: Batches of normal images' levels, each (B, C, h, w); read once.
-
-        Raises:
-            UserError: If there is no image, levels differ between batches, or values are not
-                finite.
-        """
-        shapes: list[tuple[int, ...]] = []
+    def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
+        """Fill the memory bank."""
         embedded: list[Tensor] = []
-        for levels in self.read(batches):
-            shapes = [tuple(level.shape[1:]) for level in levels]
+        for levels in batches:
             with full_precision(levels[0].device):
                 embedded.append(self.embed(levels).flatten(0, 1))
-        if not embedded:
-            raise self.no_images()
         with full_precision(embedded[0].device):
             patches = torch.cat(embedded)
             embedded.clear()
@@ -101,31 +89,22 @@ class PatchCore(FittedMethod):
                 if self.projection_dim is not None:
                     points = project(patches, self.projection_dim, generator)
                 patches = patches[greedy_coreset(points, count, generator)]
-            self.remember(shapes, {"bank": patches})
+            return {"bank": patches}
 
     def score(self, levels: list[Tensor]) -> Scores:
-        """Score a batch of images.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, as fitted.
-
-        Returns:
-            Maps (B, H, W) of squared distances, upsampled and smoothed, and each image's largest
-            squared distance of a patch (B,).
+        """Maps of squared distances, and each image's largest of a patch; see `Method`.
 
         Raises:
-            UserError: If nothing was fitted, the levels are not of the fitted shapes, or a loaded
-                bank is of another width than `embedding_dim`.
+            UserError: Also if a loaded bank is of another width than `embedding_dim`.
         """
-        self.check_fitted(levels)
-        bank = self.get_buffer("bank")
-        if bank.shape[1] != self.embedding_dim:
-            raise UserError(
-                f"PatchCore was made with embedding_dim {self.embedding_dim}, but its bank holds "
-                f"patches of {bank.shape[1]} numbers. Make it as it was fitted."
-            )
-        with full_precision(levels[0].device):
-            patches = self.embed([level.float() for level in levels])
+        with self.scoring(levels) as levels:
+            bank = self.get_buffer("bank")
+            if bank.shape[1] != self.embedding_dim:
+                raise UserError(
+                    f"PatchCore was made with embedding_dim {self.embedding_dim}, but its bank"
+                    f" holds patches of {bank.shape[1]} numbers. Make it as it was fitted."
+                )
+            patches = self.embed(levels)
             distances = nearest_squared_distances(patches.flatten(0, 1), bank)
             grid = levels[-self.num_levels :][0].shape[-2:]
             scores = distances.reshape(patches.shape[0], *grid)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from adpt.data.sampling import draw_seed
-from adpt.methods.trained import AfterEpoch, DefectSet, FeatureSet, Step, TrainedMethod
+from adpt.errors import UserError
+from adpt.methods.feature_sets import AfterEpoch, DefectSet, FeatureSet, Step, Trainable
 from adpt.running.checkpoints import LAST, LastCheckpoint, WholeCheckpoints
 from adpt.running.progress import Progress
 
@@ -20,15 +21,18 @@ _SAVES = 20
 
 
 def run_training(
-    method: TrainedMethod,
+    method: Trainable,
     features: FeatureSet,
-    defects: DefectSet | None,
     device: torch.device,
+    *,
+    defects: DefectSet | None,
     after_epoch: AfterEpoch,
     folder: Path | None,
     progress: Progress,
 ) -> None:
-    """Train a method whose modules are built; arguments as of `TrainedMethod.train_on`."""
+    """Prepare a method and train it; arguments as of `TrainedMethod.train_on`."""
+    with seeded(device, method.seed):
+        method.prepare(features, device)
     training = _Training(method, features, defects, after_epoch, progress)
     checkpoint = folder / LAST if folder else None
     callbacks: list[lightning.Callback] = []
@@ -65,7 +69,7 @@ def seeded(device: torch.device, *parts: int) -> Iterator[None]:
 class _Batches:
     """Rows of the images of each batch, shuffled anew in every epoch."""
 
-    def __init__(self, features: FeatureSet, method: TrainedMethod) -> None:
+    def __init__(self, features: FeatureSet, method: Trainable) -> None:
         self.count, self.size, self.seed = len(features), method.batch_size, method.seed
         self.epoch = 0
         self.sampler = self  # Where Lightning looks for what to tell the epoch.
@@ -89,7 +93,7 @@ class _Training(lightning.LightningModule):
 
     def __init__(
         self,
-        method: TrainedMethod,
+        method: Trainable,
         features: FeatureSet,
         defects: DefectSet | None,
         after_epoch: AfterEpoch,
@@ -124,6 +128,12 @@ class _Training(lightning.LightningModule):
         several = optimizers if isinstance(optimizers, list) else [optimizers]
         with seeded(self.device, self.method.seed, step.epoch, step.batch):
             loss = self.method.training_step(levels, several, step, defects)
+        if not loss.isfinite():
+            raise UserError(
+                f"{type(self.method).__name__}'s loss became {loss.item()} in epoch"
+                f" {step.epoch + 1}: features must be finite. Check the backbone's precision and"
+                " weights, or lower learning_rate."
+            )
         self.losses.append(loss.detach())
 
     def on_train_epoch_end(self) -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.errors import UserError
-from adpt.methods.base import Scores, full_precision
+from adpt.methods.base import Scores
+from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
-from adpt.methods.trained import Shape, Step, TrainedMethod
+from adpt.methods.trained import TrainedMethod
 from adpt.methods.uniad_transformer import Reconstruction
 
 _PATCHES = 16 * 16
@@ -119,9 +120,7 @@ class UniAD(TrainedMethod):
             self.neighbour_size,
         )
 
-    def configure_optimizers(
-        self,
-    ) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+    def configure_optimizers(self) -> Optimizers:
         """AdamW, and a learning rate that falls to a tenth after 80 % of the epochs."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-4)
         fall = max(1, round(_FULL_RATE * self.epochs))
@@ -132,23 +131,12 @@ class UniAD(TrainedMethod):
         levels: list[Tensor],
         optimizers: Sequence[torch.optim.Optimizer],
         step: Step,
-        defects: tuple[list[Tensor], Tensor] | None,
+        defects: Defects | None,
     ) -> Tensor:
-        """Rebuild a batch's features from jittered ones.
-
-        Args and returns as of `TrainedMethod`.
-
-        Raises:
-            UserError: If the loss is not finite.
-        """
+        """Rebuild a batch's features from jittered ones; arguments as of `TrainedMethod`."""
         features = self.gather(levels)
         rebuilt = self.reconstruction(jitter(features, self.jitter_scale))
         loss = F.mse_loss(rebuilt, features)
-        if not loss.isfinite():
-            raise UserError(
-                f"The loss of UniAD is {loss.item()} in epoch {step.epoch + 1}: all features must"
-                " be finite. Check the backbone's precision and weights, or lower learning_rate."
-            )
         optimizers[0].zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters(), _CLIP_NORM)
@@ -156,19 +144,8 @@ class UniAD(TrainedMethod):
         return loss
 
     def score(self, levels: list[Tensor]) -> Scores:
-        """Score a batch of images.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, as trained.
-
-        Returns:
-            Maps (B, H, W) of distances, upsampled, and each map's maximum (B,).
-
-        Raises:
-            UserError: If nothing was trained or the levels are not of the trained shapes.
-        """
-        self.check_fitted(levels)
-        with full_precision(levels[0].device):
+        """Maps of distances, upsampled, and each map's maximum; see `Method`."""
+        with self.scoring(levels) as levels:
             features = self.gather(levels)
             difference = self.reconstruction(features) - features
             distances = torch.linalg.vector_norm(difference, dim=2)

@@ -7,15 +7,19 @@ from adpt.metrics.exact import (
     auroc,
     average_precision,
     f1_max,
+    ranked_metrics,
 )
-from adpt.metrics.gathered import AnomalyMetrics
+from adpt.metrics.ranking import Ranking, Rankings, rank_maps
 
 __all__ = [
-    "AnomalyMetrics",
+    "Ranking",
+    "Rankings",
     "anomaly_metrics",
     "aupro",
     "aupro_paper",
     "auroc",
     "average_precision",
     "f1_max",
+    "rank_maps",
+    "ranked_metrics",
 ]

@@ -18,10 +18,10 @@ from adpt.data import AnomalyDataModule, Batch
 from adpt.data.sample import image_folders
 from adpt.errors import UserError
 from adpt.evaluation import ClassData, Kind, Outcome, encode_class, run_methods
-from adpt.evaluation.panels import choose_images, class_folder, draw_panels
+from adpt.evaluation.panels import choose_images, class_folder, render_panels
 from adpt.methods import Method, try_making
 from adpt.pretraining import Pretraining
-from adpt.results.details import Details, details_of
+from adpt.results.details import Details
 from adpt.running.files import mark_output
 from adpt.tracking import check_metrics, log_check, summarise_by_mean
 from adpt.weights import ProjectorFile, save_backbone, save_projector
@@ -239,7 +239,7 @@ class DownstreamCheck(lightning.Callback):
                 for metric, value in outcome.metrics.items():
                     measured[class_name, outcome.method, metric] = value
             if kind == "own":
-                self._own[class_name] = {o.method: _details(encoded, o) for o in outcomes}
+                self._own[class_name] = {o.method: o.details for o in outcomes}
             else:
                 pictures += self._render(encoded, outcomes, trainer.current_epoch)
         if trainer.world_size > 1:
@@ -279,9 +279,9 @@ class DownstreamCheck(lightning.Callback):
         paths = []
         for outcome in outcomes:
             own = self._own[encoded.name][outcome.method]
-            details: dict[Kind, Details] = {"own": own, "pretrained": _details(encoded, outcome)}
+            details: dict[Kind, Details] = {"own": own, "pretrained": outcome.details}
             mark_output(folder / outcome.method)
-            paths += draw_panels(folder / outcome.method, self._set, details, chosen)
+            paths += render_panels(folder / outcome.method, self._set, details, chosen)
         return paths
 
     def _log(
@@ -300,8 +300,3 @@ class DownstreamCheck(lightning.Callback):
                 log_check(logger, figures, named, epoch, trainer.global_step)
             else:
                 logger.log_metrics(figures, step=trainer.global_step)
-
-
-def _details(encoded: ClassData, outcome: Outcome) -> Details:
-    test = encoded.test
-    return details_of(test.paths, test.labels, test.masks, outcome.image_scores, outcome.maps)

@@ -1,4 +1,4 @@
-"""What may project one level's tokens: the published block, and what it is compared with."""
+"""Blocks that project one level's tokens: the published one, and those it is compared with."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class ProjectorBlock(nn.Module):
     """One level's projection of tokens (B, T, C) to tokens of the same shape."""
 
     needs_references: ClassVar[bool] = False
-    """Whether `forward` needs the tokens of the images' own references."""
+    """True if `forward` needs the tokens of the images' own references."""
 
     def start_at_identity(self) -> None:
         """Make the block return its input, while every parameter can still learn."""

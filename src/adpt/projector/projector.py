@@ -31,7 +31,7 @@ class FeatureProjector(nn.Module):
         scale_by_references: Expect with every call the scale of the images' own references, see
             `residual.reference_scale`, so that products of every contrast look alike. Not done by
             the authors.
-        block: What projects a level: "attention" to learnable references, as published, or for
+        block: Projects a level: "attention" to learnable references, as published, or for
             comparison "cross_attention" to the images' references, "self_attention" within an
             image, and "mlp" and "linear" token by token; see `projector_blocks`.
         on_residuals: Made for residual features; False for a backbone's own features.

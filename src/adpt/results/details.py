@@ -9,6 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
+from adpt.metrics import Ranking, Rankings, rank_maps
 from adpt.results.arrays import load_arrays, save_arrays, unreadable
 
 MAP_SIDE = 64
@@ -54,7 +55,12 @@ class Details:
 
 
 def details_of(
-    paths: Sequence[str], labels: Tensor, masks: Tensor, image_scores: Tensor, maps: Tensor
+    paths: Sequence[str],
+    labels: Tensor,
+    masks: Tensor,
+    image_scores: Tensor,
+    maps: Tensor,
+    rankings: Rankings | None = None,
 ) -> Details:
     """Curves, histograms and small maps of scored images.
 
@@ -64,30 +70,29 @@ def details_of(
         masks: (N, H, W) bool; (N, 0, 0) where nobody marked the defects.
         image_scores: (N,).
         maps: (N, H, W).
+        rankings: Those of these scores, where the metrics made them already.
     """
-    marked = masks.shape[-1] > 0
+    if rankings is None:
+        rankings = rank_maps(maps, masks if masks.shape[-1] else None, image_scores, labels=labels)
     largest = max(maps.shape[-2:])
     side = [max(1, round(length * min(1, MAP_SIDE / largest))) for length in maps.shape[-2:]]
     small = F.interpolate(maps[:, None].float(), size=side, mode="area")[:, 0]
     low, high = float(maps.min()), float(maps.max())
     small = (small - low) / max(high - low, 1e-30)
-    image = image_scores.numpy()
-    pixels = maps.flatten().numpy() if marked else np.zeros(0, np.float32)
-    anomalous, wrong = labels.numpy() > 0, masks.flatten().numpy()
-    image_roc, image_pr = _curves(image, anomalous)
-    pixel_roc, pixel_pr = _curves(pixels, wrong)
+    image_roc, image_pr = _curves(rankings.image)
+    pixel_roc, pixel_pr = _curves(rankings.pixel)
     return Details(
         np.array(list(paths), dtype=np.str_),
         labels.numpy().astype(np.int64),
-        image.astype(np.float32),
+        image_scores.numpy().astype(np.float32),
         small.half().numpy(),
         np.array([low, high], dtype=np.float32),
         image_roc,
         image_pr,
         pixel_roc,
         pixel_pr,
-        _histogram(image, anomalous),
-        _histogram(pixels, wrong),
+        _histogram(rankings.image),
+        _histogram(rankings.pixel),
     )
 
 
@@ -113,34 +118,30 @@ def load_details(path: Path) -> Details:
         raise unreadable(path, _KIND, error) from error
 
 
-def _curves(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _curves(ranking: Ranking) -> tuple[Floats, Floats]:
     """ROC and PR curve, ties grouped; empty where there are not both kinds.
 
     The curves turn at anomalous scores alone: between two of them the ROC curve goes straight right
-    and the PR curve straight down. So values are sorted, which is far faster than sorting indices,
-    the two kinds apart, and the corners are counted.
+    and the PR curve straight down.
     """
-    normal, wrong = np.sort(scores[~anomalous]), np.sort(scores[anomalous])
-    if not len(normal) or not len(wrong):
+    if not ranking.defined:
         return np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32)
-    first = np.flatnonzero(np.append(True, wrong[1:] != wrong[:-1]))[::-1]
-    thresholds = wrong[first]
-    # From the highest anomalous score down: what lies above it, and what reaches it. In front what
-    # lies above all scores, at the end what reaches the lowest.
-    found = _counts(len(wrong), np.append(len(wrong), first[:-1]), first)
-    false = _counts(
-        len(normal),
-        np.searchsorted(normal, thresholds, "right"),
-        np.searchsorted(normal, thresholds, "left"),
-    )
+    normal, anomalous = len(ranking.normal), len(ranking.anomalous)
+    reaching = ranking.true_positives
+    found = _corners(reaching - ranking.group_sizes, reaching, anomalous)
+    false = _corners(ranking.false_positives_above, ranking.false_positives, normal)
     reached = found + false
     precision = np.divide(found, reached, out=np.ones(len(found)), where=reached > 0)
-    recall = found / len(wrong)
-    return _thinned(false / len(normal), recall), _thinned(recall, precision)
+    recall = found / anomalous
+    return _thinned(false / normal, recall), _thinned(recall, precision)
 
 
-def _counts(total: int, not_above: Counts, not_reaching: Counts) -> Counts:
-    corners = total - np.stack([not_above, not_reaching], axis=1).flatten()
+def _corners(above: Counts, reaching: Counts, total: int) -> Counts:
+    """From the highest anomalous score down, what lies above it and what reaches it.
+
+    In front stands what lies above all scores, at the end what reaches the lowest.
+    """
+    corners = np.stack([above, reaching], axis=1)[::-1].flatten()
     return np.concatenate([[0], corners, [total]])
 
 
@@ -159,16 +160,15 @@ def _evenly(ascending: Floats) -> Counts:
     return np.searchsorted(ascending, wanted)
 
 
-def _histogram(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> Floats:
-    if not len(scores):
+def _histogram(ranking: Ranking) -> Floats:
+    kinds = ranking.normal, ranking.anomalous
+    ends = [end for scores in kinds if len(scores) for end in (scores[0], scores[-1])]
+    if not ends:
         return np.zeros((3, 0))
     # In float64: bins of nearly constant float32 scores would have no width.
-    low, high = np.float64(scores.min()), np.float64(scores.max())
+    low, high = np.float64(min(ends)), np.float64(max(ends))
     if low == high:
         # Bins need a width; a single score fills the first.
         high = low + max(1, abs(low))
-    shares = [
-        np.histogram(scores[kind], _BINS, (low, high))[0] / max(1, int(kind.sum()))
-        for kind in (~anomalous, anomalous)
-    ]
+    shares = [np.histogram(one, _BINS, (low, high))[0] / max(1, len(one)) for one in kinds]
     return np.stack([np.linspace(low, high, _BINS + 1)[:-1], *shares])

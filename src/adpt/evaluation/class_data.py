@@ -1,0 +1,134 @@
+"""A class, encoded once: its features and its references."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from adpt.backbones.base import Backbone
+from adpt.data import AnomalyDataModule
+from adpt.data.references import choose_references
+from adpt.errors import DataError
+from adpt.evaluation.feature_cache import FeatureCache
+from adpt.evaluation.features import Features, extract
+from adpt.evaluation.matching import (
+    AlignedReferences,
+    FixedReferences,
+    References,
+    convert_features,
+)
+from adpt.projector import FeatureProjector
+from adpt.residual import Kind
+from adpt.results.blanks import lacks
+from adpt.running.progress import Progress, no_progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClassData:
+    """A class, encoded once, with its references.
+
+    Attributes:
+        name: The class.
+        train: Own features of the training images.
+        test: Own features of the test images.
+        references: What residual features are taken against.
+        seconds: Time that encoding took.
+    """
+
+    name: str
+    train: Features
+    test: Features
+    references: References
+    seconds: float
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the features take where nothing is cached."""
+        return self.train.num_bytes + self.test.num_bytes
+
+
+def encode_class(
+    data: AnomalyDataModule,
+    class_name: str,
+    backbone: Backbone,
+    shots: int,
+    seed: int,
+    device: torch.device,
+    progress: Progress = no_progress,
+    *,
+    few_shot: bool = False,
+    aligned: int | None = None,
+    cache: FeatureCache | None = None,
+) -> ClassData:
+    """Encode a class's training and test images and choose its references.
+
+    Args:
+        data: The set, already set up.
+        class_name: The class.
+        backbone: On `device`.
+        shots: Number of references.
+        seed: Chooses the references.
+        device: Where to compute.
+        progress: Told of every batch.
+        few_shot: Let the references be all the training images there are.
+        aligned: Give each image this many nearest training images as its references instead.
+        cache: Keeps features on disk.
+
+    Raises:
+        BadImageError: A file cannot be read and the data module does not skip such files.
+        DataError: The class has no test image or no normal training image that can be read.
+    """
+    started = time.perf_counter()
+    samples = data.select("train", class_name=class_name)
+    train = extract(backbone, data, samples, device, progress, cache)
+    tested = data.select("test", class_name=class_name)
+    test = extract(backbone, data, tested, device, progress, cache)
+    readable = set(train.paths)
+    normal = [s for s in samples if s.label == 0 and str(s.image) in readable]
+    if not normal or not len(test):
+        what, found = ("test", test) if normal else ("normal training", train)
+        unreadable = f" that can be read ({len(found.skipped)} cannot)" if found.skipped else ""
+        raise DataError(
+            f"Class '{class_name}' of {data.root} has no {what} image{unreadable}: nothing to"
+            " evaluate. Add some, or leave the class out with data.classes."
+        )
+    if any(sample.unmarked for sample in tested):
+        test = replace(test, masks=test.masks[:, :0, :0])
+    for sentence in lacks(counts_of(test)):
+        log.warning("%s: %s.", class_name, sentence)
+    chosen = [str(sample.image) for sample in choose_references(normal, shots, seed)]
+    if few_shot:
+        train = train.take([train.paths.index(path) for path in chosen])
+    references: References = (
+        FixedReferences(train, chosen, device)
+        if aligned is None
+        else AlignedReferences(train, chosen, device, aligned)
+    )
+    return ClassData(class_name, train, test, references, time.perf_counter() - started)
+
+
+def features_of(
+    encoded: ClassData,
+    kind: Kind,
+    projector: FeatureProjector | None,
+    batch_size: int,
+    cache: FeatureCache | None = None,
+    projector_sha256: str | None = None,
+) -> tuple[Features, Features]:
+    """A class's training and test features of one kind; arguments as of `convert_features`."""
+    if kind == "own":
+        return encoded.train, encoded.test
+    through = projector if kind == "pretrained" else None
+    options = encoded.references, through, batch_size, cache, projector_sha256
+    return convert_features(encoded.train, *options), convert_features(encoded.test, *options)
+
+
+def counts_of(test: Features) -> dict[str, int]:
+    """Test images, as `Record.counts` has them: all, anomalous, with a defect in the mask."""
+    counts = {"test": len(test), "anomalous": int(test.labels.sum())}
+    if test.marked:
+        counts["marked"] = int(test.masks[test.labels > 0].flatten(1).any(dim=1).sum())
+    return counts

@@ -1,0 +1,101 @@
+"""Features, drawn defects, steps: the words between trained methods and the loop around them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+AfterEpoch = Callable[[int, float], None]
+"""Called with the epochs trained so far and the last one's mean loss; scoring is possible then."""
+
+Defects = tuple[list[Tensor], Tensor]
+"""Levels of images with drawn defects, and (B, H, W) bool masks of the defects."""
+
+Optimizers = tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]
+"""Optimizers, and schedules that are stepped after every epoch."""
+
+
+def no_check(epochs: int, loss: float) -> None:
+    """Look at nothing after an epoch."""
+
+
+class FeatureSet(Protocol):
+    """Features of images, to be read in any order and as often as needed."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images, each (len(rows), C, h, w) float32 on the CPU."""
+
+
+class InMemory:
+    """A `FeatureSet` of tensors.
+
+    Args:
+        levels: One (N, C, h, w) float32 tensor a level, on the CPU.
+    """
+
+    def __init__(self, levels: list[Tensor]) -> None:
+        self.levels = levels
+
+    def __len__(self) -> int:
+        return len(self.levels[0]) if self.levels else 0
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """The levels of some images."""
+        return [level[list(rows)] for level in self.levels]
+
+
+class DefectSet(Protocol):
+    """Features of the same images, each with a drawn defect."""
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw and encode anew the share of images that is due in this epoch."""
+
+    def read(self, rows: Sequence[int]) -> Defects:
+        """Levels as of a `FeatureSet`, and (len(rows), H, W) bool masks of the defects."""
+
+
+class Step(NamedTuple):
+    """Where training stands.
+
+    Attributes:
+        epoch: Counted from 0.
+        batch: Which one within the epoch, from 0.
+        per_epoch: Batches in an epoch.
+    """
+
+    epoch: int
+    batch: int
+    per_epoch: int
+
+
+class Trainable(Protocol):
+    """All that the loop knows of a method; see `TrainedMethod`."""
+
+    epochs: int
+    batch_size: int
+    seed: int
+
+    def prepare(self, features: FeatureSet, device: torch.device) -> None:
+        """Make the modules, on the device."""
+
+    def configure_optimizers(self) -> Optimizers:
+        """Optimizers and schedules."""
+
+    def training_step(
+        self,
+        levels: list[Tensor],
+        optimizers: Sequence[torch.optim.Optimizer],
+        step: Step,
+        defects: Defects | None,
+    ) -> Tensor:
+        """Learn from a batch."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Be as training wants it."""
+
+    def eval(self) -> Any:
+        """Be as scoring wants it."""

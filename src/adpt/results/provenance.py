@@ -54,15 +54,19 @@ def pretraining_of(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The `seed` that a projector was pretrained with, and a hash of all other `options`.
 
     Neither classes and places nor what looks on count among these: projectors of one experiment
-    differ in nothing else. Empty where the projector's file holds no config.
+    differ in nothing else. Empty where the projector's file holds no config that can be read: a
+    file may come from anywhere.
 
     Args:
         metadata: What the file says of itself.
     """
-    if "config" not in metadata:
+    try:
+        config = json.loads(metadata.get("config", ""))
+    except (ValueError, RecursionError):
         return {}
-    config = json.loads(metadata["config"])
-    return {"seed": config.get("seed"), "options": config_sha256(_options(config))}
+    if not isinstance(config, dict):
+        return {}
+    return {"seed": config.get("seed"), "options": _sha256(_options(config))}
 
 
 def config_sha256(config: DictConfig | Mapping[str, Any]) -> str:
@@ -72,7 +76,10 @@ def config_sha256(config: DictConfig | Mapping[str, Any]) -> str:
         config: An OmegaConf node or a plain mapping.
     """
     node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
-    plain = OmegaConf.to_container(node, resolve=True)
+    return _sha256(OmegaConf.to_container(node, resolve=True))
+
+
+def _sha256(plain: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.entry import check_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
-from adpt.cli.values import check_texts, names
+from adpt.cli.values import names
 from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
@@ -45,8 +45,6 @@ def evaluate(config: DictConfig) -> None:
     from adpt.weights.matching import load_matching_projector
 
     seed_everything(config.seed)
-    check_texts(config, "device", "title", "output_dir")
-    check_texts(config, "projector", "recorded", null=True)
     device = choose_device(config.device, job_number())
     folder = Path(config.output_dir)
     remove_leftovers(folder)
@@ -71,7 +69,7 @@ def evaluate(config: DictConfig) -> None:
         found.name if found else None,
         found.sha256 if found else None,
         methods,
-        choose_kinds(names("features", config.features), projector),
+        choose_kinds(names(config.features), projector),
         chosen,
         folder,
         device,
@@ -132,7 +130,7 @@ def setting(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
         memory_gb=config.memory_gb,
         refresh=config.defects.refresh,
         heatmaps=config.heatmaps,
-        tsne=tuple(names("tsne", config.tsne) or ()),
+        tsne=tuple(names(config.tsne) or ()),
     )
 
 

@@ -21,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.cli.entry import check_backbone, command, entry
 from adpt.cli.keys import own_folders
 from adpt.cli.sweeps import failure_file, job_number
-from adpt.cli.values import check_texts
 from adpt.errors import DataError, UserError
 from adpt.running.paths import conf_dir, expanded
 from adpt.running.sources import targets
@@ -86,11 +85,6 @@ def check(config: DictConfig) -> None:
         UserError: Nothing to fit, to save or to score, an unknown choice, or options of fitting for
             an inspector that was fitted before.
     """
-    from adpt.data.images import reading_rules
-
-    check_texts(config, "device", "title", "output_dir")
-    check_texts(config, "fit", "inspector", "export", "images", "projector", null=True)
-    check_texts(config, "features", "good_test", "defects", null=True)
     if config.fit is None and config.inspector is None:
         raise UserError(
             "Give fit=<folder of good images>, or inspector=<file> of one that was fitted before;"
@@ -106,23 +100,6 @@ def check(config: DictConfig) -> None:
         from adpt.inspection.onnx_file import require_onnx
 
         require_onnx()
-    for key, accepted in (
-        ("heatmaps", ("all", "anomalous", "none")),
-        ("heatmap_format", ("jpg", "png")),
-    ):
-        if config[key] not in accepted:
-            raise UserError(f"{key}={config[key]}: choose one of {', '.join(accepted)}.")
-    for key in ("shots", "batch_size", "heatmap_size"):
-        if config[key] is not None and (not isinstance(config[key], int) or config[key] < 1):
-            raise UserError(f"{key}={config[key]} must be a whole number, at least 1.")
-    for key in ("shots", "batch_size"):
-        if config[key] is None:
-            raise UserError(f"{key} must be a whole number, at least 1.")
-    reading_rules(config.data.bit_depth, False, config.max_megapixels)
-    if config.fit is not None:
-        from adpt.inspection.threshold import check_options
-
-        check_options(config.quantile, config.false_positive_rate, config.folds)
     if config.fit is None:
         check_settled(config)
     elif not isinstance(config.backbone_weights, bool):

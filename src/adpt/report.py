@@ -9,7 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
-from adpt.cli.values import check_texts, names
+from adpt.cli.values import names
 from adpt.errors import UserError
 from adpt.running.paths import conf_dir
 
@@ -24,8 +24,6 @@ def report(config: DictConfig) -> None:
     """Print the tables of a results folder and write them in the formats asked for."""
     from adpt.results import check_metrics, print_table, read_records, select
 
-    check_texts(config, "results", "output", "title")
-    check_texts(config, "protocol", null=True)
     folder = Path(config.results)
     if folder.is_file():
         raise UserError(f"results={folder} is a file. Give the folder that it lies in.")
@@ -35,12 +33,12 @@ def report(config: DictConfig) -> None:
             f"There are no results in {folder}: no .jsonl file there holds a record. "
             "Run `python -m adpt.evaluate` first, or give another folder as results=…"
         )
-    wanted = (names(o, config[o]) for o in ("datasets", "methods", "backbones"))
+    wanted = (names(config[o]) for o in ("datasets", "methods", "backbones"))
     chosen = select(records, config.protocol, *wanted)
-    metrics = names("metrics", config.metrics) or []
+    metrics = names(config.metrics) or []
     check_metrics(metrics, chosen)
     writers = _writers(config, chosen, metrics)
-    formats = names("formats", config.formats) or []
+    formats = names(config.formats) or []
     unknown = [name for name in formats if name not in writers]
     if unknown:
         raise UserError(f"formats={formats}: choose some of {', '.join(writers)}.")

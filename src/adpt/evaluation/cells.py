@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from adpt.backbones import Backbone
-from adpt.cli.values import differing, is_number, leaves
+from adpt.cli.values import differing, leaves
 from adpt.data import AnomalyDataModule, Mixed
-from adpt.errors import UserError
 from adpt.evaluation import Kind
 from adpt.methods import Method
 from adpt.results import Record
-from adpt.results.record import PROTOCOLS
 from adpt.results.words import causes
 from adpt.running.contents import content_of_folder, contents
 from adpt.running.progress import Progress, no_progress
@@ -83,9 +81,6 @@ class Setting:
         refresh: Share of drawn defects that is drawn anew in every epoch.
         heatmaps: Test images a class and method whose score maps are written as PNG.
         tsne: Classes whose patch features are drawn.
-
-    Raises:
-        UserError: Values out of their range; the message names all of them.
     """
 
     shots: int = 8
@@ -98,43 +93,6 @@ class Setting:
     refresh: float = 0.1
     heatmaps: int = 8
     tsne: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        wrong = [
-            f"{name}={value} must be {accepted}"
-            for name, value, accepted, right in (
-                ("shots", self.shots, "a whole number, at least 1", _whole(self.shots, 1)),
-                ("few_shot", self.few_shot, "true or false", isinstance(self.few_shot, bool)),
-                (
-                    "aligned",
-                    self.aligned,
-                    "null or a whole number, at least 1",
-                    self.aligned is None or _whole(self.aligned, 1),
-                ),
-                ("protocol", self.protocol, " or ".join(PROTOCOLS), self.protocol in PROTOCOLS),
-                ("checks", self.checks, "a whole number, at least 0", _whole(self.checks, 0)),
-                ("heatmaps", self.heatmaps, "a whole number, at least 0", _whole(self.heatmaps, 0)),
-                (
-                    "memory_gb",
-                    self.memory_gb,
-                    "a number, at least 0",
-                    is_number(self.memory_gb) and self.memory_gb >= 0,
-                ),
-                (
-                    "defects.refresh",
-                    self.refresh,
-                    "a number in 0 to 1",
-                    is_number(self.refresh) and 0 <= self.refresh <= 1,
-                ),
-            )
-            if not right
-        ]
-        if wrong:
-            raise UserError("; ".join(wrong) + ".")
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def method_spec(name: str, options: Mapping[str, Any], pretrained: bool, image_s
     if takes is not None and unknown:
         raise UserError(
             f"{name} has no option {', '.join(unknown)}; it has"
-            f" {', '.join(sorted(takes - {'image_size'})) or 'none'}."
+            f" {', '.join(sorted(takes.keys() - {'image_size'})) or 'none'}."
         )
     return given
 

@@ -51,9 +51,8 @@ def test_every_key_of_the_shipped_files_is_read(primary: str) -> None:
 
 @pytest.mark.parametrize("recipe", list(choices(CONF / "experiment", CONF / "experiment")))
 def test_every_recipe_is_read(recipe: str) -> None:
-    training = recipe.partition("=")[2].startswith((
-        ("ablation", "clip", "dinov2", "imagebind", "pretrain")
-    )
+    of_training = ("ablation", "clip", "dinov2", "imagebind", "pretrain")
+    training = recipe.partition("=")[2].startswith(of_training)
     primary = "train" if training or recipe == "experiment=demo" else "evaluate"
     check_options(composed(primary, f"+{recipe}"), primary)
 

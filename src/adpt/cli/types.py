@@ -104,8 +104,12 @@ def wanted(hint: Any) -> str:
         return f"one of {', '.join(map(str, inner))}"
     if hint in _SCALARS:
         return _SCALARS[hint][0]
-    if (origin or hint) in (*_LISTS, dict, Mapping):
-        return _LISTS_OF.get(inner[0] if inner else Any, "a list")
+    if (origin or hint) in _LISTS:
+        element = inner[0] if inner else Any
+        of = f"a list of {', '.join(map(str, get_args(element)))}"
+        return of if get_origin(element) is Literal else _LISTS_OF.get(element, "a list")
+    if (origin or hint) in (dict, Mapping):
+        return "names, each with what it holds below it"
     return "something made by a _target_"
 
 

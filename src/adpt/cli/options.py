@@ -6,7 +6,6 @@ signature of that class or function; here it is `Made`. `make options` carries t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from adpt.cli.types import Range, Text
@@ -20,7 +19,6 @@ class Parts:
     """Parts by name, each made by a `_target_`, or switched off by null."""
 
 
-@dataclass
 class Section:
     """Options that stand below one name."""
 
@@ -35,7 +33,6 @@ Names = str | Sequence[str]
 """A name or several; a number is one too."""
 
 
-@dataclass
 class Train(Section):
     """`python -m adpt.train`."""
 
@@ -72,7 +69,6 @@ class Train(Section):
     """where the run's files go"""
 
 
-@dataclass
 class Defects(Section):
     """Defects drawn on training images, for methods that train on them (GLASS)."""
 
@@ -82,7 +78,6 @@ class Defects(Section):
     """what draws them"""
 
 
-@dataclass
 class Evaluate(Section):
     """`python -m adpt.evaluate`."""
 
@@ -136,7 +131,6 @@ class Evaluate(Section):
     """where the run's files go"""
 
 
-@dataclass
 class Reading(Section):
     """How `predict` reads images; an inspector keeps it."""
 
@@ -148,7 +142,6 @@ class Reading(Section):
     """bits in use of 16-bit files: 8 to 16; null for what the good images take"""
 
 
-@dataclass
 class Predict(Section):
     """`python -m adpt.predict`."""
 
@@ -210,7 +203,6 @@ class Predict(Section):
     """where the run's files go"""
 
 
-@dataclass
 class Report(Section):
     """`python -m adpt.report`."""
 
@@ -235,7 +227,6 @@ class Report(Section):
     """heading of the page"""
 
 
-@dataclass
 class Doctor(Section):
     """`python -m adpt.doctor`."""
 
@@ -256,7 +247,6 @@ class Doctor(Section):
     """the folder that holds the data sets"""
 
 
-@dataclass
 class Publish(Section):
     """`python -m adpt.publish`."""
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from adpt.cli.check import check_options
 from adpt.cli.sweeps import failure_file
 from adpt.cli.words import check_words
 from adpt.errors import SweepError, UserError
@@ -57,6 +56,8 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
 
     @functools.wraps(task)
     def run(config: DictConfig) -> T | None:
+        from adpt.cli.check import check_options  # Not for --help and --cfg job.
+
         failed = failure_file()
         if failed:
             failed.unlink(missing_ok=True)

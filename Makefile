@@ -71,6 +71,10 @@ test: $(INSTALLED) ## Run the quick tests
 test-all: $(INSTALLED) ## Run all tests, those that take minutes too
 	$(PYTEST) -m 'slow or not slow'
 
+.PHONY: options
+options: $(INSTALLED) ## Write the tables and comments of all options from where they are declared
+	$(RUN) tests/option_tables.py
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check style and format
 	$(RUN) -m ruff check .

@@ -18,6 +18,7 @@ from lightning import Trainer
 from omegaconf import DictConfig
 
 from adpt.backbones.embedded import EmbeddedBackbone
+from adpt.cli.check import check_options
 from adpt.data import AnomalyDataModule, Folder
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.pretraining import Pretraining
@@ -69,6 +70,7 @@ def evaluation(folder: Path, *overrides: str) -> DictConfig:
 def run_task(task: Any, config: DictConfig) -> None:
     """Run an entry without Hydra and without what turns errors into an exit."""
     undecorated = task.__wrapped__
+    check_options(config, undecorated.__name__)
     with quiet_logging():
         undecorated(config)
 

@@ -247,6 +247,22 @@ def test_published_experiments_use_the_published_settings() -> None:
         assert (config.data.train_fraction, config.data.noise_ratio) == (1, 0)
 
 
+def test_the_published_numbers_stand_in_one_file_that_the_backbones_name() -> None:
+    stated = OmegaConf.load(CONF / "experiment" / "pretrain.yaml")
+    assert stated.trainer.max_epochs == 10
+    assert stated.model.optimizer.lr == 1e-4
+    assert stated.data.batch_size == 32
+    assert stated.model.angle_loss.temperature == 0.15
+    assert (stated.model.norm_loss.radius, stated.model.norm_loss.margin) == (0.4, 0.75)
+    assert list(stated.references.shots) == [1, 4, 8]
+    for name in ("dinov2_b", "dinov2_l", "clip_b", "clip_l", "imagebind"):
+        own = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+        assert own == {"defaults": ["pretrain", {"override /backbone": name}]}
+        composed_alone = OmegaConf.to_container(composed("train", f"+experiment={name}"))
+        words = ["+experiment=pretrain", f"backbone={name}"]
+        assert OmegaConf.to_container(composed("train", *words)) == composed_alone
+
+
 # ---- Building -------------------------------------------------------------------------------
 
 

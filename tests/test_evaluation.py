@@ -294,13 +294,13 @@ def test_options_out_of_range_are_refused_before_anything_is_encoded(
     root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
 ) -> None:
     for options, said in (
-        (["shots=0"], "shots=0 must be a whole number, at least 1"),
-        (["aligned=0", "checks=-1"], r"aligned=0 must be .*; checks=-1 must be .*, at least 0"),
-        (["protocol=best"], "protocol=best must be clean or paper"),
-        (["defects.refresh=3"], "in 0 to 1"),
-        (["few_shot=maybe"], "few_shot=maybe must be true or false"),
-        (["seed=-1"], "seed=-1 must be a whole number"),
-        (["seed=abc"], "seed=abc must be a whole number"),
+        (["shots=0"], "shots=0: a whole number of at least 1 is wanted"),
+        (["aligned=0", "checks=-1"], r"aligned=0: .*\nchecks=-1: .* of at least 0 is wanted"),
+        (["protocol=best"], "protocol=best: one of clean, paper is wanted"),
+        (["defects.refresh=3"], "defects.refresh=3: a number of at least 0 and at most 1"),
+        (["few_shot=maybe"], "few_shot=maybe: true or false is wanted"),
+        (["seed=-1"], "seed=-1: a whole number"),
+        (["seed=abc"], "seed=abc: a whole number"),
         (["tsne=[kay]"], "kay is no class in use; these are bottle, key"),
     ):
         with pytest.raises(UserError, match=said):

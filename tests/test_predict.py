@@ -306,8 +306,11 @@ def test_pictures_of_types_that_are_not_read_are_counted(model, photos, tmp_path
         (["inspector={model}", "images=nowhere"], "images=nowhere: there is no such file"),
         (["inspector={model}", "images=*.none"], "no image file fits that pattern"),
         (["inspector=none", "images={photos}"], "There is no inspector file"),
-        (["inspector={model}", "images={photos}", "heatmaps=few"], "heatmaps=few: choose one of"),
-        (["inspector={model}", "images={photos}", "batch_size=0"], "batch_size=0 must be"),
+        (["inspector={model}", "images={photos}", "heatmaps=few"], "heatmaps=few: one of all,"),
+        (
+            ["inspector={model}", "images={photos}", "batch_size=0"],
+            "batch_size=0: a whole number of at least 1",
+        ),
         (["fit={photos}", "images={photos}", "method=[padim,patchcore]"], "one method, not 2"),
         (["inspector={model}", "images={photos}", "threshold=nan"], "threshold=nan must be"),
         (["inspector={model}", "images={photos}", "threshold=inf"], "threshold=inf must be"),

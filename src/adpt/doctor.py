@@ -11,8 +11,6 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
-from adpt.cli.values import check_texts, is_number
-from adpt.errors import UserError
 from adpt.running.names import printable, printable_text
 from adpt.running.paths import conf_dir
 
@@ -33,18 +31,13 @@ def doctor(config: DictConfig) -> None:
     from adpt.data.examination import examine
     from adpt.running.progress import StepBar
 
-    check_texts(config, "json", null=True)
-    workers, largest = config.workers, config.max_megapixels
-    if not isinstance(workers, int) or workers < 1 or not is_number(largest) or largest <= 0:
-        raise UserError(
-            f"workers={workers} must be a whole number, at least 1, and max_megapixels={largest} a"
-            " number above 0."
-        )
     data = instantiate(config.data)
     try:
         data.prepare_data()
         with StepBar("Examining") as progress:
-            examination = examine(data, workers, largest, config.published, progress)
+            examination = examine(
+                data, config.workers, config.max_megapixels, config.published, progress
+            )
     except KeyboardInterrupt:
         print("\nadpt: Interrupted. Nothing was written.", file=sys.stderr)
         sys.exit(130)

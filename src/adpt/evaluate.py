@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.entry import check_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
-from adpt.cli.values import check_texts, names
+from adpt.cli.values import names
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
@@ -51,8 +51,6 @@ def evaluate(config: DictConfig) -> None:
     from adpt.weights import find_projector, load_matching_projector
 
     seed_everything(config.seed)
-    check_texts(config, "device", "title", "output_dir")
-    check_texts(config, "projector", "recorded", null=True)
     device = choose_device(config.device, job_number())
     folder = Path(config.output_dir)
     remove_leftovers(folder)
@@ -67,7 +65,7 @@ def evaluate(config: DictConfig) -> None:
     backbone = instantiate(config.backbone).to(device)
     module = load_matching_projector(file, backbone, device)
     projector = LoadedProjector(module, file) if module and file else None
-    kinds = choose_kinds(names("features", config.features), module)
+    kinds = choose_kinds(names(config.features), module)
     origin = provenance(config) | {"projector_saw_the_images": saw_images(file, data)}
     if file and (pretraining := pretraining_of(file.metadata)):
         origin["projector_pretraining"] = pretraining
@@ -134,7 +132,7 @@ def setting_of(config: DictConfig, projector: "ProjectorFile | None") -> "Settin
         memory_gb=config.memory_gb,
         refresh=config.defects.refresh,
         heatmaps=config.heatmaps,
-        tsne=tuple(names("tsne", config.tsne) or ()),
+        tsne=tuple(names(config.tsne) or ()),
     )
 
 

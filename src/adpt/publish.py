@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
-from adpt.cli.values import check_texts, names
+from adpt.cli.values import names
 from adpt.errors import UserError
 from adpt.running.paths import conf_dir
 
@@ -29,8 +29,7 @@ def publish(config: DictConfig) -> None:
     from adpt.weights import find_projector, load_projector
     from adpt.weights.hub import OWN_FILE, upload
 
-    check_texts(config, "projector", "results", "repo", "license", "folder")
-    metrics = names("metrics", config.metrics) or []
+    metrics = names(config.metrics) or []
     repo, folder = repository(config.repo), Path(config.folder)
     projector = find_projector(config.projector)
     check_own(projector)

@@ -9,7 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
-from adpt.cli.values import check_texts, names
+from adpt.cli.values import names
 from adpt.errors import UserError
 from adpt.running.paths import conf_dir
 
@@ -31,8 +31,6 @@ def report(config: DictConfig) -> None:
     from adpt.results import check_metrics, print_table, read_records, select
     from adpt.results.reported import read_reported
 
-    check_texts(config, "results", "output", "title")
-    check_texts(config, "protocol", "reported", null=True)
     folder = Path(config.results)
     if folder.is_file():
         raise UserError(f"results={folder} is a file. Give the folder that it lies in.")
@@ -42,12 +40,12 @@ def report(config: DictConfig) -> None:
             f"There are no results in {folder}: no .jsonl file there holds a record. "
             "Run `python -m adpt.evaluate` first, or give another folder as results=…"
         )
-    wanted = (names(o, config[o]) for o in ("datasets", "methods", "backbones"))
+    wanted = (names(config[o]) for o in ("datasets", "methods", "backbones"))
     chosen = select(records, config.protocol, *wanted)
-    metrics = names("metrics", config.metrics) or []
+    metrics = names(config.metrics) or []
     check_metrics(metrics, chosen)
     reported = None if config.reported is None else read_reported(config.reported)
-    formats = names("formats", config.formats) or []
+    formats = names(config.formats) or []
     unknown = [name for name in formats if name not in _FILES]
     if unknown:
         raise UserError(f"formats={formats}: choose some of {', '.join(_FILES)}.")

@@ -8,7 +8,6 @@ import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import check_backbone, check_multirun, command, entry, instantiate_all
-from adpt.cli.values import check_texts
 from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
@@ -26,8 +25,6 @@ def train(config: DictConfig) -> float | None:
         The config's `objective`, for a sweeper.
     """
     check_multirun(config.trainer.strategy)
-    check_texts(config, "output_dir")
-    check_texts(config, "projector", "ckpt_path", "objective", null=True)
 
     from hydra.utils import instantiate
     from lightning.pytorch.callbacks import ProgressBar
@@ -43,7 +40,7 @@ def train(config: DictConfig) -> float | None:
 
     seed_everything(config.seed)
     check_objective(config)
-    check_learning(config.model)
+    check_learning(config)
     folder = Path(config.output_dir)
     remove_leftovers(folder)
     checkpoint = find_checkpoint(config.ckpt_path, folder / "checkpoints")
@@ -81,15 +78,20 @@ def train(config: DictConfig) -> float | None:
     return measured(trainer.callback_metrics, config.objective)
 
 
-def check_learning(model: DictConfig) -> None:
+def check_learning(config: DictConfig) -> None:
     """Refuse an optimizer or a schedule that cannot be made, before any work.
 
     Raises:
-        UserError: One of them refuses its options.
+        UserError: One of them refuses its options, or there is no number of epochs.
     """
     import torch
     from hydra.utils import instantiate
 
+    if config.trainer.max_epochs is None:
+        raise UserError(
+            "trainer.max_epochs=null: a number is wanted; Lightning takes null for 1000."
+        )
+    model = config.model
     made: dict[str, Any] = {"params": [torch.nn.Parameter(torch.zeros(1))]}
     for option in ("optimizer", "scheduler"):
         if model[option] is None:

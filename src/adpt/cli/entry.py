@@ -6,21 +6,17 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from adpt.cli.keys import check_keys
 from adpt.cli.sweeps import failure_file
-from adpt.cli.values import check_kinds, check_words
+from adpt.cli.words import check_words
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
-from adpt.running.names import printable, printable_text
-
-if TYPE_CHECKING:
-    pass
+from adpt.running.names import printable_text
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +35,6 @@ def command(main: Callable[..., T]) -> Callable[..., T]:
         if not sys.flags.safe_path and folder not in sys.path:
             sys.path.insert(0, folder)
         try:
-            check_utf8(sys.argv[1:])
             check_words(sys.argv[1:])
         except UserError as error:
             print(f"\nadpt: {error}", file=sys.stderr)
@@ -61,6 +56,8 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
 
     @functools.wraps(task)
     def run(config: DictConfig) -> T | None:
+        from adpt.cli.check import check_options  # Not for --help and --cfg job.
+
         failed = failure_file()
         if failed:
             failed.unlink(missing_ok=True)
@@ -68,8 +65,7 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
             for handler in logging.getLogger().handlers:
                 handler.addFilter(harmless)
             with stopping():
-                check_keys(config, task.__name__)
-                check_kinds(config)
+                check_options(config, task.__name__)
                 return task(config)
         except Stopped as stopped:
             print(f"\nadpt: {stopped}", file=sys.stderr)
@@ -89,20 +85,6 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
             return None
 
     return run
-
-
-def check_utf8(words: Sequence[str]) -> None:
-    """Refuse words that are no UTF-8: Hydra keeps them in files that are.
-
-    Raises:
-        UserError: There is one.
-    """
-    for word in words:
-        if word != word.encode(errors="ignore").decode():
-            raise UserError(
-                f"{printable(word)} holds bytes that are no UTF-8: rename the file or folder, or"
-                " name it by a pattern, with ? in place of such a letter."
-            )
 
 
 def harmless(record: logging.LogRecord) -> bool:

@@ -4,11 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adpt.cli.values import is_number
-from adpt.errors import UserError
 from adpt.methods import Method
 from adpt.residual import Kind
-from adpt.results.record import PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,6 @@ class Setting:
         refresh: Share of drawn defects that is drawn anew in every epoch.
         heatmaps: Test images a class and method whose score maps are written as PNG.
         tsne: Classes whose patch features are plotted.
-
-    Raises:
-        UserError: Values out of their range; the message names all of them.
     """
 
     shots: int = 8
@@ -64,32 +58,6 @@ class Setting:
     def with_references(self, kind: Kind) -> bool:
         """True if references decide over results on such features."""
         return kind != "own" or self.few_shot
-
-    def __post_init__(self) -> None:
-        aligned_right = self.aligned is None or _whole(self.aligned, 1)
-        wanted = {
-            "shots": (self.shots, _whole(self.shots, 1), "a whole number, at least 1"),
-            "few_shot": (self.few_shot, isinstance(self.few_shot, bool), "true or false"),
-            "aligned": (self.aligned, aligned_right, "null or a whole number, at least 1"),
-            "protocol": (self.protocol, self.protocol in PROTOCOLS, " or ".join(PROTOCOLS)),
-            "checks": (self.checks, _whole(self.checks, 0), "a whole number, at least 0"),
-            "heatmaps": (self.heatmaps, _whole(self.heatmaps, 0), "a whole number, at least 0"),
-            "memory_gb": (self.memory_gb, _number(self.memory_gb), "a number, at least 0"),
-            "defects.refresh": (self.refresh, _number(self.refresh, 1), "a number in 0 to 1"),
-        }
-        wrong = [
-            f"{name}={v} must be {what}" for name, (v, right, what) in wanted.items() if not right
-        ]
-        if wrong:
-            raise UserError("; ".join(wrong) + ".")
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: Any, most: float = float("inf")) -> bool:
-    return is_number(value) and 0 <= value <= most
 
 
 @dataclass(frozen=True)

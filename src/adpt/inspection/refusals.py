@@ -3,8 +3,6 @@
 from omegaconf import DictConfig
 
 from adpt.cli.entry import check_backbone
-from adpt.cli.values import check_texts
-from adpt.data.images import reading_rules
 from adpt.errors import UserError
 from adpt.inspection.command import device_of, overridden, own_targets, policy_of, settled
 from adpt.inspection.onnx_file import require_onnx
@@ -18,31 +16,15 @@ OF_FITTING = (
 )  # fmt: skip
 """Settled once an inspector is fitted."""
 
-CHOICES = {"heatmaps": ("all", "anomalous", "none"), "heatmap_format": ("jpg", "png")}
-
 
 def check(config: DictConfig) -> None:
     """Refuse a config.
 
     Raises:
-        UserError: Nothing to fit, to save or to score, an unknown choice, a value out of its range,
-            a file that cannot be written, or options of fitting for an inspector that was fitted
-            before.
+        UserError: Nothing to fit, to save or to score, several ways to find a threshold, a file
+            that cannot be written, or options of fitting for an inspector that was fitted before.
     """
-    check_texts(config, "device", "title", "output_dir")
-    check_texts(config, "fit", "inspector", "export", "images", "projector", null=True)
-    check_texts(config, "features", "good_test", "defects", null=True)
     check_task(config)
-    for key, accepted in CHOICES.items():
-        if config[key] not in accepted:
-            raise UserError(f"{key}={config[key]}: choose one of {', '.join(accepted)}.")
-    for key in ("shots", "batch_size", "heatmap_size"):
-        value = config[key]
-        if value is None and key == "heatmap_size":
-            continue
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{key}={value} must be a whole number, at least 1.")
-    reading_rules(config.data.bit_depth, False, config.max_megapixels)
     if config.fit is not None:
         check_fitting(config)
     else:

@@ -1,0 +1,281 @@
+"""Every option of the commands, declared once: its type, its range, and below it what it means.
+
+Defaults stand in `conf/<command>.yaml`. What has a `_target_` declares its own options, by the
+signature of that class or function; here it is `Made`. `make options` carries the sentences into
+`docs/configuration.md` and behind the options in `conf/`.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from adpt.cli.types import Range, Text
+
+
+class Made:
+    """A part that a `_target_` makes, whose signature declares the options."""
+
+
+class Parts:
+    """Parts by name, each made by a `_target_`, or switched off by null."""
+
+
+class Section:
+    """Options that stand below one name."""
+
+
+Positive = Annotated[int, Range(least=1)]
+Natural = Annotated[int, Range(least=0)]
+Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
+Share = Annotated[float, Range(least=0, most=1)]
+Size = Annotated[float, Range(least=0)]
+Above0 = Annotated[float, Range(above=0)]
+Names = str | Sequence[str]
+"""A name or several; a number is one too."""
+
+
+class Train(Section):
+    """`python -m adpt.train`."""
+
+    backbone: Made
+    """frozen network that features come from"""
+    data: Made
+    """set to pretrain on"""
+    references: Made
+    """normal images that residuals are taken against"""
+    model: Made
+    """projector, losses, optimizer and schedule"""
+    trainer: Made
+    """Lightning's `Trainer`; `strategy` chooses devices and processes"""
+    logger: Parts | None
+    """where metrics go"""
+    callbacks: Parts | None
+    """what happens beside the training steps"""
+    seed: Seed
+    """decides weights, order, views and references"""
+    run_name: str
+    """names the output folder and the W&B run"""
+    data_dir: str
+    """the folder that holds the data sets"""
+    projector: Text | None
+    """start from these weights: a projector file, or a name such as hub:adpretrain/clip_l; null
+    starts anew"""
+    ckpt_path: Text | None
+    """go on from a checkpoint, such as <output_dir>/checkpoints/last.ckpt; last: from the newest in
+    output_dir, if there is one"""
+    objective: Text | None
+    """a figure of callbacks=held_out_check that a search goes by, such as
+    held_out/feature_norm/pixel_aupro/pretrained"""
+    output_dir: Text
+    """where the run's files go"""
+
+
+class Defects(Section):
+    """Defects drawn on training images, for methods that train on them (GLASS)."""
+
+    refresh: Share
+    """share of the images whose defect is drawn and encoded anew in every epoch"""
+    draw: Made
+    """what draws them"""
+
+
+class Evaluate(Section):
+    """`python -m adpt.evaluate`."""
+
+    backbone: Made
+    """frozen network that features come from"""
+    data: Made
+    """set to evaluate on"""
+    method: Parts
+    """methods, one or several"""
+    logger: Parts | None
+    """where metrics go beside the results' own files"""
+    projector: Text | None
+    """a projector file that adpt.train wrote, a published .pth, or a name such as
+    hub:adpretrain/clip_l; null leaves pretrained features out"""
+    features: Names | None
+    """some of [own, residual, pretrained]; null for all that can be had"""
+    shots: Positive
+    """normal reference images a class, for residual and pretrained features"""
+    few_shot: bool
+    """true: these are all the training images there are, for own features too"""
+    aligned: Positive | None
+    """a number n: each image's references are the n training images nearest to it"""
+    protocol: Literal["clean", "paper"]
+    """clean: last epoch | paper: trained methods report the best checked epoch per metric"""
+    checks: Natural
+    """how often a trained method is scored in training, early to late"""
+    heatmaps: Natural
+    """test images a class and method whose score maps are written, and worst and best cases on
+    top"""
+    tsne: Names | None
+    """classes whose patch features are plotted before and after, such as [bottle]"""
+    seed: Seed
+    """references, data splits and methods"""
+    recorded: Text | None
+    """results that lie in this folder are not computed again; null computes all"""
+    cache: Made | None
+    """features on disk, shared by all runs; null switches it off"""
+    memory_gb: Size
+    """features up to this size are held in memory while a method trains"""
+    defects: Defects
+    """drawn on training images, for methods that train on them (GLASS)"""
+    device: Text
+    """auto | cpu | cuda | cuda:1"""
+    title: Text
+    """heading of the page"""
+    run_name: str
+    """names the output folder and the W&B run"""
+    data_dir: str
+    """the folder that holds the data sets"""
+    output_dir: Text
+    """where the run's files go"""
+
+
+class Reading(Section):
+    """How `predict` reads images; an inspector keeps it."""
+
+    image_size: int | Sequence[int]
+    """side of the images that the backbone sees, in pixels"""
+    resize: int | Sequence[int] | None
+    """null squeezes the picture to image_size; a number (shorter side) crops the centre"""
+    bit_depth: Annotated[int, Range(least=8, most=16)] | None
+    """bits in use of 16-bit files: 8 to 16; null for what the good images take"""
+
+
+class Predict(Section):
+    """`python -m adpt.predict`."""
+
+    backbone: Made
+    """frozen network that features come from"""
+    method: Parts
+    """patchcore | padim | feature_norm"""
+    fit: Text | None
+    """good images to fit on: a folder, or a pattern such as 'photos/*.png'"""
+    inspector: Text | None
+    """the file of a fitted inspector: written after fitting, read otherwise"""
+    export: Text | None
+    """the inspector as an ONNX graph too, for use without PyTorch: a file such as bottle.onnx"""
+    images: Text | None
+    """what to score: a folder, a file, a pattern, or - for paths from standard input"""
+    projector: Text | None
+    """a projector file for this backbone; the method then sees pretrained features"""
+    features: Literal["own", "residual", "pretrained"] | None
+    """own | residual | pretrained; null for pretrained with a projector, and else own (residual for
+    feature_norm)"""
+    shots: Positive
+    """good images that residual and pretrained features are taken against"""
+    seed: Seed
+    """references and coreset"""
+    backbone_weights: bool | str
+    """false: a smaller file, that needs the backbone's weights from elsewhere; when scoring with
+    it, their file if it was moved"""
+    data: Reading
+    """how images are read"""
+    quantile: Annotated[float, Range(above=0, most=1)]
+    """share of the left-out good images that the threshold lets pass"""
+    false_positive_rate: Annotated[float, Range(above=0, below=1)] | None
+    """or: estimated share of good images that exceed it, such as 0.01"""
+    folds: Annotated[int, Range(least=2)] | None
+    """parts that the good images are left out in; null for 10, and 5 beyond 50 images"""
+    good_test: Text | None
+    """further good images for the threshold, in place of left-out ones"""
+    defects: Text | None
+    """anomalous images: the threshold is then that of the largest F1 score"""
+    threshold: float | None
+    """a number in place of all that, for an inspector that was fitted before, too"""
+    max_megapixels: Above0
+    """pictures whose header claims more are not decoded, as if they were broken"""
+    batch_size: Positive
+    """images at a time; changes no score"""
+    device: Text
+    """auto | cpu | cuda | cuda:1"""
+    heatmaps: Literal["all", "anomalous", "none"]
+    """all | anomalous | none"""
+    heatmap_format: Literal["jpg", "png"]
+    """jpg | png"""
+    heatmap_size: Positive | None
+    """longest side in pixels; null for the picture's own"""
+    exit_code: bool
+    """false: exit with 0 whatever was found"""
+    title: Text
+    """heading of the page"""
+    output_dir: Text
+    """where the run's files go"""
+
+
+class Report(Section):
+    """`python -m adpt.report`."""
+
+    results: Text
+    """folder with the .jsonl files that `python -m adpt.evaluate` wrote, and what lies beside
+    them"""
+    output: Text
+    """where the files go"""
+    formats: Names | None
+    """some of [markdown, csv, latex, html]"""
+    metrics: Names | None
+    """what the tables show; results.csv has all of them"""
+    protocol: Text | None
+    """which results: clean | paper; null for all"""
+    datasets: Names | None
+    """names as they were recorded; null for all"""
+    methods: Names | None
+    """names as they were recorded; null for all"""
+    backbones: Names | None
+    """names as they were recorded; null for all"""
+    reported: Text | None
+    """YAML file of published results to show beside ours where they may stand, such as
+    experiments/main_table/reported.yaml; null for none"""
+    title: Text
+    """heading of the page"""
+
+
+class Doctor(Section):
+    """`python -m adpt.doctor`."""
+
+    data: Made
+    """set to examine"""
+    workers: Positive
+    """threads that read files"""
+    max_megapixels: Above0
+    """pictures whose header claims more are told, but not decoded"""
+    published: bool
+    """compare numbers of classes, images and views with the published set; false if cut down on
+    purpose"""
+    json: Text | None
+    """a file that everything found is written to"""
+    seed: Seed
+    """of no effect here; the data group refers to it"""
+    data_dir: str
+    """the folder that holds the data sets"""
+
+
+class Publish(Section):
+    """`python -m adpt.publish`."""
+
+    projector: Text
+    """a projector.safetensors that adpt.train wrote"""
+    results: Text
+    """folder with the .jsonl files that adpt.evaluate wrote with it"""
+    repo: Text
+    """<owner>/<name>; made if it isn't there"""
+    license: Text
+    """of the weights, as the hub names it, such as apache-2.0; mind that of the training images"""
+    folder: Text
+    """README.md and projector.safetensors go here"""
+    dry_run: bool
+    """true: write the folder, upload nothing"""
+    private: bool
+    """a new repository is visible to its owner alone; opened on the hub"""
+    metrics: Names | None
+    """what the card's tables show"""
+
+
+COMMANDS: dict[str, type[Section]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "report": Report,
+    "doctor": Doctor,
+    "publish": Publish,
+}

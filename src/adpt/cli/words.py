@@ -1,0 +1,42 @@
+"""Words of the command line, before Hydra reads them."""
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from adpt.errors import UserError
+from adpt.running.names import printable
+from adpt.running.paths import conf_dir
+
+_PLUGINS = {
+    "+hparams_search=optuna": ("hydra_optuna_sweeper", "search"),
+    "hydra/sweeper=optuna": ("hydra_optuna_sweeper", "search"),
+    "hydra/launcher=submitit_local": ("hydra_submitit_launcher", "slurm"),
+    "hydra/launcher=submitit_slurm": ("hydra_submitit_launcher", "slurm"),
+}
+"""Words that only a plugin of Hydra understands: its package, and the extra that brings it."""
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Refuse what Hydra itself would end in a trace, or in a message that helps nobody.
+
+    Args:
+        words: Of the command line.
+
+    Raises:
+        UserError: A word is no UTF-8, as Hydra's own files are, a group is set to null, or a plugin
+            is not installed.
+    """
+    for word in words:
+        if word != word.encode(errors="ignore").decode():
+            raise UserError(
+                f"{printable(word)} holds bytes that are no UTF-8: rename the file or folder, or"
+                " name it by a pattern, with ? in place of such a letter."
+            )
+        key, _, value = word.partition("=")
+        group = conf_dir() / key.lstrip("+").partition("@")[0]
+        if value == "null" and group != conf_dir() and group.is_dir():
+            choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
+            raise UserError(f"{word}: a group takes a file of its own, here one of {choices}.")
+        package, extra = _PLUGINS.get(word, (None, None))
+        if package and find_spec(f"hydra_plugins.{package}") is None:
+            raise UserError(f"{word} needs a plugin of Hydra: pip install 'adpt[{extra}]'.")

@@ -33,7 +33,9 @@ def test_the_share_above_a_limit_is_its_rate(scores: np.ndarray) -> None:
     good = GoodScores.of(scores)
     assert good.share_above(good.limit(0.03)) == pytest.approx(0.03)
     shares = good.share_above(np.sort(scores))
-    assert (np.diff(shares) < 0).all() and (shares > 0).all() and (shares < 1).all()
+    assert (np.diff(shares) < 0).all()
+    assert (shares > 0).all()
+    assert (shares < 1).all()
 
 
 @pytest.mark.parametrize("factor", [1e-9, 7.0, 1e9])
@@ -74,3 +76,19 @@ def test_where_all_pictures_are_alike_one_in_twenty_sets_has_an_outlying_one(cou
 
 def test_too_few_pictures_have_no_outlying_one() -> None:
     assert outlying([1.0, 1.1, 1.2, 1.3, 50.0]) == []
+
+
+@pytest.mark.parametrize(("count", "most"), [(10, 0.09), (60, 0.06)])
+def test_robust_limits_meet_the_rate_roughly(count: int, most: float) -> None:
+    rng = np.random.default_rng(0)
+    limits = [
+        np.log(GoodScores.robust(np.exp(rng.normal(50, 4, count))).limit(0.05)) for _ in range(1500)
+    ]
+    assert 0.045 < stats.norm.sf(limits, 50, 4).mean() < most
+
+
+def test_an_outlying_picture_hardly_moves_a_robust_limit() -> None:
+    scores = np.random.default_rng(0).normal(50, 4, 30)
+    before = GoodScores.robust(scores).limit(0.05)
+    scores[scores.argmax()] = 5000
+    assert GoodScores.robust(scores).limit(0.05) == before

@@ -10,18 +10,19 @@ from scipy.stats import t as student
 LEVEL = 0.05
 """Probability that one of pictures that are all alike is taken for an outlying one."""
 _FEWEST = 5
+_MAD_TO_DEVIATION = 1.4826
 
 
 @dataclass(frozen=True)
 class GoodScores:
     """The distribution of a further good picture's score, a location and a scale being estimated.
 
-    Logarithms of scores are taken for normally distributed: (log s − middle) / (spread·√(1 + 1/n))
-    then follows Student's distribution with n − 1 degrees of freedom, so that few pictures widen
-    the limit by what is not known of location and scale.
+    Scores, or their logarithms, are taken for normally distributed: a further one's distance from
+    the middle, divided by spread·√(1 + 1/n), then follows Student's distribution with n − 1 degrees
+    of freedom, so that few pictures widen the limit by what is not known of location and scale.
 
     Attributes:
-        middle: Mean of the scores' logarithms; of the scores where one is not positive.
+        middle: Of the scores or their logarithms.
         spread: Standard deviation of these.
         count: How many there are, at least 2.
         logarithmic: True if logarithms were taken.
@@ -34,7 +35,9 @@ class GoodScores:
 
     @classmethod
     def of(cls, scores: npt.ArrayLike) -> Self:
-        """The distribution that these scores of good pictures, left out, come from.
+        """The distribution of left-out scores, by mean and standard deviation of their logarithms.
+
+        Of the scores themselves where one is not positive.
 
         Raises:
             ValueError: There are fewer than two.
@@ -45,6 +48,23 @@ class GoodScores:
         logarithmic = bool((values > 0).all())
         values = np.log(values) if logarithmic else values
         return cls(float(values.mean()), float(values.std(ddof=1)), len(values), logarithmic)
+
+    @classmethod
+    def robust(cls, scores: npt.ArrayLike) -> Self:
+        """The same by their median and median absolute deviation.
+
+        Outlying pictures hardly move it. The rate of false alarms is met roughly: normally
+        distributed scores of ten pictures exceed a limit for 5 % in about 8 %.
+
+        Raises:
+            ValueError: There are fewer than two.
+        """
+        plain = cls.of(scores)
+        values = np.asarray(scores, dtype=np.float64)
+        values = np.log(values) if plain.logarithmic else values
+        middle = float(np.median(values))
+        spread = _MAD_TO_DEVIATION * float(np.median(np.abs(values - middle)))
+        return cls(middle, spread, len(values), plain.logarithmic)
 
     def limit(self, rate: float) -> float:
         """The score that a further good picture exceeds with this probability.
@@ -68,7 +88,7 @@ class GoodScores:
 
     @property
     def _width(self) -> float:
-        return self.spread * (1 + 1 / self.count) ** 0.5
+        return float(self.spread * np.sqrt(1 + 1 / self.count))
 
 
 def outlying(scores: npt.ArrayLike, level: float = LEVEL) -> list[int]:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-import re
 import math
+import re
 import shutil
 from pathlib import Path
 

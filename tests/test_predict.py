@@ -22,7 +22,7 @@ from adpt.errors import UserError
 from adpt.predict import predict
 from runs import command, composed, rows, run_all, run_task
 
-TINY = ["backbone.levels=[1,2]", "data.image_size=48"]
+TINY = ["backbone.levels=[2,3]", "data.image_size=48"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fitted, with a threshold between the good and the bad test images."""
     path = tmp_path_factory.mktemp("model") / "bottle.adpt.safetensors"
     test = {"good_test": photos / "test" / "good", "defects": photos / "test" / "scratch"}
-    backbone = {"name": "embedded", "levels": [1, 2]}
+    backbone = {"name": "efficientnet_lite1", "levels": [2, 3]}
     good = photos / "train" / "good"
     adpt.Inspector.fit(good, backbone=backbone, image_size=48, device="cpu", **test).save(path)
     return path

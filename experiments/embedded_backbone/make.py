@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from adpt.backbones.embedded import MEAN, STD, WIDTHS, EmbeddedNetwork
 from pictures import DEFECTS, MATERIALS, PLACES, Batch, Pictures
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import adpt.backbones
-from adpt.backbones.embedded import MEAN, STD, WIDTHS, EmbeddedNetwork
 
 SEED, STEPS, RATE = 0, 9000, 2e-3
 COLLAGES, PRODUCTS = 20, 12

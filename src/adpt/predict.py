@@ -214,11 +214,6 @@ def fit(config: DictConfig) -> "Inspector":
     from adpt.running.progress import StepBar
 
     backbone = cast(dict[str, Any], OmegaConf.to_container(config.backbone, resolve=True))
-    if backbone.get("name") == "embedded":
-        log.info(
-            "backbone=embedded works everywhere, and is weak. backbone=dinov2_b is far stronger:"
-            " its weights are downloaded once, and lie in the file after that."
-        )
     method, options = chosen_method(config)
     data = cast(dict[str, Any], OmegaConf.to_container(config.data, resolve=True))
     with StepBar("Fitting") as progress:

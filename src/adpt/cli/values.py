@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from adpt.errors import UserError
+from adpt.errors import NO_EMBEDDED, UserError
 from adpt.running.paths import conf_dir
 
 # By the last word of an option's name; what takes them says so where it is defined.
@@ -45,6 +45,8 @@ def check_words(words: Iterable[str]) -> None:
     for word in words:
         key, _, value = word.partition("=")
         group = conf_dir() / key.lstrip("+").partition("@")[0]
+        if key.lstrip("+") == "backbone" and "embedded" in value.split(","):
+            raise UserError(f"{word}: {NO_EMBEDDED}")
         if value == "null" and group != conf_dir() and group.is_dir():
             choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
             raise UserError(f"{word}: a group takes a file of its own, here one of {choices}.")

@@ -27,7 +27,7 @@ from small import SmallBackbone
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 TINY = [
-    "backbone=efficientnet_lite1",
+    "backbone=efficientnet_lite0",
     "backbone.levels=[2,3]",
     "data.image_size=48",
     "data.batch_size=6",

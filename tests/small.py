@@ -7,7 +7,7 @@ from typing import cast
 from adpt.backbones import build_backbone
 from adpt.backbones.timm import TimmBackbone
 
-SMALL = "efficientnet_lite1"
+SMALL = "efficientnet_lite0"
 LEVELS = (2, 3)
 """At strides 8 and 16."""
 WIDTHS = (40, 112)
@@ -15,7 +15,7 @@ WIDTHS = (40, 112)
 
 
 class SmallBackbone(TimmBackbone):
-    """EfficientNet-Lite1 up to the last of some levels, read from its file but once a process."""
+    """EfficientNet-Lite0 up to the last of some levels, read from its file but once a process."""
 
     def __init__(self, levels: tuple[int, ...] = LEVELS, name: str = SMALL) -> None:
         built = deepcopy(_built(levels))

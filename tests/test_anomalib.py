@@ -27,7 +27,7 @@ from adpt.evaluation import Features, FixedReferences
 from adpt.methods.trained import InMemory
 from adpt.weights import load_projector
 
-backbone = build_backbone("efficientnet_lite1", levels=[2, 3])
+backbone = build_backbone("efficientnet_lite0", levels=[2, 3])
 torch.manual_seed(1)
 images = torch.rand(5, 3, 48, 48)
 names = [f"image {number}" for number in range(5)]
@@ -64,7 +64,7 @@ def projectors(tmp_path: Path) -> dict[str, Path]:
     }.items():
         projector = FeatureProjector((40, 112), num_heads=4, num_references=3, **options)
         made[name] = tmp_path / f"{name}.safetensors"
-        save_projector(projector, made[name], {"backbone": "efficientnet_lite1"})
+        save_projector(projector, made[name], {"backbone": "efficientnet_lite0"})
     return made
 
 
@@ -89,7 +89,7 @@ def test_features_are_those_of_an_evaluation(tmp_path: Path, projectors: dict[st
 def test_example_fits_and_tests_patchcore(
     tmp_path: Path, mvtec_root: Path, projectors: dict[str, Path]
 ) -> None:
-    arguments = [str(mvtec_root), "bottle", "--backbone=efficientnet_lite1", "--levels", "2", "3"]
+    arguments = [str(mvtec_root), "bottle", "--backbone=efficientnet_lite0", "--levels", "2", "3"]
     arguments += [f"--projector={projectors['scaled']}", "--image-size=48", "--shots=3"]
     done = python(str(EXAMPLE), *arguments, f"--output={tmp_path}/out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ def own(root: Path) -> list[str]:
     return ["data=folder", f"data.root={root}"]
 
 
-SMALL = "backbone=efficientnet_lite1"
+SMALL = "backbone=efficientnet_lite0"
 
 
 # ---- Mistakes -------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ SMALL = "backbone=efficientnet_lite1"
         ),
         (
             "train",
-            ["-m", "strategy=ddp", "backbone=efficientnet_lite1,clip_l"],
+            ["-m", "strategy=ddp", "backbone=efficientnet_lite0,clip_l"],
             r"adpt: A multirun with strategy=ddp .* Use strategy=ddp_spawn",
         ),
         pytest.param(
@@ -129,7 +129,7 @@ def test_a_sweep_makes_a_folder_for_each_job(root: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     runs = list(tmp_path.glob("outputs/sweep/*/*/wandb/offline-run-*"))
-    named = ["0_efficientnet_lite1", "1_efficientnet_lite1"]
+    named = ["0_efficientnet_lite0", "1_efficientnet_lite0"]
     assert sorted(path.parents[1].name for path in runs) == named
     found = tmp_path.glob("outputs/sweep/*/*/projector.safetensors")
     folders = sorted(path.parent for path in found)
@@ -198,7 +198,7 @@ def test_an_evaluation_from_the_command_line(root: Path, tmp_path: Path) -> None
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "outputs" / "evaluate" / "folder_efficientnet_lite1").iterdir()
+    (folder,) = (tmp_path / "outputs" / "evaluate" / "folder_efficientnet_lite0").iterdir()
     found = {path.name for path in folder.iterdir()}
     assert {"results.jsonl", "results.csv", "heatmaps", "report.html"} <= found
     assert "image AUROC" in done.stdout

@@ -62,7 +62,7 @@ def projector(path: Path, seed: int = 0) -> Path:
     save_projector(
         FeatureProjector((40, 112), num_heads=4, num_references=8),
         path,
-        {"backbone": "efficientnet_lite1"},
+        {"backbone": "efficientnet_lite0"},
     )
     return path
 

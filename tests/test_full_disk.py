@@ -50,7 +50,7 @@ def record(seed: int) -> Record:
         class_name="key",
         method="padim",
         features="own",
-        backbone="efficientnet_lite1",
+        backbone="efficientnet_lite0",
         metrics={"image_auroc": 0.5},
         protocol="clean",
         seed=seed,
@@ -71,7 +71,7 @@ def a_checkpoint(path: Path, images: Path) -> None:
 
 
 def a_model(path: Path, images: Path) -> None:
-    backbone = {"name": "efficientnet_lite1", "levels": [2, 3]}
+    backbone = {"name": "efficientnet_lite0", "levels": [2, 3]}
     normal = images / "key" / "train" / "good"
     adpt.Inspector.fit(normal, image_size=48, backbone=backbone, device="cpu").save(path)
 

@@ -59,7 +59,7 @@ def saved(content: Any) -> bytes:
 def own(folder: Path) -> bytes:
     torch.manual_seed(7)
     projector = FeatureProjector(WIDTHS, num_heads=4, num_references=3)
-    save_projector(projector, folder / "own.safetensors", {"backbone": "efficientnet_lite1"})
+    save_projector(projector, folder / "own.safetensors", {"backbone": "efficientnet_lite0"})
     return (folder / "own.safetensors").read_bytes()
 
 
@@ -183,7 +183,7 @@ def test_own_projector_on_the_hub(tmp_path: Path, hub: stand_in.Hub) -> None:
     assert (found.protocol, found.source["commit"]) == ("clean", commit)
     assert found.path.read_bytes() == content
     assert (
-        projector_metadata("hub:me/mine/b/2.safetensors@main")["backbone"] == "efficientnet_lite1"
+        projector_metadata("hub:me/mine/b/2.safetensors@main")["backbone"] == "efficientnet_lite0"
     )
     assert load_projector("hub:me/mine").channels == WIDTHS
 

@@ -170,7 +170,7 @@ def test_content_of_files_in_lists_and_of_an_own_backbones_weights_decides(
 ) -> None:
     file = tmp_path / "table.npy"
     file.write_bytes(b"1")
-    words = [f"output_dir={tmp_path}", "run_name=tiny", "data=mvtec", "backbone=efficientnet_lite1"]
+    words = [f"output_dir={tmp_path}", "run_name=tiny", "data=mvtec", "backbone=efficientnet_lite0"]
     config: Any = OmegaConf.to_container(
         composed("evaluate", *words, option.format(file)), resolve=True
     )
@@ -351,7 +351,7 @@ def projector(path: Path, seed: int = 0, note: str = "4", **options: Any) -> Pat
     torch.manual_seed(seed)
     made = FeatureProjector((40, 112), num_heads=4, num_references=8, **options)
     save_projector(
-        made, path, {"backbone": "efficientnet_lite1", "config": f"data.num_workers={note}"}
+        made, path, {"backbone": "efficientnet_lite0", "config": f"data.num_workers={note}"}
     )
     return path
 

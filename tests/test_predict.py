@@ -35,7 +35,7 @@ def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fitted, with a threshold between the good and the bad test images."""
     path = tmp_path_factory.mktemp("model") / "bottle.adpt.safetensors"
     test = {"good_test": photos / "test" / "good", "defects": photos / "test" / "scratch"}
-    backbone = {"name": "efficientnet_lite1", "levels": [2, 3]}
+    backbone = {"name": "efficientnet_lite0", "levels": [2, 3]}
     good = photos / "train" / "good"
     adpt.Inspector.fit(good, backbone=backbone, image_size=48, device="cpu", **test).save(path)
     return path

@@ -38,7 +38,7 @@ def projector(tmp_path: Path) -> Path:
     root = "/secret/place/own"
     data = {"_target_": "adpt.data.Folder", "root": root, "batch_size": 6, "classes": ["key"]}
     metadata = {
-        "backbone": "efficientnet_lite1",
+        "backbone": "efficientnet_lite0",
         "levels": "[2, 3]",
         "epoch": "3",
         "images": json.dumps([f"{root}/key/train/good", f"{root}/key/test/bent"]),
@@ -54,10 +54,10 @@ def results(tmp_path: Path, projector: Path) -> Path:
     digest = sha256(projector)
     for seed, shift in ((0, 0.0), (1, 0.02)):
         values = (0.7 + shift, 0.75, 0.9 + shift)
-        own, residual, pretrained = three(values, method="patchcore", backbone="efficientnet_lite1")
+        own, residual, pretrained = three(values, method="patchcore", backbone="efficientnet_lite0")
         records = [own, residual, replaced(pretrained, digest)]
         append_records(tmp_path / "results.jsonl", [seeded(r, seed) for r in records])
-    other = a_record("pretrained", 0.111, method="cflow", backbone="efficientnet_lite1")
+    other = a_record("pretrained", 0.111, method="cflow", backbone="efficientnet_lite0")
     append_records(tmp_path / "results.jsonl", [other])
     return tmp_path
 

@@ -62,7 +62,7 @@ def test_a_projector_scaled_by_references_goes_on(root: Path, tmp_path: Path) ->
 def test_the_new_file_tells_what_it_started_from(root: Path, tmp_path: Path) -> None:
     first = tmp_path / "first.safetensors"
     save_projector(
-        built(), first, {"backbone": "efficientnet_lite1", "images": json.dumps(["/elsewhere"])}
+        built(), first, {"backbone": "efficientnet_lite0", "images": json.dumps(["/elsewhere"])}
     )
     continued(tmp_path / "second", root, first)
     second = find_projector(tmp_path / "second" / "projector.safetensors")

@@ -55,7 +55,7 @@ def assert_evaluated(folder: Path, set_name: str, classes: list[str]) -> None:
     }
     for record in records:
         assert record.dataset == set_name
-        assert record.backbone == "efficientnet_lite1"
+        assert record.backbone == "efficientnet_lite0"
         assert all(0 <= value <= 1 for value in record.metrics.values())
         assert record.counts["test"] > record.counts["anomalous"] > 0
         assert len(record.references) == (0 if record.features == "own" else 2)
@@ -138,7 +138,7 @@ def test_the_projector_file_says_what_it_was_made_with(
     run_task(train, training(tmp_path / "train", *chosen, "model=reference_scale"))
     path = tmp_path / "train" / "projector.safetensors"
     metadata = projector_metadata(path)
-    assert metadata["backbone"] == "efficientnet_lite1"
+    assert metadata["backbone"] == "efficientnet_lite0"
     assert metadata["backbone_sha256"] == modules[0].backbone.fingerprint
     assert json.loads(metadata["channels"]) == [40, 112]
     assert metadata["epoch"] == "2"

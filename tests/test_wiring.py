@@ -207,7 +207,7 @@ def test_what_makes_no_method_is_refused() -> None:
 def projector_file(tmp_path: Path) -> Path:
     path = tmp_path / "projector.safetensors"
     projector = FeatureProjector((40, 112), num_heads=4, num_references=8)
-    save_projector(projector, path, {"backbone": "efficientnet_lite1"})
+    save_projector(projector, path, {"backbone": "efficientnet_lite0"})
     return path
 
 
@@ -234,7 +234,7 @@ def test_a_projector_of_other_levels_of_the_same_widths_is_refused(tmp_path: Pat
     save_projector(
         FeatureProjector((40, 112), num_heads=4, num_references=8),
         path,
-        {"backbone": "efficientnet_lite1", "backbone_sha256": trained_on.fingerprint},
+        {"backbone": "efficientnet_lite0", "backbone_sha256": trained_on.fingerprint},
     )
     assert load_matching_projector(str(path), trained_on, CPU) is not None
     with pytest.raises(WeightsError, match="other levels, options or weights"):

@@ -26,7 +26,7 @@ class SweepError(UserError):
 
 
 NO_EMBEDDED = (
-    "The backbone embedded is no more: backbone=efficientnet_lite1 needs no download either, and "
+    "The backbone embedded is no more: backbone=efficientnet_lite0 needs no download either, and "
     "finds far more. Pretrain, fit and evaluate again with that; whatever was made with embedded "
     "serves adpt 0.1.0 alone."
 )

@@ -153,7 +153,7 @@ def test_presets_normalise_as_their_weights_expect(name: str) -> None:
     mean = {"dinov2": 0.485, "clip": 0.48145466, "imagebind": 0.48145466, **half}
     std = {"dinov2": 0.229, "clip": 0.26862954, "imagebind": 0.26862954, **half}
     recipe = PRESETS[name]
-    convolutional = name in ("mobilenetv2", "efficientnet_lite1")
+    convolutional = name in ("mobilenetv2", "efficientnet_lite0")
     small = Recipe(recipe.model, 1, recipe.mean, recipe.std, {} if convolutional else SMALL)
     backbone = build_timm(name, small, pretrained=False)
     family = name.partition("_")[0]

@@ -118,14 +118,14 @@ def test_fingerprint_of_a_frozen_backbone_is_kept_and_of_a_learning_one_follows(
 
 
 def test_weights_of_a_package_learn_and_come_back_from_their_file(tmp_path: Path) -> None:
-    backbone = build_backbone("efficientnet_lite1", levels=[1, 2])
+    backbone = build_backbone("efficientnet_lite0", levels=[1, 2])
     start = backbone.fingerprint
     backbone.unfreeze()
     with torch.no_grad():
         backbone.network.conv_stem.weight += 1
     save_backbone(backbone, tmp_path / "backbone.safetensors")
     back = build_backbone(
-        "efficientnet_lite1", levels=[1, 2], weights=tmp_path / "backbone.safetensors"
+        "efficientnet_lite0", levels=[1, 2], weights=tmp_path / "backbone.safetensors"
     )
     assert back.weights_sha256 == backbone.weights_sha256
     assert back.fingerprint != start

@@ -23,7 +23,7 @@ from runs import composed, rows, run_task
 
 OPTIONS: dict[str, Any] = {
     "image_size": 48,
-    "backbone": {"name": "efficientnet_lite1", "levels": [2, 3]},
+    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
     "device": "cpu",
 }
 

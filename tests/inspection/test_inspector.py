@@ -28,7 +28,7 @@ from small import SmallBackbone
 
 OPTIONS = {
     "image_size": 48,
-    "backbone": {"name": "efficientnet_lite1", "levels": [2, 3]},
+    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
     "device": "cpu",
 }
 
@@ -277,7 +277,7 @@ def test_damaged_foreign_and_newer_files_are_told(inspector, tmp_path: Path) -> 
     refused("does not hold a whole model")
     name = next(name for name in tensors if name.startswith("backbone."))
     save_file(tensors | {name: tensors[name] + 1}, path, header)
-    refused("other weights of backbone 'efficientnet_lite1'")
+    refused("other weights of backbone 'efficientnet_lite0'")
     with pytest.raises(WeightsError, match="There is no inspector file"):
         adpt.Inspector.load(tmp_path / "none", device="cpu")
 
@@ -300,7 +300,7 @@ def named(inspector, path: Path, **changes: object) -> Path:
 
 def test_a_file_of_the_backbone_that_is_no_more_says_what_to_do(inspector, tmp_path: Path) -> None:
     old = named(inspector, tmp_path / "old.safetensors", backbone={"name": "embedded"})
-    with pytest.raises(UserError, match=r"embedded is no more: backbone=efficientnet_lite1 .* fit"):
+    with pytest.raises(UserError, match=r"embedded is no more: backbone=efficientnet_lite0 .* fit"):
         adpt.Inspector.load(old, device="cpu")
 
 
@@ -353,7 +353,7 @@ def test_a_file_of_adpts_own_parts_names_no_class(inspector, tmp_path: Path) -> 
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         settings = json.loads(file.metadata()["content"])["settings"]
     assert settings["backbone"] == {
-        "name": "efficientnet_lite1",
+        "name": "efficientnet_lite0",
         "levels": [2, 3],
         "image_size": 48,
     }

@@ -27,7 +27,7 @@ def build_backbone(
     """Build a frozen backbone.
 
     Args:
-        name: A preset (efficientnet_lite1, dinov2_b, dinov2_l, clip_b, clip_l, imagebind,
+        name: A preset (efficientnet_lite0, dinov2_b, dinov2_l, clip_b, clip_l, imagebind,
             mobilenetv2), or any model of timm with spatial features, best with the tag of its
             weights: `resnet18.a1_in1k`.
         levels: 0-based transformer blocks or stages, or how many of them: evenly spaced blocks that
@@ -35,7 +35,7 @@ def build_backbone(
             the preset's own, and four for a timm model.
         weights: A local weights file (.safetensors, or a state dict that `torch.save` wrote); None
             for the Hugging Face hub, or its cache where there is no network, and for
-            efficientnet_lite1's own package.
+            efficientnet_lite0's own package.
         pretrained: False for random weights, which only tests want.
         image_size: Side of the images in pixels, or (height, width), which only networks that take
             images of any size allow.

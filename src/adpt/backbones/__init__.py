@@ -94,7 +94,7 @@ class _Chosen(NamedTuple):
 def _chosen(options: Mapping[str, Any]) -> _Chosen:
     """How a network of timm becomes the backbone, its file of weights, the images' sides."""
     name, weights, size = options["name"], options["weights"], options["image_size"]
-    sides = [size] if isinstance(size, int | float | str) else list(size)
+    sides: list[Any] = [size] if isinstance(size, int | float | str) else list(size)
     if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
         raise UserError(f"backbone.image_size={size!r}: give a positive number of pixels, or two.")
     for option in ("mean", "std"):
@@ -106,7 +106,7 @@ def _chosen(options: Mapping[str, Any]) -> _Chosen:
     if name == "embedded":
         raise UserError(NO_EMBEDDED)
     recipe = PRESETS.get(name) or Recipe(name)
-    given = {
+    given: dict[str, Any] = {
         option: value if isinstance(value, int) else tuple(value)
         for option in ("levels", "mean", "std")
         if (value := options[option]) is not None

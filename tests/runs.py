@@ -153,7 +153,7 @@ def pretraining(seed: int = 0, **options: Any) -> Pretraining:
             "references": references or ReferencePool(pool_size=4, shots=(1, 2), seed=seed),
             "angle_loss": AngleContrastiveLoss(),
             "norm_loss": NormContrastiveLoss(),
-            "optimizer": partial(torch.optim.SGD, lr=0.05),
+            "optimizer": partial(torch.optim.SGD, lr=1e-4),
             "scheduler": partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2]),
             **options,
         }

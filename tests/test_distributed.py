@@ -17,8 +17,8 @@ from drawn import draw_folder
 from runs import fitted, pretraining, state
 from small import SmallBackbone
 
-# Keys and values of features as long as the small backbone's need small steps.
-LEARNING_RATES = {"cross attention": 0.002}
+# Where keys and values are whole features, which are long, steps must be smaller still.
+LEARNING_RATES = {"cross attention": 1e-5}
 CASES = [
     "plain",
     "scaled",
@@ -63,7 +63,7 @@ def module_of(case: str) -> Pretraining:
         else SmallBackbone(),
         train_backbone=learns,
         backbone_lr=0.01 if learns else None,
-        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATES.get(case, 0.05)),
+        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATES.get(case, 1e-4)),
         scale_levels=case == "scaled",
         projector=partial(
             FeatureProjector,

@@ -68,7 +68,11 @@ def table(cells: Mapping[Cell, Groups]) -> str:
 def main() -> None:
     """Write the tables of both parts."""
     chosen = {cell: groups for cell, groups in by_group(REPORTING).items() if cell[1] == CHOSEN}
-    titles = ("**Choosing** (five groups)", "**Reporting** (seven groups)")
+    counts = (len({*CHOOSING.values()}), len({*REPORTING.values()}))
+    titles = [
+        f"**{part}** ({n} groups)"
+        for part, n in zip(("Choosing", "Reporting"), counts, strict=True)
+    ]
     tables = [table(cells) for cells in (by_group(CHOOSING), chosen)]
     shown = "\n".join(f"{title}\n\n{part}" for title, part in zip(titles, tables, strict=True))
     readme = HERE / "README.md"

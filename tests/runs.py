@@ -22,7 +22,7 @@ from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.pretraining import Pretraining
 from adpt.pretraining.references import ReferencePool
 from adpt.projector import FeatureProjector
-from small import SmallBackbone
+from small import ShortFeatures
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -148,12 +148,12 @@ def pretraining(seed: int = 0, **options: Any) -> Pretraining:
     references = options.pop("references", None)
     return Pretraining(
         **{
-            "backbone": SmallBackbone(),
+            "backbone": ShortFeatures(),
             "projector": partial(FeatureProjector, num_heads=4, num_references=8),
             "references": references or ReferencePool(pool_size=4, shots=(1, 2), seed=seed),
             "angle_loss": AngleContrastiveLoss(),
             "norm_loss": NormContrastiveLoss(),
-            "optimizer": partial(torch.optim.SGD, lr=1e-4),
+            "optimizer": partial(torch.optim.SGD, lr=0.05),
             "scheduler": partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2]),
             **options,
         }

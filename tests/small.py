@@ -4,7 +4,9 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import cast
 
-from adpt.backbones import build_backbone
+from torch import Tensor
+
+from adpt.backbones import Levels, build_backbone
 from adpt.backbones.timm import TimmBackbone
 
 SMALL = "efficientnet_lite0"
@@ -26,3 +28,10 @@ class SmallBackbone(TimmBackbone):
 @lru_cache
 def _built(levels: tuple[int, ...]) -> TimmBackbone:
     return cast(TimmBackbone, build_backbone(SMALL, levels=levels))
+
+
+class ShortFeatures(SmallBackbone):
+    """With numbers of about one, for plain gradient descent in few steps."""
+
+    def levels(self, images: Tensor) -> Levels:
+        return [level / 8 for level in super().levels(images)]

@@ -15,10 +15,10 @@ from adpt.pretraining.references import ReferencePool
 from adpt.projector import FeatureProjector
 from drawn import draw_folder
 from runs import fitted, pretraining, state
-from small import SmallBackbone
+from small import ShortFeatures
 
-# Where keys and values are whole features, which are long, steps must be smaller still.
-LEARNING_RATES = {"cross attention": 1e-5}
+# Keys and values of features as long as these need small steps.
+LEARNING_RATES = {"cross attention": 0.002}
 CASES = [
     "plain",
     "scaled",
@@ -60,10 +60,10 @@ def module_of(case: str) -> Pretraining:
         references=ReferencePool(pool_size=pool_size, shots=(1, 2)),
         backbone=build_backbone("resnet10t", levels=[1, 2], image_size=48, pretrained=False)
         if learns
-        else SmallBackbone(),
+        else ShortFeatures(),
         train_backbone=learns,
         backbone_lr=0.01 if learns else None,
-        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATES.get(case, 1e-4)),
+        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATES.get(case, 0.05)),
         scale_levels=case == "scaled",
         projector=partial(
             FeatureProjector,

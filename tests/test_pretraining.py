@@ -17,7 +17,7 @@ from adpt.pretraining.references import ReferencePool
 from adpt.residual import residual_features
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, state, trainer
-from small import SmallBackbone
+from small import ShortFeatures
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_scaled_levels_have_residuals_of_length_one(folder_root: Path) -> None:
 
 
 def test_centres_of_some_images_a_class(folder_root: Path) -> None:
-    class Counting(SmallBackbone):
+    class Counting(ShortFeatures):
         images = 0
 
         def levels(self, images: Tensor) -> list[Tensor]:
@@ -222,7 +222,7 @@ def test_a_step_is_both_losses_of_both_views_over_the_levels(key_root: Path) -> 
 def test_references_cost_no_pass_through_the_backbone_in_a_step(key_root: Path) -> None:
     calls: list[int] = []
 
-    class Counting(SmallBackbone):
+    class Counting(ShortFeatures):
         def levels(self, images: Tensor) -> list[Tensor]:
             calls.append(len(images))
             return super().levels(images)
@@ -364,7 +364,7 @@ def test_broken_images_are_skipped_and_counted(
     assert "train/good/001.png (class 'key') cannot be read" in caplog.text
 
 
-class NeverEmpty(SmallBackbone):
+class NeverEmpty(ShortFeatures):
     """Refuses an empty batch, as timm's transformers do."""
 
     def levels(self, images: Tensor) -> list[Tensor]:
@@ -470,7 +470,7 @@ def test_checkpoints_hold_no_backbone_and_need_none(key_root: Path, tmp_path: Pa
 def test_a_checkpoint_of_other_levels_is_not_loaded(key_root: Path, tmp_path: Path) -> None:
     saving = ModelCheckpoint(tmp_path / "checkpoints", save_last=True)
     fitted(folder_data(key_root), max_steps=1, enable_checkpointing=True, callbacks=[saving])
-    other = pretraining(backbone=SmallBackbone(levels=(1, 2)))
+    other = pretraining(backbone=ShortFeatures(levels=(1, 2)))
     with pytest.raises(UserError, match="other levels"):
         trainer().fit(
             other,

@@ -123,7 +123,7 @@ def test_weights_of_a_package_learn_and_come_back_from_their_file(tmp_path: Path
     backbone.unfreeze()
     with torch.no_grad():
         backbone.network.conv_stem.weight += 1
-    save_backbone(backbone, tmp_path / "backbone.safetensors")
+    save_backbone(backbone.weights, tmp_path / "backbone.safetensors")
     back = build_backbone(
         "efficientnet_lite0", levels=[1, 2], weights=tmp_path / "backbone.safetensors"
     )

@@ -38,7 +38,6 @@ from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
 from adpt.weights import load_matching_projector
 
-
 _NO_NUMBER = "its scores are no finite numbers; the inspector's file or its backbone is damaged"
 
 

@@ -146,3 +146,30 @@ def test_importing_adpt_leaves_pillow_as_it_is() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert int(run.stdout) == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+def test_what_is_no_ordinary_file_is_refused_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            os.chdir(tmp_path)
+            listening.bind("a.png")
+    for read in (read_image, read_mask, upright_size):
+        with pytest.raises(BadImageError, match=r"a\.png.* it is no ordinary file"):
+            read(path, "bottle")
+    assert depth_in_use(path) is None
+    # A list names it, and no listing has looked at it.
+    sample = Sample(path, 0, "bottle", "train")
+    masked = Sample(tmp_path / "b.png", 1, "bottle", "test", mask=path)
+    PAGES[0].save(tmp_path / "b.png")
+    for item in map(PlainImages([sample, masked], Geometry(48, None)).__getitem__, range(2)):
+        assert isinstance(item, UnreadSample)
+        assert "it is no ordinary file" in item.fault
+    assert "it is no ordinary file" in examine_sample(sample, ReadingRules())[0].message

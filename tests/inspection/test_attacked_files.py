@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -202,3 +203,37 @@ def test_a_projector_s_file_takes_no_memory_for_what_it_claims(changed, tmp_path
     save_file(tensors, path, header | changed)
     with pytest.raises(WeightsError, match=r"p\.safetensors does not"):
         load_projector(path)
+
+
+def test_a_model_file_names_no_place_of_its_machine(photos: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "alice" / "acme"
+    secret.mkdir(parents=True)
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", pretrained=False)
+    save_file(network.state_dict(), secret / "net.safetensors")
+    backbone = {
+        "name": "test_resnet", "weights": str(secret / "net.safetensors"), "levels": [0]
+    }  # fmt: skip
+    made = adpt.Inspector.fit(
+        photos / "train" / "good", backbone=backbone, image_size=48, device="cpu"
+    )
+    for inside in (True, False):
+        made.save(tmp_path / "m.safetensors", backbone_weights=inside)
+        content = (tmp_path / "m.safetensors").read_bytes()
+        assert str(tmp_path).encode() not in content
+        assert str(photos).encode() not in content
+    # Below the model's folder, beside it under the same name, or nowhere.
+    picture = next((photos / "test" / "scratch").iterdir())
+    score = made.predict(picture).score
+    assert adpt.Inspector.load(tmp_path / "m.safetensors", "cpu").predict(picture).score == score
+    made.save(tmp_path / "other" / "m.safetensors", backbone_weights=False)
+    content = (tmp_path / "other" / "m.safetensors").read_bytes()
+    assert b"alice" not in content
+    assert b"acme" not in content
+    with pytest.raises(WeightsError, match="Give their file as backbone_weights"):
+        adpt.Inspector.load(tmp_path / "other" / "m.safetensors", "cpu")
+    (secret / "net.safetensors").rename(tmp_path / "other" / "net.safetensors")
+    loaded = adpt.Inspector.load(tmp_path / "other" / "m.safetensors", "cpu")
+    assert loaded.predict(picture).score == score
+    loaded.save(tmp_path / "again.safetensors", backbone_weights=False)
+    assert b"other/net.safetensors" in (tmp_path / "again.safetensors").read_bytes()

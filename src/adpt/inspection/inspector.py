@@ -200,7 +200,7 @@ class Inspector:
             path: The file.
             device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
             backbone_weights: A weights file, for an inspector that was saved without them; None for
-                the place that they came from.
+                the hub's, or what lies beside its file under the name that they had.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
             trusted: Classes outside adpt that may be imported and made where the file names them,
                 such as "mine.Squares".

@@ -19,6 +19,7 @@ from adpt.inspection.spec import BUILD_BACKBONE, accepted, make_backbone, make_m
 from adpt.inspection.threshold import Threshold
 from adpt.residual import Kind
 from adpt.running.names import printable_text
+from adpt.running.paths import expanded
 from adpt.version import __version__
 from adpt.weights.projector_file import filled_projector
 from adpt.weights.tensor_file import write_tensors
@@ -85,9 +86,11 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
     if backbone_weights:
         tensors |= _named("backbone", backbone.state_dict())
     settings = model.settings.to_json()
-    if backbone_weights and "_target_" not in settings["backbone"]:
-        # Where they came from on this machine is of no use on another.
-        settings["backbone"].pop("weights", None)
+    if "_target_" not in settings["backbone"]:
+        # Where they came from on this machine is of no use on another, and nobody's business.
+        weights = settings["backbone"].pop("weights", None)
+        if weights is not None and not backbone_weights:
+            settings["backbone"]["weights"] = _from(path, str(weights))
     content = {
         "adpt": __version__,
         "settings": settings,
@@ -116,8 +119,8 @@ def read_model(
     Args:
         path: The file.
         device: Where to compute.
-        backbone_weights: The backbone's weights, for a file without them; None for where they came
-            from when it was fitted.
+        backbone_weights: The backbone's weights, for a file without them; None for what lies beside
+            it under their name.
         trusted: Classes outside adpt that may be made where the file names them, such as
             "mine.Squares".
 
@@ -132,6 +135,7 @@ def read_model(
         settings = Settings.from_json(content["settings"])
         check_trusted(settings, trusted, path)
         check_sizes(settings)
+        settings = _with_weights_beside(settings, path)
         threshold = Threshold(**content["threshold"])
         # It is shown to people, as one line.
         origin = printable_text(threshold.origin).replace("\n", " ")
@@ -230,6 +234,21 @@ def _backbone(
             " (backbone_weights=<file>), or fit it again."
         )
     return backbone
+
+
+def _from(path: Path, weights: str) -> str:
+    """A file of weights as seen from a model file: below its folder, or by its name alone."""
+    place, folder = expanded(weights).absolute(), path.absolute().parent
+    return place.relative_to(folder).as_posix() if place.is_relative_to(folder) else place.name
+
+
+def _with_weights_beside(settings: Settings, path: Path) -> Settings:
+    """Settings whose file of weights is found from where the model file lies; see `_from`."""
+    backbone = settings.backbone
+    if backbone["_target_"] != BUILD_BACKBONE or backbone.get("weights") is None:
+        return settings
+    beside = str(path.absolute().parent / backbone["weights"])
+    return replace(settings, backbone={**backbone, "weights": beside})
 
 
 def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

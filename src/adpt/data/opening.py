@@ -43,8 +43,10 @@ def opened(path: Path, max_megapixels: float | None = None) -> Iterator[ImageFil
             file: to wait for a pipe would have no end.
         OSError: It cannot be read, or is no image.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise RefusedImageError("no file", "it is no ordinary file")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
+        raise RefusedImageError("no file", f"it is {kind}")
     with path.open("rb") as file:
         image = _first_to_take(file, path)
         if max_megapixels is not None and image.width * image.height > max_megapixels * 1e6:

@@ -133,3 +133,15 @@ def test_other_errors_are_no_full_disk() -> None:
             raise error
     with pytest.raises(ValueError, match="another fault"), advising_on_full_disk(lambda: ""):
         met_on_a_full_disk()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o002, 0o664)])
+def test_the_umask_decides_who_may_read(umask: int, mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    former = os.umask(umask)
+    try:
+        write(path, "first")
+        write(path, "again")
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -44,7 +44,7 @@ def test_a_message_keeps_its_lines_and_backslashes() -> None:
     assert printable_text("one\n\ttwo C:\\x \x1b[31m\udce9") == "one\n\ttwo C:\\x \\x1b[31m\\udce9"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "'=", "''+"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "'=", "''+", "\t=", "\r", " =", "\n-"])
 def test_what_a_spreadsheet_takes_for_a_formula_is_text(start: str) -> None:
     assert spreadsheet_cell(f"{start}1+1.png") == f"'{start}1+1.png"
 

@@ -193,11 +193,13 @@ def test_a_stream_is_answered_line_by_line(model: Path, photos: Path, tmp_path: 
         # Answered while the stream is still open.
         answer = json.loads(process.stdout.readline())
         assert answer["path"] == str(path)
-        lines = (tmp_path / "out" / "scores.jsonl").read_text().splitlines()
+        lines = (tmp_path / "out" / "scores.partial.jsonl").read_text().splitlines()
         assert json.loads(lines[-1]) == answer
     process.stdin.close()
     assert process.stdout.read() == ""
     assert process.wait(timeout=60) == 2
+    assert (tmp_path / "out" / "scores.jsonl").read_text().splitlines() == lines
+    assert not (tmp_path / "out" / "scores.partial.jsonl").exists()
     assert len(rows(tmp_path / "out" / "scores.csv")) == 3
     assert (tmp_path / "out" / "index.html").is_file()
 

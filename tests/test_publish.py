@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import yaml
 
 import stand_in
 from adpt.errors import UserError
+from adpt.evaluate import saw_images
 from adpt.projector import FeatureProjector
 from adpt.publish import publish
 from adpt.results import append_records
@@ -83,7 +85,9 @@ def test_dry_run_writes_card_and_projector(
     run_task(publish, publishing(folder, projector, results, "dry_run=true"))
     assert hub.requests == []
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "projector.safetensors"]
-    assert (folder / "projector.safetensors").read_bytes() == projector.read_bytes()
+    published = find_projector(folder / "projector.safetensors")
+    back, ours = load_projector(published.path).state_dict(), load_projector(projector).state_dict()
+    assert all(torch.equal(back[name], ours[name]) for name in ours)
     _, header, card = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     assert yaml.safe_load(header) == {
         "license": "cc-by-nc-4.0",
@@ -98,6 +102,7 @@ def test_dry_run_writes_card_and_projector(
     assert 'load_projector("hub:me/mine")' in card
     assert "projector=hub:me/mine" in card
     assert sha256(projector) in card
+    assert f"SHA-256 of projector.safetensors: `{published.sha256}`" in card
     assert "arxiv.org/abs/2511.05245" in card
     training = card[card.index("## Training") :]
     assert "- Data: Folder\n- Classes: key\n- Epochs: 3\n- Images a step: 6\n" in training
@@ -113,10 +118,53 @@ def test_published_projector_is_read_back(
     commit, files = hub.files("me/mine", "main") or ("", {})
     assert sorted(files) == [".gitattributes", "README.md", "projector.safetensors"]
     found = find_projector("hub:me/mine")
-    assert (found.sha256, found.source["commit"]) == (sha256(projector), commit)
+    published = sha256(tmp_path / "published" / "projector.safetensors")
+    assert (found.sha256, found.source["commit"]) == (published, commit)
     assert found.metadata["epoch"] == "3"
     back, ours = load_projector("hub:me/mine").state_dict(), load_projector(projector).state_dict()
     assert all(torch.equal(back[name], ours[name]) for name in ours)
+
+
+def test_nothing_that_is_uploaded_names_places_or_people(
+    tmp_path: Path, hub: stand_in.Hub, results: Path, projector: Path
+) -> None:
+    digest = sha256(projector)
+    metadata = dict(find_projector(projector).metadata)
+    config = json.loads(metadata["config"])
+    config |= {
+        "data_dir": "/home/alice/acme",
+        "output_dir": "/home/alice/acme/out",
+        "run_name": "alice",
+        "logger": {"wandb": {"entity": "alice", "save_dir": "~/acme"}},
+        "backbone": {"weights": "/home/alice/acme/weights/net.pth", "name": "timm/net.a1"},
+        "masks": ["../acme/masks", "C:\\Users\\alice\\masks", "~alice/masks", "/mnt/acme/m.png"],
+    }
+    config["data"]["root"] = "/home/alice/acme/own"
+    metadata["config"] = json.dumps(config)
+    save_projector(load_projector(projector), projector, metadata)
+    records = [json.loads(line) for line in (results / "results.jsonl").read_text().splitlines()]
+    for record in records:
+        if record["projector_sha256"] == digest:
+            record["projector_sha256"] = sha256(projector)
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    (results / "results.jsonl").write_text(text)
+    run_task(publish, publishing(tmp_path / "published", projector, results))
+    _, files = hub.files("me/mine", "main") or ("", {})
+    assert len(files) == 3
+    for content in files.values():
+        for word in ("alice", "acme", "secret", "/home", "/mnt", str(tmp_path), "Users"):
+            assert word.encode() not in content, word
+    found = find_projector("hub:me/mine").metadata
+    told = json.loads(found["config"])
+    assert told["data"]["root"] == "own"
+    assert told["backbone"] == {"weights": "weights/net.pth", "name": "timm/net.a1"}
+    assert told["masks"] == ["masks", "masks", "masks", "m.png"]
+    # Images that it has seen are known again, where they lie.
+    good = SimpleNamespace(split="test", image=Path("/secret/place/own/key/train/good/000.png"))
+    data = SimpleNamespace(set_name="own", samples=[good])
+    assert saw_images(find_projector("hub:me/mine"), data)
+    good.image = Path("/secret/place/other/000.png")
+    assert not saw_images(find_projector("hub:me/mine"), data)
 
 
 def test_published_again_it_is_a_new_commit(

@@ -138,12 +138,13 @@ def setting_of(config: DictConfig, projector: "ProjectorFile | None") -> "Settin
 
 def saw_images(projector: "ProjectorFile | None", data: "AnomalyDataModule") -> bool:
     """True if the projector was trained on images that are evaluated now; warns if so."""
-    from adpt.data.sample import image_folders
+    from adpt.data.sample import folder_key, image_folders
 
     if projector is None:
         return False
-    seen = json.loads(projector.metadata.get("images", "[]"))
-    common = sorted(set(seen) & set(image_folders([s for s in data.samples if s.split == "test"])))
+    seen = set(map(folder_key, json.loads(projector.metadata.get("images", "[]"))))
+    tested = image_folders([s for s in data.samples if s.split == "test"])
+    common = [folder for folder in tested if folder_key(folder) in seen]
     if data.set_name in projector.sets:
         common.append(data.set_name)
     if common:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +24,10 @@ def publish(config: DictConfig) -> None:
     """Write the projector and a card made from recorded results, and upload both."""
     from adpt.results import check_metrics, read_records
     from adpt.results.card import model_card, records_of
-    from adpt.running.files import replacing
-    from adpt.weights import find_projector, load_projector
+    from adpt.running.files import replacing, sha256
+    from adpt.weights import find_projector, load_projector, save_projector
     from adpt.weights.hub import OWN_FILE, upload
+    from adpt.weights.places import without_places
 
     metrics = names(config.metrics) or []
     repo, folder = repository(config.repo), Path(config.folder)
@@ -36,12 +36,12 @@ def publish(config: DictConfig) -> None:
     fingerprint = load_projector(projector.path).fingerprint
     records = records_of(read_records(Path(config.results)), projector.sha256, fingerprint)
     check_metrics(metrics, records)
-    card = model_card(repo, config.license, projector.metadata, projector.sha256, records, metrics)
-
+    notes = without_places(projector.metadata)
+    save_projector(load_projector(projector.path), folder / OWN_FILE, notes)
+    digests = (sha256(folder / OWN_FILE), projector.sha256)
+    card = model_card(repo, config.license, notes, digests, records, metrics)
     with replacing(folder / "README.md") as temporary:
         temporary.write_text(card, encoding="utf-8")
-    with replacing(folder / OWN_FILE) as temporary:
-        shutil.copyfile(projector.path, temporary)
     log.info("The model card and the projector lie in %s", folder.absolute())
     if config.dry_run:
         return

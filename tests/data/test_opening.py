@@ -1,6 +1,7 @@
 """Files of several pictures, and pictures of many pixels."""
 
 import os
+import socket
 import subprocess
 import sys
 import warnings
@@ -13,8 +14,12 @@ from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 import drawn
-from adpt.data import Folder
-from adpt.data.images import ReadingRules, read_image, read_mask, upright_size
+from adpt.data import Folder, Sample
+from adpt.data.examination.pictures import examine_sample
+from adpt.data.images import ReadingRules, depth_in_use, read_image, read_mask, upright_size
+from adpt.data.reading import PlainImages
+from adpt.data.sample import UnreadSample
+from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError
 from faults import claim
 
@@ -146,3 +151,34 @@ def test_importing_adpt_leaves_pillow_as_it_is() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert int(run.stdout) == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+def test_what_is_no_ordinary_file_is_refused_and_not_waited_for(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        monkeypatch.chdir(tmp_path)  # A socket's path has to be short.
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind("a.png")
+    said = "a folder" if kind == "folder" else "no ordinary file"
+    for read in (read_image, read_mask, upright_size):
+        with pytest.raises(BadImageError, match=rf"a\.png.* it is {said}"):
+            read(path, "bottle")
+    assert depth_in_use(path) is None
+    # A list names it, and no listing has looked at it.
+    sample = Sample(path, 0, "bottle", "train")
+    masked = Sample(tmp_path / "b.png", 1, "bottle", "test", mask=path)
+    PAGES[0].save(tmp_path / "b.png")
+    for item in map(PlainImages([sample, masked], Geometry(48, None)).__getitem__, range(2)):
+        assert isinstance(item, UnreadSample)
+        assert f"it is {said}" in item.fault
+    (finding,) = examine_sample(sample, ReadingRules(), False).findings
+    assert finding.message.startswith("is no ordinary file")

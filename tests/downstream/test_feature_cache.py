@@ -86,6 +86,18 @@ def test_a_folder_in_a_files_place_makes_way_and_what_a_kill_left_goes(tmp_path:
     assert made.read([key(1)])[0].unique().tolist() == [1]
 
 
+def test_a_folder_among_the_files_is_no_obstacle_to_making_room(tmp_path: Path) -> None:
+    made = space(tmp_path)
+    for number in (1, 2):
+        made.write(key(number), levels(number))
+    size = made.path(key(1)).stat().st_size
+    (made.path(key(3)) / "inside").mkdir(parents=True)
+    (made.folder / ".x.part").mkdir()
+    assert FeatureCache(tmp_path, 2 * size / 1e9).make_room(2 * size)
+    assert not made.present([key(1), key(2)])
+    assert made.path(key(3)).is_dir()
+
+
 def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
     size = file_size(tmp_path)
     made = space(tmp_path / "cache", max_gb=3.5 * size / 1e9)

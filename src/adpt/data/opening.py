@@ -1,5 +1,6 @@
 """Opening image files: the right one of several pictures, and none that is too large."""
 
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,9 +39,14 @@ def opened(path: Path, max_megapixels: float | None = None) -> Iterator[ImageFil
         The picture, not decoded. Of a file with previews it is the picture itself.
 
     Raises:
-        RefusedImageError: It claims more pixels, or the file holds several pictures.
+        RefusedImageError: It claims more pixels, the file holds several pictures, or is no ordinary
+            file: to wait for a pipe would have no end.
         OSError: It cannot be read, or is no image.
     """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
+        raise RefusedImageError("no file", f"it is {kind}")
     with path.open("rb") as file:
         image = _first_to_take(file, path)
         if max_megapixels is not None and image.width * image.height > max_megapixels * 1e6:

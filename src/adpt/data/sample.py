@@ -1,5 +1,7 @@
 """An image of a set before it is read, and a batch of read ones."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,6 +135,13 @@ def collate(items: Sequence[ReadSample | UnreadSample], image_shape: Sequence[in
         faults=[item.fault for item in unread],
         remarks={kind: text for item in reversed(read) for kind, text in item.remarks.items()},
     )
+
+
+def folder_key(folder: str) -> str:
+    """A folder as a hash, which tells nobody its name and is known again; of a key, the key."""
+    if re.fullmatch("[0-9a-f]{32}", folder):
+        return folder
+    return hashlib.sha256(folder.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def image_folders(samples: Sequence[Sample]) -> list[str]:

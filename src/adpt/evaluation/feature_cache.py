@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ class FeatureCache:
                 status = path.stat()
             except FileNotFoundError:  # Another process has removed it.
                 continue
-            found.append((status.st_mtime, status.st_size, path))
+            if stat.S_ISREG(status.st_mode):
+                found.append((status.st_mtime, status.st_size, path))
         return found
 
 

@@ -16,24 +16,34 @@ from adpt.inspection.inputs import UnreadImage
 from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.outputs import Outputs
 from adpt.inspection.rows import Row
+from adpt.running.interruption import Stopped
 from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
 
 log = logging.getLogger(__name__)
 
-ANOMALOUS, UNREAD, INTERRUPTED, BROKEN_PIPE = 2, 3, 130, 141
-"""Exit codes; the last two as a shell has them."""
+ANOMALOUS, UNREAD, BROKEN_PIPE = 2, 3, 141
+"""Exit codes; the last as a shell has it."""
+
+NOT_WHOLE = (
+    "The images after these were not scored: what was found lies in scores.partial.jsonl, and the"
+    " tables of an earlier run are as they were."
+)
 
 
 def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
-    """Score images, write what was found, and give the exit code."""
+    """Score images, write what was found, and give the exit code.
+
+    Raises:
+        Stopped: By a signal; what was found until then is written.
+    """
     stream = config.images == STREAM
     found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)
     folder = expanded(config.output_dir)
     outputs = Outputs(
         folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
     )
-    code = None
+    code, stopped = None, None
     with outputs, StepBar("Scoring", shown=not stream) as progress:
         try:
             for number, result in enumerate(found, start=1):
@@ -41,15 +51,16 @@ def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
                 if stream:
                     answer(row)
                 progress("images", number, len(paths))
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+        except Stopped as signalled:
+            # A stream has no end of its own: what was answered until now is the whole.
+            stopped, outputs.whole = signalled, stream
         except BrokenPipeError:
             code = BROKEN_PIPE
-    outputs.write_page(config.title)
+    outputs.write_page(config.title if outputs.whole else f"{config.title} (interrupted)")
     log.info(summary(outputs.rows))
     log.info("Scores, heatmaps and the page index.html lie in %s", folder.absolute())
-    if code == INTERRUPTED:
-        log.warning("Interrupted: the images after these were not scored")
+    if stopped is not None:
+        raise Stopped(stopped.signum, "" if stream else NOT_WHOLE)
     if code is not None:
         return code
     if any(row.anomalous for row in outputs.rows):

@@ -122,11 +122,6 @@ def picture_of(path: Path, rules: ReadingRules = PLAIN) -> Image.Image:
     """
     if is_output(path.parent):
         raise BadImageError(f"adpt wrote it, as {OUTPUT_MARK} in its folder says: it is no input")
-    try:
-        if path.exists() and not path.is_file():
-            raise BadImageError("it is a folder" if path.is_dir() else "it is no ordinary file")
-    except OSError as error:  # A name that is too long, for instance.
-        raise BadImageError(f"{path} cannot be looked at: {error.strerror}") from error
     return read_image(path, path.parent.name, rules)
 
 

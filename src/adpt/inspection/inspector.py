@@ -1,5 +1,6 @@
 """Fit on a folder of good images, save one file, and inspect new images with it."""
 
+import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
 from adpt.weights import load_matching_projector
+
+_NO_NUMBER = "its scores are no finite numbers; the inspector's file or its backbone is damaged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +176,12 @@ class Inspector:
             normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
             bit_depth=bit_depth,
         )
+        for scores in (normal.image, bad):
+            if scores is not None and not bool(scores.isfinite().all()):
+                raise UserError(
+                    "Scores of the images that the threshold is found from are no finite numbers:"
+                    " check the backbone's weights."
+                )
         found = policy.find(normal.image, source, bad)
         return cls(Model(scorer, settings, found), max_megapixels)
 
@@ -191,7 +200,7 @@ class Inspector:
             path: The file.
             device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
             backbone_weights: A weights file, for an inspector that was saved without them; None for
-                the place that they came from.
+                the hub's, or what lies beside its file under the name that they had.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
             trusted: Classes outside adpt that may be imported and made where the file names them,
                 such as "mine.Squares".
@@ -243,7 +252,9 @@ class Inspector:
         Raises:
             UserError: It is no finite number.
         """
-        model = replace(self._model, threshold=Threshold.given(float(value)))
+        # Numbers of NumPy are taken too; of anything else `given` says what it is.
+        number = float(value) if hasattr(value, "__float__") else value
+        model = replace(self._model, threshold=Threshold.given(number))
         return type(self)(model, self._geometry.rules.max_megapixels)
 
     # ---- What it is --------------------------------------------------------------------------
@@ -283,7 +294,7 @@ class Inspector:
                 (3, H, W), uint8 or floating-point in [0, 1].
 
         Raises:
-            BadImageError: The file cannot be read.
+            BadImageError: The file cannot be read, or its scores are no finite numbers.
             ValueError: An array or a tensor is of another shape or type.
         """
         (result,) = self.predict_many([image])
@@ -302,7 +313,8 @@ class Inspector:
             batch_size: Images at a time; changes no score.
 
         Yields:
-            An `Inspection` each, or an `UnreadImage` for a file that cannot be read.
+            An `Inspection` each, or an `UnreadImage` for a file that cannot be read, or whose
+            scores are no finite numbers.
 
         Raises:
             DataError: A folder or a pattern has no images.
@@ -316,12 +328,16 @@ class Inspector:
             for one in batch:
                 yield one if isinstance(one, UnreadImage) else next(found)
 
-    def _inspect(self, images: Sequence[Read]) -> Iterator[Inspection]:
+    def _inspect(self, images: Sequence[Read]) -> Iterator[Inspection | UnreadImage]:
         if not images:
             return
         scores = self.scorer(torch.stack([image.pixels for image in images]))
         maps, values = scores.maps.cpu(), scores.image.tolist()
         for image, score_map, score in zip(images, maps, values, strict=True):
+            if not (math.isfinite(score) and bool(score_map.isfinite().all())):
+                # NaN is above no threshold: it must not pass for normal.
+                yield UnreadImage(image.path or "a picture in memory", _NO_NUMBER)
+                continue
             laid = self._geometry.lay_back(score_map, image.original)
             yield Inspection(
                 image.path, score, score > self.threshold, self.threshold, laid.numpy()

@@ -1,8 +1,9 @@
 """One file that holds a fitted inspector: safetensors, with its settings as JSON in the header."""
 
 import json
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,24 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from adpt.backbones import Backbone
-from adpt.errors import WeightsError
+from adpt.errors import UserError, WeightsError
 from adpt.inspection.scorer import Scorer, references_from
-from adpt.inspection.settings import Settings, check_trusted
+from adpt.inspection.settings import Settings, check_sizes, check_trusted
 from adpt.inspection.spec import BUILD_BACKBONE, accepted, make_backbone, make_method
 from adpt.inspection.threshold import Threshold
-from adpt.projector import FeatureProjector
 from adpt.residual import Kind
+from adpt.running.names import printable_text
+from adpt.running.paths import expanded
 from adpt.version import __version__
+from adpt.weights.projector_file import filled_projector
 from adpt.weights.tensor_file import write_tensors
 
 FORMAT = "adpt-inspector"
 VERSION = 1
 """Raised when a file of the new kind could not be read by code of before."""
+
+_LONGEST_HEADER = 2**24
+"""Bytes; a header says what tensors there are, and JSON takes many times its length in memory."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,28 @@ class Model:
         scorer: All that makes scores.
         settings: How it was made.
         threshold: From which score on an image is anomalous.
+
+    Raises:
+        UserError: Its threshold, or what heatmaps are scaled by, is no finite number: no image
+            would ever be above it.
     """
 
     scorer: Scorer
     settings: Settings
     threshold: Threshold
+
+    def __post_init__(self) -> None:
+        for name, values in (
+            ("threshold", (self.threshold.value,)),
+            ("median and highest score of normal pixels", self.settings.normal_map),
+        ):
+            plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+            if not plain or not all(map(math.isfinite, values)):
+                raise UserError(
+                    f"{name}: {', '.join(map(repr, values))} is no finite number, and by it nothing"
+                    " would be anomalous. Check the backbone's weights and the images, and fit"
+                    " again."
+                )
 
 
 def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None:
@@ -63,9 +86,11 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
     if backbone_weights:
         tensors |= _named("backbone", backbone.state_dict())
     settings = model.settings.to_json()
-    if backbone_weights and "_target_" not in settings["backbone"]:
-        # Where they came from on this machine is of no use on another.
-        settings["backbone"].pop("weights", None)
+    if "_target_" not in settings["backbone"]:
+        # Where they came from on this machine is of no use on another, and nobody's business.
+        weights = settings["backbone"].pop("weights", None)
+        if weights is not None and not backbone_weights:
+            settings["backbone"]["weights"] = _from(path, str(weights))
     content = {
         "adpt": __version__,
         "settings": settings,
@@ -94,8 +119,8 @@ def read_model(
     Args:
         path: The file.
         device: Where to compute.
-        backbone_weights: The backbone's weights, for a file without them; None for where they came
-            from when it was fitted.
+        backbone_weights: The backbone's weights, for a file without them; None for what lies beside
+            it under their name.
         trusted: Classes outside adpt that may be made where the file names them, such as
             "mine.Squares".
 
@@ -109,26 +134,37 @@ def read_model(
         kind: Kind = content["features"]
         settings = Settings.from_json(content["settings"])
         check_trusted(settings, trusted, path)
+        check_sizes(settings)
+        settings = _with_weights_beside(settings, path)
         threshold = Threshold(**content["threshold"])
+        # It is shown to people, as one line.
+        origin = printable_text(threshold.origin).replace("\n", " ")
+        threshold = replace(threshold, origin=origin)
+        for name, tensor in tensors.items():
+            # What is infinitely far is never found, and a NaN is above no threshold.
+            if not name.startswith("backbone.") and not bool(tensor.isfinite().all()):
+                raise ValueError(f"{name} has numbers that are not finite")
         backbone = _backbone(content["backbone"], settings, tensors, path, backbone_weights)
         method = make_method(settings.method, settings.method_options, settings.image_size)
         method.load_state_dict(_below("method", tensors))
         projector = None
         if content["projector"] is not None:
-            projector = FeatureProjector(**content["projector"])
-            projector.load_state_dict(_below("projector", tensors))
+            projector = filled_projector(content["projector"], _below("projector", tensors))
             projector.requires_grad_(False).eval().to(device)
         saved = _below("references", tensors)
         # Not as they lie in the file, which another program may cut short.
         levels = [saved[str(number)].clone() for number in range(len(saved))]
         references = references_from(levels, device) if levels else None
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise WeightsError(
             f"{path} does not hold a whole model (written by adpt {content.get('adpt')}):"
             f" {error!r}. Fit it again."
         ) from error
     scorer = Scorer(backbone.to(device), method.to(device), kind, references, projector)
-    return Model(scorer, settings, threshold)
+    try:
+        return Model(scorer, settings, threshold)
+    except UserError as error:
+        raise WeightsError(f"{path} cannot be used: {error}") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -138,6 +174,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f" `python -m adpt.predict fit=<folder of good images> inspector={path}`."
         )
     try:
+        with path.open("rb") as start:
+            if int.from_bytes(start.read(8), "little") > _LONGEST_HEADER:
+                raise ValueError("its header is longer than that of any model")
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
@@ -151,8 +190,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                     f" {__version__}, reads up to {VERSION}. Update adpt."
                 )
             content = json.loads(header["content"])
+            if not isinstance(content, dict):
+                raise ValueError("its content is no mapping")
             return content, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    # Deeper JSON than any model's makes a RecursionError, there and wherever it is looked at.
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged or no model file: {error}") from error
 
 
@@ -192,6 +234,21 @@ def _backbone(
             " (backbone_weights=<file>), or fit it again."
         )
     return backbone
+
+
+def _from(path: Path, weights: str) -> str:
+    """A file of weights as seen from a model file: below its folder, or by its name alone."""
+    place, folder = expanded(weights).absolute(), path.absolute().parent
+    return place.relative_to(folder).as_posix() if place.is_relative_to(folder) else place.name
+
+
+def _with_weights_beside(settings: Settings, path: Path) -> Settings:
+    """Settings whose file of weights is found from where the model file lies; see `_from`."""
+    backbone = settings.backbone
+    if backbone["_target_"] != BUILD_BACKBONE or backbone.get("weights") is None:
+        return settings
+    beside = str(path.absolute().parent / backbone["weights"])
+    return replace(settings, backbone={**backbone, "weights": beside})
 
 
 def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -59,7 +59,8 @@ class Graph(nn.Module):
             Maps (B, H, W) and scores (B,), float32, and whether they are anomalous (B,), bool.
         """
         maps, score = self.scorer(images)
-        return maps, score, score > self.threshold
+        # What is no number is not normal.
+        return maps, score, ~(score <= self.threshold)
 
 
 def require_onnx() -> None:

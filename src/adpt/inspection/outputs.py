@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -22,14 +23,22 @@ from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.page import MOST, Card, build_page
 from adpt.inspection.rows import Row
 from adpt.page.plots import Picture, heatmap, outline
-from adpt.running.files import is_full_disk, make_output_folder, mark_output, replacing
+from adpt.running.files import (
+    is_full_disk,
+    make_output_folder,
+    mark_output,
+    remove_leftovers,
+    replacing,
+)
 from adpt.running.names import file_name, printable, spreadsheet_cell
 from adpt.running.paths import expanded
+from adpt.running.work_lock import at_work
 
 log = logging.getLogger(__name__)
 
 _HEATMAP = re.compile(r"heatmaps/\d{6,}_[\w.-]+\.(jpg|png)")
 _FOLDER = "heatmaps"
+_PARTIAL = "scores.partial.jsonl"
 _THUMBNAIL = 220
 _QUALITY = 88
 
@@ -37,9 +46,11 @@ _QUALITY = 88
 class Outputs:
     """Writes each result as soon as it is there; to be used in a `with` statement.
 
-    Files: `scores.csv` and `scores.jsonl`, a line an image, in the order of the results;
-    `heatmaps/<number>_<name>`; and `index.html` once `write_page` is called. They replace those of
-    an earlier run in the folder, whose heatmaps are removed.
+    Files: `heatmaps/<number>_<name>` and `scores.partial.jsonl`, a line an image, as results come;
+    at the end, in its stead and in the order of the results, `scores.csv` and `scores.jsonl`; and
+    `index.html` once `write_page` is called. Each replaces that of an earlier run in the folder
+    once it is whole, and then the earlier run's heatmaps are removed. Meanwhile other processes are
+    kept out of the folder.
 
     Args:
         folder: Where the files go.
@@ -47,6 +58,11 @@ class Outputs:
         heatmaps: Which images get a heatmap.
         image_format: Of the heatmaps.
         longest_side: Of the heatmaps, in pixels; None for the pictures' own size.
+
+    Attributes:
+        rows: Of the results so far.
+        whole: To be set to False where more was to come: then the tables of an earlier run stay as
+            they are, beside `scores.partial.jsonl`.
     """
 
     def __init__(
@@ -60,20 +76,24 @@ class Outputs:
         self.folder, self.inspector = folder, inspector
         self.heatmaps, self.image_format, self.longest_side = heatmaps, image_format, longest_side
         self.rows: list[Row] = []
+        self.whole = True
         self._cards: list[tuple[float, int, bytes]] = []
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        try:
-            make_output_folder(self.folder)
-            self._remove_heatmaps()
-            if self.heatmaps != "none":
-                self._make_heatmap_folder()
-            self._csv = (self.folder / "scores.csv").open("w", newline="", encoding="utf-8")
-            self._jsonl = (self.folder / "scores.jsonl").open("w", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"Cannot write to {self.folder}: {error}.") from error
-        self._table = csv.DictWriter(self._csv, [field.name for field in fields(Row)])
-        self._table.writeheader()
+        with ExitStack() as held:
+            try:
+                make_output_folder(self.folder)
+                held.enter_context(at_work(self.folder))
+                self._former = self._heatmaps_of("scores.jsonl")
+                self._remove(self._heatmaps_of(_PARTIAL) - self._former)
+                if self.heatmaps != "none":
+                    self._make_heatmap_folder()
+                partial = (self.folder / _PARTIAL).open("w", encoding="utf-8")
+                self._lines = held.enter_context(partial)
+            except OSError as error:
+                raise UserError(f"Cannot write to {self.folder}: {error}.") from error
+            self._held = held.pop_all()
         return self
 
     def __exit__(
@@ -82,8 +102,10 @@ class Outputs:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._csv.close()
-        self._jsonl.close()
+        with self._held:
+            self._lines.close()
+            if kind is None and self.whole:
+                self._write_tables()
 
     def add(self, result: Inspection | UnreadImage) -> Row:
         """Write one result.
@@ -92,40 +114,68 @@ class Outputs:
             UserError: A file cannot be written.
         """
         row = self._row(result)
-        self.rows.append(row)
         try:
-            self._table.writerow({k: spreadsheet_cell(v) for k, v in row.as_dict().items()})
-            self._jsonl.write(json.dumps(row.as_dict()) + "\n")
-            self._csv.flush()
-            self._jsonl.flush()
+            self._lines.write(_line(row))
+            self._lines.flush()
         except OSError as error:
             raise UserError(f"Cannot write to {self.folder}: {error}.") from error
+        self.rows.append(row)
         return row
 
     def write_page(self, title: str) -> None:
         """Write `index.html`, of all results so far.
+
+        Where these are not the whole, an earlier run's page stays, and it is `index.partial.html`.
 
         Raises:
             UserError: It cannot be written.
         """
         thumbnails = {number: data for _, number, data in self._cards}
         cards = [Card(row, n, thumbnails.get(n)) for n, row in enumerate(self.rows)]
-        page = build_page(title, cards, self.inspector)
-        with replacing(self.folder / "index.html") as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        page, partial = self.folder / "index.html", self.folder / "index.partial.html"
+        if self.whole:
+            partial.unlink(missing_ok=True)
+        elif page.exists():
+            page = partial
+        with replacing(page) as temporary:
+            temporary.write_text(build_page(title, cards, self.inspector), encoding="utf-8")
 
-    def _remove_heatmaps(self) -> None:
-        """Remove the heatmaps of an earlier run in the folder: those that its table names."""
-        table = self.folder / "scores.jsonl"
-        if not table.is_file():
-            return
-        for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
+    def _write_tables(self) -> None:
+        """Put this run's tables in the place of an earlier one's, and remove that one's heatmaps.
+
+        Raises:
+            UserError: They cannot be written.
+        """
+        with (
+            replacing(self.folder / "scores.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = csv.DictWriter(file, [field.name for field in fields(Row)])
+            table.writeheader()
+            for row in self.rows:
+                table.writerow({k: spreadsheet_cell(v) for k, v in row.as_dict().items()})
+        with replacing(self.folder / "scores.jsonl") as temporary:
+            temporary.write_text("".join(map(_line, self.rows)), encoding="utf-8")
+        (self.folder / _PARTIAL).unlink(missing_ok=True)
+        self._remove(self._former - {row.heatmap for row in self.rows})
+
+    def _heatmaps_of(self, table: str) -> set[str]:
+        """The heatmaps that a table of an earlier run in the folder names."""
+        path, found = self.folder / table, set()
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        for line in text.splitlines():
             try:
                 name = json.loads(line)["heatmap"]
-            except (ValueError, KeyError, TypeError):  # Cut off, or no table of ours.
+            # Cut off, or no table of ours.
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
             if isinstance(name, str) and _HEATMAP.fullmatch(name):
-                (self.folder / name).unlink(missing_ok=True)
+                found.add(name)
+        return found
+
+    def _remove(self, names: set[str]) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _make_heatmap_folder(self) -> None:
         """Make the folder of the heatmaps, marked, so that no run takes them for photographs."""
@@ -140,6 +190,7 @@ class Outputs:
                 folder,
             )
         mark_output(folder)
+        remove_leftovers(folder)
 
     def _row(self, result: Inspection | UnreadImage) -> Row:
         if isinstance(result, UnreadImage):
@@ -183,6 +234,10 @@ class Outputs:
             log.warning("The heatmap of %s is left out: %s", printable(result.path), error)
             return ""
         return name
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row.as_dict()) + "\n"
 
 
 def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> Picture:

@@ -74,6 +74,35 @@ class Settings:
         return [*targets(self.backbone), *targets(self.method_options)]
 
 
+MOST_SIDE = 8192
+"""Pixels of the longest side of images that a file may ask for."""
+_MOST = 2**16
+"""Largest whole number among the arguments of adpt's own parts."""
+
+
+def check_sizes(settings: Settings) -> None:
+    """Refuse settings from a file by which more memory would be taken than any model needs.
+
+    Raises:
+        ValueError: They are such.
+    """
+    resize = settings.resize
+    sides = [settings.image_size, *(resize if isinstance(resize, tuple) else [resize or 1])]
+    if not all(type(side) is int and 1 <= side <= MOST_SIDE for side in sides):
+        raise ValueError(f"images of {sides} pixels, where {MOST_SIDE} are the most")
+    for spec in (settings.backbone, settings.method_options):
+        if str(spec["_target_"]).startswith("adpt."):
+            _check_numbers({name: value for name, value in spec.items() if name != "seed"})
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise ValueError(f"an option of {value}, where {_MOST} is the most")
+    if isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            _check_numbers(one)
+
+
 def check_trusted(settings: Settings, trusted: Collection[str], path: Path) -> None:
     """Refuse a file that names what is neither adpt's own nor named by whoever loads it.
 

@@ -82,7 +82,7 @@ def model_card(
     repo: str,
     license_name: str,
     metadata: Mapping[str, str],
-    sha256: str,
+    digests: tuple[str, str],
     records: Sequence[Record],
     metrics: Sequence[str],
 ) -> str:
@@ -92,7 +92,7 @@ def model_card(
         repo: Owner and repository that it will lie in.
         license_name: As the hub names licences, such as `apache-2.0` or `cc-by-nc-sa-4.0`.
         metadata: What the projector's file says of itself.
-        sha256: Of the projector's file.
+        digests: SHA-256 of the file that is published, and of the one that results name.
         records: Results with it, and those beside them; see `records_of`.
         metrics: Names of `METRICS` that the tables show.
     """
@@ -118,7 +118,8 @@ def model_card(
         "\n".join(f"- {name}: {'; '.join(told[name])}" for name in _TOLD if name in told) + "\n",
         "## Training\n",
         "\n".join(f"- {name}: {text}" for name, text in _training(metadata).items()) + "\n",
-        f"SHA-256 of projector.safetensors, which results name: `{sha256}`.\n",
+        f"SHA-256 of projector.safetensors: `{digests[0]}`. Results name `{digests[1]}`: the same"
+        " weights, with the places of their author's machine in the file.\n",
         _METHOD,
         f"## Licence\n\n{license_name}\n",
     ]

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -36,8 +37,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to write; it takes the name `path` once complete.
 
-    After an interruption or an error, `path` is as it was before. A process that is killed leaves
-    the temporary file behind; see `remove_leftovers`.
+    After an interruption or an error, `path` is as it was before. The umask says who may read it. A
+    process that is killed leaves the temporary file behind; see `remove_leftovers`.
 
     Raises:
         UserError: The file could not be written, for instance because the disk is full.
@@ -45,17 +46,17 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{within_bytes(path.name, _LONGEST_PREFIX)}."
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=PART)
+        temporary = path.with_name(f"{prefix}{secrets.token_hex(6)}{PART}")
+        # Not by tempfile, whose files are their owner's alone, whatever the umask says.
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error}.") from error
-    temporary = Path(name)
     try:
         with os.fdopen(handle) as held:
             _lock(held.fileno())
             yield temporary
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error}.") from error

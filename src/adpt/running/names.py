@@ -13,7 +13,7 @@ _NEVER_SHOWN = "\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\u
 """Control characters, marks of direction and line ends, and bytes that are no text."""
 _UNSAFE = re.compile(f"[\x00-\x0a{_NEVER_SHOWN}]")
 _UNSAFE_IN_TEXT = re.compile(f"[\x00-\x08{_NEVER_SHOWN}]")
-_FORMULA = re.compile("'*[=+\\-@＝＋－＠]")
+_FORMULA = re.compile("[ ']*[=+\\-@＝＋－＠\t\r\n]")
 _LONGEST = 100
 """Bytes of a file's name that are kept: some encrypted file systems take no more than 143."""
 

@@ -22,6 +22,18 @@ _NUMPY_NUMBERS: list[Any] = [
 ]
 
 
+def _check_sizes(path: Path) -> None:
+    """Refuse an archive whose parts are larger than itself, before one is unpacked.
+
+    Raises:
+        ValueError: It is such; PyTorch compresses nothing, and no part of its lies in another.
+    """
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(part.file_size for part in archive.infolist())
+    if claimed > path.stat().st_size:
+        raise ValueError(f"its parts claim {claimed} bytes, and it has {path.stat().st_size}")
+
+
 def load_tensors(path: Path) -> Any:
     """The tensors, numbers and text of a file, and lists and dicts of these, on the CPU.
 
@@ -32,6 +44,8 @@ def load_tensors(path: Path) -> Any:
         with torch.serialization.safe_globals(_NUMPY_NUMBERS):
             # Only the newer zip format can be mapped instead of read: saves gigabytes of memory.
             mapped = zipfile.is_zipfile(path)
+            if mapped:
+                _check_sizes(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     # What is no pickle, a text file for instance, makes the unpickler fail with errors of any kind.
     except Exception as error:
@@ -45,7 +59,9 @@ def load_tensors(path: Path) -> Any:
         # PyTorch's own text begins with advice to read it all the same.
         said = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
         asked = re.search(r"(?:GLOBAL|global|class|function) `?(\w+(?:\.\w+)+)", said)
-        reason = f"it asks for {asked[1]}" if asked else (said or type(error).__name__)
+        reason = (
+            f"it asks for {asked[1]}" if asked else (said or str(error) or type(error).__name__)
+        )
         raise WeightsError(
             f"{path} is refused ({reason.splitlines()[0]}): it is damaged, no file of PyTorch, or"
             " holds Python objects, and reading those could run any code. Only tensors, numbers"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FORMAT = "adpt-projector-1"
 _NEEDED = {"channels", "num_heads", "num_references"}
 """Options that every file names; those of before the others could be chosen lack these."""
+_WIDEST = 2**16
+"""Heads and channels of a level that a file may claim."""
 
 
 def save_projector(
@@ -128,11 +130,33 @@ def load_projector(path: str | Path) -> FeatureProjector:
     read = _read_own if path.suffix == ".safetensors" else read_published
     options, tensors = read(path)
     try:
-        projector = FeatureProjector(**options)
-        projector.load_state_dict(tensors)
+        projector = filled_projector(options, tensors)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a whole projector: {error}") from error
     return projector.eval()
+
+
+def filled_projector(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FeatureProjector:
+    """A projector made with these options and filled with these tensors.
+
+    Raises:
+        KeyError: There are no channels among the options.
+        RuntimeError: They do not fit each other; no memory is taken for what a file only claims.
+        TypeError: There is no such option.
+        ValueError: An option is out of its range.
+    """
+    channels = list(options["channels"])
+    if len(channels) > len(tensors):
+        raise ValueError(f"it claims {len(channels)} levels and has {len(tensors)} tensors")
+    if max(options.get("num_heads", 1), *channels, 1) > _WIDEST:
+        raise ValueError(f"it claims more than {_WIDEST} heads or channels")
+    with torch.device("meta"):
+        claimed = FeatureProjector(**options).state_dict()
+    if wrong := [n for n, t in claimed.items() if n not in tensors or t.shape != tensors[n].shape]:
+        raise RuntimeError(f"{wrong[0]} is missing, or not of the size that it claims")
+    projector = FeatureProjector(**options)
+    projector.load_state_dict(tensors)
+    return projector
 
 
 def load_matching_projector(
@@ -236,7 +260,7 @@ def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         options = {n: text if n == "block" else json.loads(text) for n, text in given.items()}
         if missing := _NEEDED - options.keys():
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} does not give its projector's sizes: {error}.") from error
     with safe_open(path, framework="pt") as file:
         return options, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

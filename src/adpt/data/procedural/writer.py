@@ -2,8 +2,8 @@
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -122,7 +122,8 @@ def _render_set(
     if _is_rendered(root, stamp):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-unfinished-", dir=root.parent))
+    unfinished = root.with_name(f".{root.name}-unfinished-{secrets.token_hex(6)}")
+    unfinished.mkdir()
     try:
         for folder in {str(Path(p).parent) for job in jobs for p in (job.image, job.mask) if p}:
             (unfinished / folder).mkdir(parents=True, exist_ok=True)
@@ -132,7 +133,6 @@ def _render_set(
             (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
             (unfinished / path).write_text(json.dumps(content, indent=1))
         (unfinished / STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
-        unfinished.chmod(0o755)
         _move_into_place(unfinished, root, stamp)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

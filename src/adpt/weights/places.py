@@ -1,0 +1,52 @@
+"""What a projector's file says of itself, told without the places of the machine it was made on."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from adpt.data.sample import folder_key
+
+_PERSONAL = ("logger", "run_name", "data_dir", "output_dir", "ckpt_path", "projector")
+"""Parts of a config that name accounts and places alone, at any depth."""
+
+
+def without_places(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Notes to be published: folders of images as keys, paths below the data's root from there.
+
+    Of any other absolute path the last name is left. What cannot be read is left out.
+
+    Args:
+        metadata: What a projector's file says of itself.
+    """
+    told = dict(metadata)
+    for name, change in (("config", _of_config), ("images", _keys)):
+        if name in told:
+            try:
+                told[name] = json.dumps(change(json.loads(told[name])))
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                del told[name]
+    return told
+
+
+def _keys(folders: list[str]) -> list[str]:
+    return sorted(map(folder_key, folders))
+
+
+def _of_config(config: dict[str, Any]) -> Any:
+    return _without(config, str(config.get("data_dir") or ""))
+
+
+def _without(value: Any, root: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _without(v, root) for k, v in value.items() if k not in _PERSONAL}
+    if isinstance(value, list):
+        return [_without(one, root) for one in value]
+    if not isinstance(value, str) or not re.match(r"[/\\~]|\.\.|[A-Za-z]:[/\\]|file:", value):
+        return value
+    kind = PureWindowsPath if "\\" in value else PurePosixPath
+    path = kind(value)
+    if root and path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.name

@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     photos = drawn.draw_mvtec(folder / "photos") / "bottle"
     path = folder / "bottle.adpt.safetensors"
-    backbone = {"name": "embedded", "levels": [1, 2]}
+    backbone = {"name": "efficientnet_lite0", "levels": [2, 3]}
     good = photos / "train" / "good"
     adpt.Inspector.fit(good, backbone=backbone, image_size=48, device="cpu").save(path)
     return path

@@ -23,7 +23,7 @@ from adpt.methods import Scores
 from adpt.projector import FeatureProjector
 from adpt.weights import load_projector, save_projector
 
-BACKBONE = {"name": "embedded", "levels": [1, 2]}
+BACKBONE = {"name": "efficientnet_lite0", "levels": [2, 3]}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inspector(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> adpt.Inspector:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("projector") / "p.safetensors"
-    save_projector(FeatureProjector([64, 96], num_heads=4, num_references=8), path)
+    save_projector(FeatureProjector([40, 112], num_heads=4, num_references=8), path)
     return adpt.Inspector.fit(
         photos / "train" / "good", image_size=48, backbone=BACKBONE, projector=path, device="cpu"
     )
@@ -196,7 +196,7 @@ def test_a_threshold_is_any_kind_of_number(value, inspector) -> None:
 )
 def test_a_projector_s_file_takes_no_memory_for_what_it_claims(changed, tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
-    save_projector(FeatureProjector([64, 96], num_heads=4, num_references=8), path)
+    save_projector(FeatureProjector([40, 112], num_heads=4, num_references=8), path)
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118

@@ -23,8 +23,8 @@ from adpt.data.images import read_mask
 from adpt.data.synthetic import SyntheticDefects
 from adpt.data.texture_defects import TextureDefects
 from adpt.data.transforms import Geometry
-from adpt.inspection.fitting import Fitter, encode
-from adpt.inspection.pictures import find_images, read
+from adpt.inspection.fitting import Fitter, ImageFiles
+from adpt.inspection.inputs import find_images, read
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.threshold import folds_of
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore
@@ -207,10 +207,10 @@ def drawn_defects(backbone: Backbone, geometry: Geometry, paths: Sequence[Path])
 
 def levels_of(backbone: Backbone, geometry: Geometry, paths: Sequence[Path]) -> Levels:
     """Features of pictures, all of which can be read."""
-    features, unread = encode(backbone, geometry, paths, BATCH, no_progress)
-    if unread:
-        raise ValueError(f"Unread: {unread}")
-    return features.levels
+    features = ImageFiles(geometry, BATCH).encoded(backbone, paths, no_progress)
+    if len(features) < len(paths):
+        raise ValueError(f"{len(paths) - len(features)} pictures cannot be read.")
+    return list(next(iter(features.batches(len(paths), backbone.mean.device))))
 
 
 def mask_of(path: Path, geometry: Geometry) -> Tensor:

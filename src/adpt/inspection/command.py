@@ -10,10 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.cli.keys import own_folders
 from adpt.cli.sweeps import job_number
 from adpt.errors import UserError
+from adpt.inspection.good_page import NAME as GOOD_PAGE
+from adpt.inspection.good_page import write_good_page
 from adpt.inspection.inputs import find_images
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.threshold import ThresholdPolicy
 from adpt.running.devices import choose_device
+from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
 from adpt.running.sources import targets
 
@@ -33,8 +36,8 @@ def fit(config: DictConfig) -> Inspector:
     data: Any = OmegaConf.to_container(config.data, resolve=True)
     method, options = chosen_method(config)
     alike = ("projector", "features", "shots", "seed", "max_megapixels", "batch_size")
-    with StepBar("Fitting") as progress:
-        return Inspector.fit(
+    with StepBar("Fitting", logged=True) as progress:
+        fitted = Inspector.fit(
             config.fit,
             method=method,
             method_options=options,
@@ -45,6 +48,12 @@ def fit(config: DictConfig) -> Inspector:
             **data,
             **{name: config[name] for name in alike},
         )
+    if (good := fitted.good_images) is not None:
+        for number, remark in enumerate(good.remarks):
+            log.log(logging.WARNING if number else logging.INFO, remark)
+        write_good_page(folder := expanded(config.output_dir), fitted, good)
+        log.info("The good images by score: %s", (folder / GOOD_PAGE).absolute())
+    return fitted
 
 
 def load(config: DictConfig) -> Inspector:
@@ -81,10 +90,11 @@ def policy_of(config: DictConfig) -> ThresholdPolicy:
         "defects": config.defects,
         "value": config.threshold,
     }
-    # The quantile always has a value: only one that was asked for contradicts the others.
-    ThresholdPolicy(quantile=ways["quantile"])
-    if "quantile" not in overridden() and sum(way is not None for way in ways.values()) > 1:
-        del ways["quantile"]
+    # The rate always has a value: only one that was asked for contradicts the others.
+    default = "false_positive_rate"
+    ThresholdPolicy(false_positive_rate=ways[default])
+    if default not in overridden() and sum(way is not None for way in ways.values()) > 1:
+        del ways[default]
     return ThresholdPolicy(**ways, good_test=config.good_test, folds=config.folds)
 
 

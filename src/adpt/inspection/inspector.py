@@ -16,6 +16,7 @@ from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, UserError
 from adpt.inspection.fitting import Fitter, ImageFiles
+from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import (
     ImageInput,
     Images,
@@ -25,6 +26,7 @@ from adpt.inspection.inputs import (
     listed,
     read_batches,
 )
+from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.scorer import Scorer
 from adpt.inspection.settings import Settings
@@ -49,6 +51,8 @@ class Inspection:
         threshold: The threshold.
         map: (H, W) float32 scores of the pixels of the picture as it was given; nan where a centre
             crop (`resize`) left it unseen.
+        normalised: Estimated share of good images that score higher, 0 to 1, of one meaning for all
+            methods and products; None from an inspector of before there was one.
     """
 
     path: str | None
@@ -56,6 +60,7 @@ class Inspection:
     anomalous: bool
     threshold: float
     map: npt.NDArray[np.float32]
+    normalised: float | None = None
 
 
 class Inspector:
@@ -68,6 +73,9 @@ class Inspector:
         model: What was fitted.
         max_megapixels: Files whose header claims more are not decoded, as if they were broken.
     """
+
+    good_images: GoodImages | None = None
+    """Those that the threshold was found from, where it was fitted just now; in no file."""
 
     def __init__(self, model: Model, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._model = model
@@ -101,8 +109,8 @@ class Inspector:
     ) -> Self:
         """Fit on good images and find a threshold.
 
-        The threshold comes from the scores of the good images, each by a method fitted without it.
-        Files that cannot be read are named and left out.
+        The threshold comes from the scores of the good images, each as if it had not been fitted
+        on. Files that cannot be read are named and left out.
 
         Args:
             images: Good images of the product, two at least.
@@ -121,10 +129,11 @@ class Inspector:
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
                 images take, by their metadata or else their largest value.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
-            threshold: How to find the threshold; None for the 99 % quantile of the scores.
+            threshold: How to find the threshold; None for the score that 5 % of good images are
+                estimated to exceed.
             batch_size: Images at a time; changes no score.
             device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
-            progress: Told of every batch and fold.
+            progress: Told of every batch and step.
             **of_threshold: In place of `threshold` its fields, such as `defects="photos/bad"`.
 
         Raises:
@@ -156,13 +165,16 @@ class Inspector:
 
         fitter = Fitter(built, through, kind, make, shots, seed, batch_size)
         files = ImageFiles(geometry, batch_size)
-        scorer, seen = fitter.scorer(files.encoded(built, good, progress))
+        own = files.encoded(built, good, progress)
+        progress("fitting the method", 0, len(own))
+        scorer, seen = fitter.scorer(own)
+        names = seen.paths
         if good_test is None:
-            normal, source = fitter.left_out(seen, policy.folds, progress)
+            normal, source = fitter.left_out(scorer.method, seen, policy.folds, progress)
         else:
-            normal = files.scored(scorer, good_test, "good_test")
+            names, normal = files.scored(scorer, good_test, "good_test")
             source = "further images than those fitted on"
-        bad = None if defects is None else files.scored(scorer, defects, "defects").image
+        bad = None if defects is None else files.scored(scorer, defects, "defects")[1].image
         settings = Settings(
             backbone=spec,
             method=method,
@@ -174,7 +186,10 @@ class Inspector:
             bit_depth=bit_depth,
         )
         found = policy.find(normal.image, source, bad)
-        return cls(Model(scorer, settings, found), max_megapixels)
+        spread = GoodScores.robust(normal.image) if len(names) > 1 else None
+        fitted = cls(Model(scorer, settings, found, spread), max_megapixels)
+        fitted.good_images = GoodImages.examined(names, normal, policy, bad)
+        return fitted
 
     @classmethod
     def load(
@@ -273,6 +288,11 @@ class Inspector:
         """Brings pictures to the model's size, and maps back to the pictures'."""
         return self._geometry
 
+    def normalised(self, score: float) -> float | None:
+        """The estimated share of good images that score higher; see `Inspection`."""
+        good = self._model.good_scores
+        return None if good is None else float(good.share_above(score))
+
     # ---- Using it ----------------------------------------------------------------------------
 
     def predict(self, image: ImageInput) -> Inspection:
@@ -322,10 +342,9 @@ class Inspector:
         scores = self.scorer(torch.stack([image.pixels for image in images]))
         maps, values = scores.maps.cpu(), scores.image.tolist()
         for image, score_map, score in zip(images, maps, values, strict=True):
-            laid = self._geometry.lay_back(score_map, image.original)
-            yield Inspection(
-                image.path, score, score > self.threshold, self.threshold, laid.numpy()
-            )
+            laid = self._geometry.lay_back(score_map, image.original).numpy()
+            anomalous, share = score > self.threshold, self.normalised(score)
+            yield Inspection(image.path, score, anomalous, self.threshold, laid, share)
 
 
 def _kind(features: Kind | None, projected: bool) -> Kind | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adpt.backbones import Backbone
 from adpt.errors import WeightsError
+from adpt.inspection.limits import GoodScores
 from adpt.inspection.scorer import Scorer, references_from
 from adpt.inspection.settings import Settings, check_trusted
 from adpt.inspection.spec import BUILD_BACKBONE, accepted, make_backbone, make_method
@@ -34,11 +35,13 @@ class Model:
         scorer: All that makes scores.
         settings: How it was made.
         threshold: From which score on an image is anomalous.
+        good_scores: How good images' scores are distributed; None in files of before.
     """
 
     scorer: Scorer
     settings: Settings
     threshold: Threshold
+    good_scores: GoodScores | None = None
 
 
 def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None:
@@ -70,6 +73,7 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
         "adpt": __version__,
         "settings": settings,
         "threshold": asdict(model.threshold),
+        "good_scores": None if model.good_scores is None else asdict(model.good_scores),
         "features": scorer.kind,
         "projector": None if projector is None else projector.options,
         "backbone": {
@@ -110,6 +114,8 @@ def read_model(
         settings = Settings.from_json(content["settings"])
         check_trusted(settings, trusted, path)
         threshold = Threshold(**content["threshold"])
+        good = content.get("good_scores")
+        good_scores = None if good is None else GoodScores(**good)
         backbone = _backbone(content["backbone"], settings, tensors, path, backbone_weights)
         method = make_method(settings.method, settings.method_options, settings.image_size)
         method.load_state_dict(_below("method", tensors))
@@ -128,7 +134,7 @@ def read_model(
             f" {error!r}. Fit it again."
         ) from error
     scorer = Scorer(backbone.to(device), method.to(device), kind, references, projector)
-    return Model(scorer, settings, threshold)
+    return Model(scorer, settings, threshold, good_scores)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -14,7 +14,7 @@ from adpt.inspection.good_page import NAME as GOOD_PAGE
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.inputs import find_images
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.threshold import ThresholdPolicy
+from adpt.inspection.threshold import RATE, ThresholdPolicy
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
@@ -91,10 +91,10 @@ def policy_of(config: DictConfig) -> ThresholdPolicy:
         "value": config.threshold,
     }
     # The rate always has a value: only one that was asked for contradicts the others.
-    default = "false_positive_rate"
-    ThresholdPolicy(false_positive_rate=ways[default])
-    if default not in overridden() and sum(way is not None for way in ways.values()) > 1:
-        del ways[default]
+    name = "false_positive_rate"
+    asked = name in overridden() or ways[name] != RATE
+    if not asked and sum(way is not None for way in ways.values()) > 1:
+        del ways[name]
     return ThresholdPolicy(**ways, good_test=config.good_test, folds=config.folds)
 
 

@@ -12,14 +12,14 @@ from adpt.backbones import Backbone
 from adpt.data import Sample
 from adpt.data.references import choose_references
 from adpt.data.transforms import Geometry
-from adpt.errors import DataError
+from adpt.errors import DataError, UserError
 from adpt.evaluation import Features, FixedReferences, convert_features
 from adpt.inspection.inputs import Read, read_batches
 from adpt.inspection.scorer import Scorer, features_in_memory, references_from
 from adpt.inspection.threshold import folds_of
 from adpt.methods import Method, Scores
 from adpt.projector import FeatureProjector
-from adpt.residual import Kind
+from adpt.residual import KINDS, Kind
 from adpt.running.progress import Progress, no_progress
 
 log = logging.getLogger(__name__)
@@ -198,3 +198,14 @@ def tells_left_out(made: type[Method]) -> bool:
 
 def _on_cpu(scores: Scores) -> Scores:
     return Scores(scores.maps.float().cpu(), scores.image.float().cpu())
+
+
+def kind_of(features: Kind | None, projected: bool) -> Kind | None:
+    """The features that are asked for; None leaves it to the method."""
+    if features is None:
+        return "pretrained" if projected else None
+    if features not in KINDS:
+        raise UserError(f"features={features}: choose {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
+    if features == "pretrained" and not projected:
+        raise UserError("features=pretrained needs a projector: projector=<path>.")
+    return features

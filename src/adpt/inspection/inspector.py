@@ -14,8 +14,8 @@ from adpt.data import Sample
 from adpt.data.checks import bit_depth_of
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
-from adpt.errors import BadImageError, UserError
-from adpt.inspection.fitting import Fitter, ImageFiles
+from adpt.errors import BadImageError
+from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
 from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import (
     ImageInput,
@@ -33,7 +33,7 @@ from adpt.inspection.settings import Settings
 from adpt.inspection.spec import backbone_spec, make_backbone, make_method, method_spec
 from adpt.inspection.threshold import Threshold, ThresholdPolicy
 from adpt.methods import FeatureNorm
-from adpt.residual import KINDS, Kind
+from adpt.residual import Kind
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
@@ -144,7 +144,7 @@ class Inspector:
             raise TypeError(f"threshold= is given, so leave {', '.join(of_threshold)} out.")
         policy = threshold or ThresholdPolicy(**of_threshold)
         where = choose_device(device)
-        kind = _kind(features, projector is not None)
+        kind = kind_of(features, projector is not None)
         options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
         make = partial(make_method, method, options, image_size)
         made = make()  # So that a wrong option is told before weights are loaded.
@@ -345,14 +345,3 @@ class Inspector:
             laid = self._geometry.lay_back(score_map, image.original).numpy()
             anomalous, share = score > self.threshold, self.normalised(score)
             yield Inspection(image.path, score, anomalous, self.threshold, laid, share)
-
-
-def _kind(features: Kind | None, projected: bool) -> Kind | None:
-    """The features that are asked for; None leaves it to the method."""
-    if features is None:
-        return "pretrained" if projected else None
-    if features not in KINDS:
-        raise UserError(f"features={features}: choose {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
-    if features == "pretrained" and not projected:
-        raise UserError("features=pretrained needs a projector: projector=<path>.")
-    return features

@@ -40,8 +40,11 @@
     figure.querySelector(".bar i").style.width = `${Math.max(0, Math.min(100, 50 * times))}%`;
   }
 
-  // As it is copied, so that what is seen is what the number gives.
-  slider.addEventListener("input", () => show(Number(Number(slider.value).toPrecision(6))));
+  // Rounded as it is copied, so that what is seen is what the number gives.
+  slider.addEventListener("input", () => {
+    const value = Number(slider.value);
+    show(value >= high ? high : Number(value.toPrecision(6)));
+  });
   document.getElementById("copy").addEventListener("click", () => {
     chosen.select();
     document.execCommand("copy");

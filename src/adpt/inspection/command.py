@@ -37,7 +37,7 @@ def fit(config: DictConfig) -> Inspector:
     method, options = chosen_method(config)
     alike = ("projector", "features", "shots", "seed", "max_megapixels", "batch_size")
     with StepBar("Fitting", logged=True) as progress:
-        fitted = Inspector.fit(
+        return Inspector.fit(
             config.fit,
             method=method,
             method_options=options,
@@ -48,12 +48,21 @@ def fit(config: DictConfig) -> Inspector:
             **data,
             **{name: config[name] for name in alike},
         )
-    if (good := fitted.good_images) is not None:
-        for number, remark in enumerate(good.remarks):
-            log.log(logging.WARNING if number else logging.INFO, remark)
-        write_good_page(folder := expanded(config.output_dir), fitted, good)
-        log.info("The good images by score: %s", (folder / GOOD_PAGE).absolute())
-    return fitted
+
+
+def show_good_images(inspector: Inspector, config: DictConfig) -> None:
+    """Tell what the scores say of the images that it was fitted on just now, and write their page.
+
+    Raises:
+        UserError: The page cannot be written.
+    """
+    if (good := inspector.good_images) is None:
+        return
+    for number, remark in enumerate(good.remarks):
+        log.log(logging.WARNING if number else logging.INFO, remark)
+    folder = expanded(config.output_dir)
+    write_good_page(folder, inspector, good)
+    log.info("The good images by score: %s", (folder / GOOD_PAGE).absolute())
 
 
 def load(config: DictConfig) -> Inspector:

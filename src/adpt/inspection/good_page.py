@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from adpt.errors import BadImageError
+from adpt.errors import BadImageError, UserError
 from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import picture_of
 from adpt.inspection.inspector import Inspection, Inspector
@@ -27,7 +27,10 @@ def write_good_page(folder: Path, inspector: Inspector, good: GoodImages) -> Non
     cards = [_card(inspector, good, row, rank < _SHOWN) for rank, row in enumerate(order)]
     note = "Good images, each scored as if it had not been fitted on."
     page = build_page("Good images", cards, inspector, [note, *good.remarks])
-    make_output_folder(folder)
+    try:
+        make_output_folder(folder)
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder}: {error}.") from error
     with replacing(folder / NAME) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

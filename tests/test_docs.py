@@ -188,6 +188,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         drawn.save(drawn.picture("bottle", number)[0], folder / f"photos/good/{number:03d}.png")
         bad = drawn.picture("bottle", 50 + number, defect=number % 2 == 1)[0]
         drawn.save(bad, folder / f"photos/new/{number:03d}.png")
+        defect = drawn.picture("bottle", 50 + number, defect=True)[0]
+        drawn.save(defect, folder / f"photos/bad/{number:03d}.png")
     for number in range(5):
         good = drawn.picture("board", number)[0]
         drawn.save(good, sets / f"line3/board/good/{number}.png")

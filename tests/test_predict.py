@@ -74,6 +74,15 @@ def test_one_command_fits_saves_and_scores(photos: Path, tmp_path: Path) -> None
     loaded = adpt.Inspector.load(tmp_path / "own.safetensors", device="cpu")
     again = [one.score for one in loaded.predict_many(photos / "test")]
     assert again == [line["score"] for line in found]
+    normalised = [one.normalised for one in loaded.predict_many(photos / "test")]
+    assert normalised == [line["normalised"] for line in found]
+    assert [float(row["normalised"]) for row in table] == normalised
+    assert "The highest score of a good image is that of " in done.stderr
+    assert "Fitting: fitting the method, 0 of 6" in done.stderr
+    assert 'href="good.html"' in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "each scored as if it had not been fitted on" in (
+        tmp_path / "out" / "good.html"
+    ).read_text(encoding="utf-8")
 
 
 def test_exit_code_says_what_was_found(model: Path, photos: Path, tmp_path: Path) -> None:

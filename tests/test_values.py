@@ -59,7 +59,7 @@ MISTAKES = {
     ],
     "predict quantile=abc shots=null": [
         r"shots=null \(.*\): a whole number of at least 1",
-        r"quantile=abc \(.*\): a number above 0 and at most 1 is wanted, such as 0\.99 \(",
+        r"quantile=abc \(.*\): a number above 0 and at most 1 or null is wanted\.",
     ],
     "doctor workers=x": [r"workers=x \(.*\): a whole number of at least 1 is wanted, such as 8 \("],
     # What the files leave open
@@ -76,7 +76,7 @@ MISTAKES = {
     "evaluate tsne=bottle": [r"tsne=\['bottle'\]: bottle is no class in use; these are key"],
     "evaluate projector=[]": [r"projector=\[\] \(.*\): text or null is wanted\."],
     "evaluate aligned=x": [r"aligned=x \(.*\): a whole number of at least 1 or null is wanted"],
-    "predict quantile=2": [r"quantile=2 \(.*\): a number above 0 and at most 1 is"],
+    "predict quantile=2": [r"quantile=2 \(.*\): a number above 0 and at most 1 or null is"],
     "report title=null": [r"title=null \(.*\): text is wanted, such as Own"],
     "report results=null": [r"results=null \(.*\): text is wanted, such as out"],
     "report results={out}/recorded methods=3": [r"methods=\[3\]: these results are of padim"],

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adpt.methods.left_out import left_out_gaussians
 from adpt.methods.maps import smooth, upsample
 
 
@@ -89,43 +90,6 @@ def padim_maps(levels: Sequence[Tensor], epsilon: float, size: int) -> Tensor:
         epsilon: Variance added to every direction.
         size: Side of the maps.
     """
-    maps = []
-    for level in levels:
-        count, _, height, width = level.shape
-        chunks = level.flatten(2).permute(2, 0, 1).split(256)
-        distances = torch.cat([_padim_left_out(chunk, epsilon) for chunk in chunks])
-        grid = distances.T.reshape(count, height, width).float()
-        maps.append(upsample(grid, (size, size), align_corners=True))
+    found = [left_out_gaussians(level, epsilon) for level in levels]
+    maps = [upsample(grid, (size, size), align_corners=True) for grid in found]
     return smooth(torch.stack(maps).mean(0))
-
-
-def _padim_left_out(features: Tensor, epsilon: float) -> Tensor:
-    """Distances (positions, n) of features (positions, n, C).
-
-    Without picture i the mean is farther from it by n/(n − 1), and the scatter S loses
-    n/(n − 1)·cᵢcᵢᵀ, cᵢ being the picture less the mean of all. By Sherman and Morrison the squared
-    distance is (n/(n − 1))²·f·q / (1 − q·n/(n − 1)), q = cᵢᵀ(S + λI)⁻¹cᵢ, f = n − 2, λ = f·epsilon.
-
-    With K the Gram matrix of all cᵢ, q = (n − 1)/n − λg, g being the i-th diagonal number of
-    (K + λI)⁻¹ less what the constant vector has in it, which K maps to 0. Then the squared distance
-    is 1/(epsilon·g) − f·n/(n − 1). The constant vector is given a large eigenvalue in place of λ,
-    so that nothing cancels.
-    """
-    count, channels = features.shape[1:]
-    centred = features.double()
-    centred = centred - centred.mean(1, keepdim=True)
-    freedom, more = max(count - 2, 1), count / (count - 1)
-    ridge = freedom * epsilon
-    if count > channels:
-        identity = torch.eye(channels, dtype=torch.float64)
-        factor = torch.linalg.cholesky(centred.mT @ centred + ridge * identity)
-        solved = torch.linalg.solve_triangular(factor, centred.mT, upper=False)
-        lever = solved.square().sum(1)
-        return (more**2 * freedom * lever / (1 - more * lever)).sqrt()
-    gram = centred @ centred.mT
-    large = gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1
-    identity = torch.eye(count, dtype=torch.float64)
-    factor = torch.linalg.cholesky(gram + ridge * identity + large / count)
-    inverse = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)
-    rest = inverse - 1 / (count * (ridge + large[:, 0]))
-    return (1 / (epsilon * rest) - freedom * more).clamp_min(0).sqrt()

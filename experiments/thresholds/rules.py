@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from adpt.inspection.limits import GoodScores, outlying
+from adpt.inspection.threshold import from_rate
 
 Array = np.ndarray
 Rule = Callable[[Array, Array, float], float]
@@ -31,6 +32,11 @@ def normal(good: Array, drawn: Array, rate: float) -> float:
 def log_robust(good: Array, drawn: Array, rate: float) -> float:
     """Median and median absolute deviation of the logarithms."""
     return GoodScores.robust(good).limit(rate)
+
+
+def adpt(good: Array, drawn: Array, rate: float) -> float:
+    """Adpt's own: `log_robust`, at most the highest score."""
+    return from_rate(good, rate, "").value
 
 
 def robust(good: Array, drawn: Array, rate: float) -> float:
@@ -105,7 +111,7 @@ def between(good: Array, drawn: Array, rate: float) -> float:
 
 
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in (
-    highest, log_normal, normal, log_robust, robust, log_winsorised, log_quartiles,
+    highest, log_normal, normal, log_robust, adpt, robust, log_winsorised, log_quartiles,
     without_outlying, gamma, gumbel, pareto,
     drawn_f1, drawn_bounded, between,
 )}  # fmt: skip

@@ -155,7 +155,7 @@ def sizes_table(found: Iterable[Cell]) -> str:
         "|---|---|---:|---:|---:|",
     ]
     for least, most in ((10, 10), (11, 30), (31, 1000)):
-        for rule in ("refits 0.01", "refits 0.05", "log_robust 0.05", BOUND):
+        for rule in ("refits 0.01", "refits 0.05", "adpt 0.05", BOUND):
             here = [
                 cell for cell in found
                 if cell.rule == rule and least <= cell.images <= most

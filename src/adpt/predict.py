@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def predict(config: DictConfig) -> None:
     """Fit, or load, an inspector, and score images; exit as the module says."""
     from adpt.inspection.answers import score
-    from adpt.inspection.command import fit, images_of, load
+    from adpt.inspection.command import fit, images_of, load, show_good_images
     from adpt.inspection.refusals import check
 
     check(config)
@@ -32,6 +32,7 @@ def predict(config: DictConfig) -> None:
     if config.fit is not None and config.inspector is not None:
         inspector.save(config.inspector, config.backbone_weights)
         log.info("Inspector written: %s", config.inspector)
+    show_good_images(inspector, config)
     if config.export is not None:
         inspector.export_onnx(config.export)
         log.info("ONNX graph written: %s", config.export)

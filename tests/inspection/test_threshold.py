@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from adpt.errors import UserError
 from adpt.inspection.threshold import (
@@ -30,27 +31,67 @@ def test_a_quantile_is_the_lowest_score_that_enough_do_not_exceed(rng, count, qu
     assert from_quantile(scores, quantile, "x").value == min(enough)
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.5])
-@pytest.mark.parametrize("count", [3, 9, 10, 98, 99, 100, 400])
-def test_a_rate_is_kept_by_every_score_of_one_more_than_there_are(rng, rate, count) -> None:
-    """Of n + 1 scores each in turn is the new one: at most a share `rate` exceeds its threshold."""
+def lognormal(rng: np.random.Generator, count: int) -> np.ndarray:
+    return np.exp(rng.normal(3, 0.2, size=count))
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("count", [30, 100, 400])
+def test_further_good_images_exceed_a_threshold_as_often_as_asked(rng, rate, count) -> None:
+    thresholds = [from_rate(lognormal(rng, count), rate, "x").value for _ in range(400)]
+    exceeded = stats.norm.sf(np.log(thresholds), 3, 0.2).mean()
+    assert exceeded == pytest.approx(rate, rel=0.35)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 98])
+def test_of_one_more_image_than_there_are_one_at_least_exceeds_the_others(rng, rate, count) -> None:
+    """Each in turn is the new one: the threshold is not above the others' highest score."""
     scores = rng.normal(size=count + 1)
-    exceeded = sum(
-        scores[i] > from_rate(np.delete(scores, i), rate, "x").value for i in range(count + 1)
+    others = [np.delete(scores, i) for i in range(count + 1)]
+    found = [from_rate(rest, rate, "x").value for rest in others]
+    assert all(value <= rest.max() for value, rest in zip(found, others, strict=True))
+    assert sum(scores > found) >= 1
+
+
+def test_a_bad_image_among_the_good_hardly_moves_the_threshold(rng) -> None:
+    good = lognormal(rng, 40)
+    before = from_rate(good, 0.05, "x").value
+    assert from_rate([*good, 1e6], 0.05, "x").value == pytest.approx(before, rel=0.02)
+    assert from_quantile([*good, 1e6], 0.99, "x").value == 1e6
+
+
+@pytest.mark.parametrize("scores", [[4.0] * 6, [0.0] * 5 + [3.0], [0.1] * 9, [7.0]])
+def test_equal_scores_do_not_exceed_their_threshold(scores: list[float]) -> None:
+    found = from_rate(scores, 0.05, "x")
+    assert not np.any(np.array(scores) > found.value) or scores[0] == 0
+    assert (np.array(scores) > found.value).mean() <= 0.2
+
+
+def test_a_threshold_says_what_it_means_for_the_images(rng) -> None:
+    good = lognormal(rng, 100)
+    found = from_rate(good, 0.05, "x")
+    assert found.origin == (
+        "estimated false-positive rate of 5 % from 100 normal images (x),"
+        f" {sum(good > found.value)} of which exceed it"
     )
-    supported = count + 1 >= 1 / rate - 1e-9
-    assert exceeded == (math.floor(rate * (count + 1) + 1e-9) if supported else 1)
 
 
 def test_too_few_images_are_told_with_how_many_it_takes(caplog: pytest.LogCaptureFixture) -> None:
+    policy = ThresholdPolicy(false_positive_rate=0.01)
     with caplog.at_level(logging.WARNING):
-        few = from_rate(np.arange(20), 0.01, "each left out in turn")
+        few = policy.find(np.arange(20), "each left out in turn")
+        assert "it takes 99" in caplog.text
+        ThresholdPolicy(quantile=0.95).find(np.arange(18), "x")
+        assert "quantile=0.95 cannot be judged from 18 normal images, it takes 19" in caplog.text
     assert few.value == 19
     assert "about 1 normal image in 21 exceeds it" in few.origin
-    assert "it takes 99" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        assert from_rate(np.arange(99), 0.01, "x").value == 98
+        policy.find(np.arange(99), "x")
+        ThresholdPolicy().find(np.arange(19), "x")
+        ThresholdPolicy(value=3).find([1, 2], "x")
+        ThresholdPolicy(defects="bad").find([1, 2], "x", [4])
     assert not caplog.records
 
 
@@ -133,10 +174,11 @@ def test_two_ways_contradict_each_other_and_where_the_scores_come_from_is_none()
 
 def test_a_policy_finds_the_threshold_in_its_way(rng) -> None:
     good, bad = rng.normal(size=200), rng.normal(3, 1, size=20)
-    assert ThresholdPolicy().find(good, "x") == from_quantile(good, 0.99, "x")
+    assert ThresholdPolicy().find(good, "x") == from_rate(good, 0.05, "x")
+    assert ThresholdPolicy(quantile=0.99).find(good, "x") == from_quantile(good, 0.99, "x")
     assert ThresholdPolicy(quantile=0.5).find(good, "x") == from_quantile(good, 0.5, "x")
-    by_rate = ThresholdPolicy(false_positive_rate=0.05).find(good, "x")
-    assert by_rate == from_rate(good, 0.05, "x")
+    by_rate = ThresholdPolicy(false_positive_rate=0.1).find(good, "x")
+    assert by_rate == from_rate(good, 0.1, "x")
     by_labels = ThresholdPolicy(defects="bad").find(good, "x", bad)
     assert by_labels == from_labels(good, bad, "x")
     assert ThresholdPolicy(value=2).find(good, "x") == Threshold(2.0, "given by the user")

@@ -171,12 +171,13 @@ class Predict(Section):
     it, their file if it was moved"""
     data: Reading
     """how images are read"""
-    quantile: Annotated[float, Range(above=0, most=1)]
-    """share of the left-out good images that the threshold lets pass"""
     false_positive_rate: Annotated[float, Range(above=0, below=1)] | None
-    """or: estimated share of good images that exceed it, such as 0.01"""
+    """estimated share of further good images that exceed it"""
+    quantile: Annotated[float, Range(above=0, most=1)] | None
+    """or: share of the left-out good images that the threshold lets pass, such as 0.99"""
     folds: Annotated[int, Range(least=2)] | None
-    """parts that the good images are left out in; null for 10, and 5 beyond 50 images"""
+    """parts that the good images are left out in, fitting again without each; null for one by one
+    from a single fit"""
     good_test: Text | None
     """further good images for the threshold, in place of left-out ones"""
     defects: Text | None

@@ -44,7 +44,7 @@ def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
         folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
     )
     code, stopped = None, None
-    with outputs, StepBar("Scoring", shown=not stream) as progress:
+    with outputs, StepBar("Scoring", shown=not stream, logged=True) as progress:
         try:
             for number, result in enumerate(found, start=1):
                 row = outputs.add(result)

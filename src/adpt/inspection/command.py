@@ -10,10 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.cli.keys import own_folders
 from adpt.cli.sweeps import job_number
 from adpt.errors import UserError
+from adpt.inspection.good_page import NAME as GOOD_PAGE
+from adpt.inspection.good_page import write_good_page
 from adpt.inspection.inputs import find_images
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.threshold import ThresholdPolicy
+from adpt.inspection.threshold import RATE, ThresholdPolicy
 from adpt.running.devices import choose_device
+from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
 from adpt.running.sources import targets
 
@@ -28,7 +31,7 @@ def fit(config: DictConfig) -> Inspector:
     data: Any = OmegaConf.to_container(config.data, resolve=True)
     method, options = chosen_method(config)
     alike = ("projector", "features", "shots", "seed", "max_megapixels", "batch_size")
-    with StepBar("Fitting") as progress:
+    with StepBar("Fitting", logged=True) as progress:
         return Inspector.fit(
             config.fit,
             method=method,
@@ -40,6 +43,21 @@ def fit(config: DictConfig) -> Inspector:
             **data,
             **{name: config[name] for name in alike},
         )
+
+
+def show_good_images(inspector: Inspector, config: DictConfig) -> None:
+    """Tell what the scores say of the images that it was fitted on just now, and write their page.
+
+    Raises:
+        UserError: The page cannot be written.
+    """
+    if (good := inspector.good_images) is None:
+        return
+    for number, remark in enumerate(good.remarks):
+        log.log(logging.WARNING if number else logging.INFO, remark)
+    folder = expanded(config.output_dir)
+    write_good_page(folder, inspector, good)
+    log.info("The good images by score: %s", (folder / GOOD_PAGE).absolute())
 
 
 def load(config: DictConfig) -> Inspector:
@@ -76,10 +94,11 @@ def policy_of(config: DictConfig) -> ThresholdPolicy:
         "defects": config.defects,
         "value": config.threshold,
     }
-    # The quantile always has a value: only one that was asked for contradicts the others.
-    ThresholdPolicy(quantile=ways["quantile"])
-    if "quantile" not in overridden() and sum(way is not None for way in ways.values()) > 1:
-        del ways["quantile"]
+    # The rate always has a value: only one that was asked for contradicts the others.
+    name = "false_positive_rate"
+    asked = name in overridden() or ways[name] != RATE
+    if not asked and sum(way is not None for way in ways.values()) > 1:
+        del ways[name]
     return ThresholdPolicy(**ways, good_test=config.good_test, folds=config.folds)
 
 

@@ -12,14 +12,14 @@ from adpt.backbones import Backbone
 from adpt.data import Sample
 from adpt.data.references import choose_references
 from adpt.data.transforms import Geometry
-from adpt.errors import DataError
+from adpt.errors import DataError, UserError
 from adpt.evaluation import Features, FixedReferences, convert_features
 from adpt.inspection.inputs import Read, read_batches
 from adpt.inspection.scorer import Scorer, features_in_memory, references_from
 from adpt.inspection.threshold import folds_of
 from adpt.methods import Method, Scores
 from adpt.projector import FeatureProjector
-from adpt.residual import Kind
+from adpt.residual import KINDS, Kind
 from adpt.running.progress import Progress, no_progress
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,12 @@ class Fitter:
             method.fit(seen.batches(self.batch_size, self.device))
         return method
 
-    def left_out(self, seen: Features, folds: int | None, progress: Progress) -> tuple[Scores, str]:
-        """Scores of each image by a method fitted without its part, and how they came about.
+    def left_out(
+        self, method: Method, seen: Features, folds: int | None, progress: Progress
+    ) -> tuple[Scores, str]:
+        """Scores of each image as if the method had not seen it, and how they came about.
+
+        Without fitting again where the method can tell and no number of parts is asked for.
 
         Raises:
             DataError: There are fewer than two images.
@@ -86,6 +90,12 @@ class Fitter:
                 "One good image is too few to find a threshold: give at least two, or further ones"
                 " as good_test."
             )
+        if folds is None and tells_left_out(type(method)):
+            progress("leaving good images out", 0, len(seen))
+            with torch.no_grad():
+                scores = method.left_out_scores(seen.batches(self.batch_size, self.device))
+            if scores is not None:
+                return _on_cpu(scores), "each left out in turn"
         parts = folds_of(len(seen), folds)
         how = "each left out in turn"
         if len(parts) < len(seen):
@@ -111,7 +121,7 @@ class Fitter:
             method = self.fit(seen.take([row for row in range(len(seen)) if row not in left]))
             levels = seen.take(fold).batches(self.batch_size, self.device)
             found += [_on_cpu(method.score(batch)) for batch in levels]
-        scores = _joined(found)
+        scores = Scores.joined(found)
         back = torch.tensor([row for fold in folds for row in fold]).argsort()
         return Scores(scores.maps[back], scores.image[back])
 
@@ -143,14 +153,20 @@ class ImageFiles:
             names += read
         return features_in_memory([torch.cat(level) for level in zip(*parts, strict=True)], names)
 
-    def scored(self, scorer: Scorer, paths: Sequence[Path], option: str) -> Scores:
-        """Scores, on the CPU, of images for an option.
+    def scored(
+        self, scorer: Scorer, paths: Sequence[Path], option: str
+    ) -> tuple[list[str], Scores]:
+        """Names and scores, on the CPU, of images for an option.
 
         Raises:
             DataError: None of them can be read.
         """
-        batches = self._batches(paths, option, no_progress)
-        return _joined([_on_cpu(scorer(images)) for _, images in batches])
+        names: list[str] = []
+        found: list[Scores] = []
+        for read, images in self._batches(paths, option, no_progress):
+            names += read
+            found.append(_on_cpu(scorer(images)))
+        return names, Scores.joined(found)
 
     def _batches(
         self, paths: Sequence[Path], option: str, progress: Progress
@@ -170,10 +186,26 @@ class ImageFiles:
             raise DataError(f"None of the {len(paths)} images of {option} can be read.")
 
 
+def tells_left_out(made: type[Method]) -> bool:
+    """True if a class's `left_out_scores` holds for all else that it does.
+
+    Not if it inherits that, and fits or scores in a way of its own.
+    """
+    parts = {"left_out_scores", "fit", "learn", "score", "embed"}
+    first = next(part for part in made.__mro__ if parts & vars(part).keys())
+    return "left_out_scores" in vars(first)
+
+
 def _on_cpu(scores: Scores) -> Scores:
     return Scores(scores.maps.float().cpu(), scores.image.float().cpu())
 
 
-def _joined(parts: Sequence[Scores]) -> Scores:
-    maps, image = zip(*parts, strict=True)
-    return Scores(torch.cat(maps), torch.cat(image))
+def kind_of(features: Kind | None, projected: bool) -> Kind | None:
+    """The features that are asked for; None leaves it to the method."""
+    if features is None:
+        return "pretrained" if projected else None
+    if features not in KINDS:
+        raise UserError(f"features={features}: choose {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
+    if features == "pretrained" and not projected:
+        raise UserError("features=pretrained needs a projector: projector=<path>.")
+    return features

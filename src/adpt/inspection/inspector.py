@@ -15,8 +15,9 @@ from adpt.data import Sample
 from adpt.data.checks import bit_depth_of
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
-from adpt.errors import BadImageError, UserError
-from adpt.inspection.fitting import Fitter, ImageFiles
+from adpt.errors import BadImageError
+from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
+from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import (
     ImageInput,
     Images,
@@ -26,13 +27,14 @@ from adpt.inspection.inputs import (
     listed,
     read_batches,
 )
+from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.scorer import Scorer
 from adpt.inspection.settings import Settings
 from adpt.inspection.spec import backbone_spec, make_backbone, make_method, method_spec
 from adpt.inspection.threshold import Threshold, ThresholdPolicy
 from adpt.methods import FeatureNorm
-from adpt.residual import KINDS, Kind
+from adpt.residual import Kind
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
@@ -52,6 +54,8 @@ class Inspection:
         threshold: The threshold.
         map: (H, W) float32 scores of the pixels of the picture as it was given; nan where a centre
             crop (`resize`) left it unseen.
+        normalised: Estimated share of good images that score higher, 0 to 1, of one meaning for all
+            methods and products; None from an inspector of before there was one.
     """
 
     path: str | None
@@ -59,6 +63,7 @@ class Inspection:
     anomalous: bool
     threshold: float
     map: npt.NDArray[np.float32]
+    normalised: float | None = None
 
 
 class Inspector:
@@ -71,6 +76,9 @@ class Inspector:
         model: What was fitted.
         max_megapixels: Files whose header claims more are not decoded, as if they were broken.
     """
+
+    good_images: GoodImages | None = None
+    """Those that the threshold was found from, where it was fitted just now; in no file."""
 
     def __init__(self, model: Model, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._model = model
@@ -104,8 +112,8 @@ class Inspector:
     ) -> Self:
         """Fit on good images and find a threshold.
 
-        The threshold comes from the scores of the good images, each by a method fitted without it.
-        Files that cannot be read are named and left out.
+        The threshold comes from the scores of the good images, each as if it had not been fitted
+        on. Files that cannot be read are named and left out.
 
         Args:
             images: Good images of the product, two at least.
@@ -124,10 +132,11 @@ class Inspector:
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
                 images take, by their metadata or else their largest value.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
-            threshold: How to find the threshold; None for the 99 % quantile of the scores.
+            threshold: How to find the threshold; None for the score that 5 % of good images are
+                estimated to exceed.
             batch_size: Images at a time; changes no score.
             device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
-            progress: Told of every batch and fold.
+            progress: Told of every batch and step.
             **of_threshold: In place of `threshold` its fields, such as `defects="photos/bad"`.
 
         Raises:
@@ -138,7 +147,7 @@ class Inspector:
             raise TypeError(f"threshold= is given, so leave {', '.join(of_threshold)} out.")
         policy = threshold or ThresholdPolicy(**of_threshold)
         where = choose_device(device)
-        kind = _kind(features, projector is not None)
+        kind = kind_of(features, projector is not None)
         options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
         make = partial(make_method, method, options, image_size)
         made = make()  # So that a wrong option is told before weights are loaded.
@@ -159,13 +168,16 @@ class Inspector:
 
         fitter = Fitter(built, through, kind, make, shots, seed, batch_size)
         files = ImageFiles(geometry, batch_size)
-        scorer, seen = fitter.scorer(files.encoded(built, good, progress))
+        own = files.encoded(built, good, progress)
+        progress("fitting the method", 0, len(own))
+        scorer, seen = fitter.scorer(own)
+        names = seen.paths
         if good_test is None:
-            normal, source = fitter.left_out(seen, policy.folds, progress)
+            normal, source = fitter.left_out(scorer.method, seen, policy.folds, progress)
         else:
-            normal = files.scored(scorer, good_test, "good_test")
+            names, normal = files.scored(scorer, good_test, "good_test")
             source = "further images than those fitted on"
-        bad = None if defects is None else files.scored(scorer, defects, "defects").image
+        bad = None if defects is None else files.scored(scorer, defects, "defects")[1].image
         settings = Settings(
             backbone=spec,
             method=method,
@@ -176,14 +188,11 @@ class Inspector:
             normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
             bit_depth=bit_depth,
         )
-        for scores in (normal.image, bad):
-            if scores is not None and not bool(scores.isfinite().all()):
-                raise UserError(
-                    "Scores of the images that the threshold is found from are no finite numbers:"
-                    " check the backbone's weights."
-                )
         found = policy.find(normal.image, source, bad)
-        return cls(Model(scorer, settings, found), max_megapixels)
+        spread = GoodScores.robust(normal.image) if len(names) > 1 else None
+        fitted = cls(Model(scorer, settings, found, spread), max_megapixels)
+        fitted.good_images = GoodImages.examined(names, normal, policy, bad)
+        return fitted
 
     @classmethod
     def load(
@@ -284,6 +293,11 @@ class Inspector:
         """Brings pictures to the model's size, and maps back to the pictures'."""
         return self._geometry
 
+    def normalised(self, score: float) -> float | None:
+        """The estimated share of good images that score higher; see `Inspection`."""
+        good = self._model.good_scores
+        return None if good is None else float(good.share_above(score))
+
     # ---- Using it ----------------------------------------------------------------------------
 
     def predict(self, image: ImageInput) -> Inspection:
@@ -338,18 +352,6 @@ class Inspector:
                 # NaN is above no threshold: it must not pass for normal.
                 yield UnreadImage(image.path or "a picture in memory", _NO_NUMBER)
                 continue
-            laid = self._geometry.lay_back(score_map, image.original)
-            yield Inspection(
-                image.path, score, score > self.threshold, self.threshold, laid.numpy()
-            )
-
-
-def _kind(features: Kind | None, projected: bool) -> Kind | None:
-    """The features that are asked for; None leaves it to the method."""
-    if features is None:
-        return "pretrained" if projected else None
-    if features not in KINDS:
-        raise UserError(f"features={features}: choose {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
-    if features == "pretrained" and not projected:
-        raise UserError("features=pretrained needs a projector: projector=<path>.")
-    return features
+            laid = self._geometry.lay_back(score_map, image.original).numpy()
+            anomalous, share = score > self.threshold, self.normalised(score)
+            yield Inspection(image.path, score, anomalous, self.threshold, laid, share)

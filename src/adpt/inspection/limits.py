@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.05
 """Probability that one of pictures that are all alike is taken for an outlying one."""
@@ -54,7 +54,8 @@ class GoodScores:
         """The same by their median and median absolute deviation.
 
         Outlying pictures hardly move it. The rate of false alarms is met roughly: normally
-        distributed scores of ten pictures exceed a limit for 5 % in about 8 %.
+        distributed scores of ten pictures exceed a limit for 5 % in about 8 %. Where that deviation
+        is 0, as with many copies of a picture, it is `of` them.
 
         Raises:
             ValueError: There are fewer than two.
@@ -64,7 +65,7 @@ class GoodScores:
         values = np.log(values) if plain.logarithmic else values
         middle = float(np.median(values))
         spread = _MAD_TO_DEVIATION * float(np.median(np.abs(values - middle)))
-        return cls(middle, spread, len(values), plain.logarithmic)
+        return cls(middle, spread, len(values), plain.logarithmic) if spread > 0 else plain
 
     def limit(self, rate: float) -> float:
         """The score that a further good picture exceeds with this probability.
@@ -72,7 +73,7 @@ class GoodScores:
         Args:
             rate: Above 0 and below 1.
         """
-        value = self.middle + student.isf(rate, self.count - 1) * self._width
+        value = self.middle - stdtrit(self.count - 1, rate) * self._width
         return float(np.exp(value) if self.logarithmic else value)
 
     def share_above(self, score: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -84,7 +85,7 @@ class GoodScores:
         if self.logarithmic:
             values = np.log(np.maximum(values, np.finfo(np.float64).tiny))
         distance = (values - self.middle) / max(self._width, np.finfo(np.float64).tiny)
-        return np.asarray(student.sf(distance, self.count - 1))
+        return np.asarray(stdtr(self.count - 1, -distance))
 
     @property
     def _width(self) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adpt.backbones import Backbone
 from adpt.errors import UserError, WeightsError
+from adpt.inspection.limits import GoodScores
 from adpt.inspection.scorer import Scorer, references_from
 from adpt.inspection.settings import Settings, check_sizes, check_trusted
 from adpt.inspection.spec import BUILD_BACKBONE, accepted, make_backbone, make_method
@@ -40,6 +41,7 @@ class Model:
         scorer: All that makes scores.
         settings: How it was made.
         threshold: From which score on an image is anomalous.
+        good_scores: How good images' scores are distributed; None in files of before.
 
     Raises:
         UserError: Its threshold, or what heatmaps are scaled by, is no finite number: no image
@@ -49,11 +51,14 @@ class Model:
     scorer: Scorer
     settings: Settings
     threshold: Threshold
+    good_scores: GoodScores | None = None
 
     def __post_init__(self) -> None:
+        good = self.good_scores
         for name, values in (
             ("threshold", (self.threshold.value,)),
             ("median and highest score of normal pixels", self.settings.normal_map),
+            ("middle and spread of good scores", (good.middle, good.spread) if good else ()),
         ):
             plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
             if not plain or not all(map(math.isfinite, values)):
@@ -95,6 +100,7 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
         "adpt": __version__,
         "settings": settings,
         "threshold": asdict(model.threshold),
+        "good_scores": None if model.good_scores is None else asdict(model.good_scores),
         "features": scorer.kind,
         "projector": None if projector is None else projector.options,
         "backbone": {
@@ -144,6 +150,8 @@ def read_model(
             # What is infinitely far is never found, and a NaN is above no threshold.
             if not name.startswith("backbone.") and not bool(tensor.isfinite().all()):
                 raise ValueError(f"{name} has numbers that are not finite")
+        good = content.get("good_scores")
+        good_scores = None if good is None else GoodScores(**good)
         backbone = _backbone(content["backbone"], settings, tensors, path, backbone_weights)
         method = make_method(settings.method, settings.method_options, settings.image_size)
         method.load_state_dict(_below("method", tensors))
@@ -162,7 +170,7 @@ def read_model(
         ) from error
     scorer = Scorer(backbone.to(device), method.to(device), kind, references, projector)
     try:
-        return Model(scorer, settings, threshold)
+        return Model(scorer, settings, threshold, good_scores)
     except UserError as error:
         raise WeightsError(f"{path} cannot be used: {error}") from error
 

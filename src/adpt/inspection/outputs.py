@@ -137,8 +137,10 @@ class Outputs:
             partial.unlink(missing_ok=True)
         elif page.exists():
             page = partial
+        fitted_here = self.inspector.good_images is not None
+        text = build_page(title, cards, self.inspector, good_page=fitted_here)
         with replacing(page) as temporary:
-            temporary.write_text(build_page(title, cards, self.inspector), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
 
     def _write_tables(self) -> None:
         """Put this run's tables in the place of an earlier one's, and remove that one's heatmaps.
@@ -196,10 +198,10 @@ class Outputs:
         if isinstance(result, UnreadImage):
             path, error = printable(result.path), printable(result.error)
             log.warning("%s: %s", path, error)
-            return Row(path, None, None, self.inspector.threshold, error)
+            return Row(path, None, None, None, self.inspector.threshold, error)
         name = self._heatmap(result)
-        path = printable(result.path or "")
-        return Row(path, result.score, result.anomalous, result.threshold, heatmap=name)
+        found = (result.score, result.normalised, result.anomalous, result.threshold)
+        return Row(printable(result.path or ""), *found, heatmap=name)
 
     def _heatmap(self, result: Inspection) -> str:
         """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""
@@ -219,7 +221,7 @@ class Outputs:
         shown_map = render(picture, result, self.inspector.settings.normal_map)
         if shown:
             keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
-            keep(self._cards, (result.score, number, _thumbnail(picture, shown_map)))
+            keep(self._cards, (result.score, number, thumbnail(picture, shown_map)))
         if not wanted:
             return ""
         # Names of files in different folders may be the same.
@@ -263,7 +265,7 @@ def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, fl
     return outline(rendered, scores > highest, width=max(1, round(max(scores.shape) / 500)))
 
 
-def _thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:
+def thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:
     """Picture and heatmap side by side, as a small JPEG."""
     sides = [picture.copy(), Image.fromarray(rendered)]
     for side in sides:

@@ -1,4 +1,4 @@
-"""The page to browse inspected images: one self-contained HTML file, without scripts."""
+"""The page to browse inspected images: one self-contained HTML file."""
 
 import base64
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.rows import Row
-from adpt.page.render import render
+from adpt.page.render import render, script_of
 
 MOST = 500
 """Images on a page, those of the highest scores; about 10 MB."""
@@ -57,7 +57,13 @@ class Card(NamedTuple):
         return base64.b64encode(self.thumbnail or b"").decode()
 
 
-def build_page(title: str, cards: Sequence[Card], inspector: Inspector) -> str:
+def build_page(
+    title: str,
+    cards: Sequence[Card],
+    inspector: Inspector,
+    remarks: Sequence[str] = (),
+    good_page: bool = False,
+) -> str:
     """The page, as HTML.
 
     Args:
@@ -65,15 +71,22 @@ def build_page(title: str, cards: Sequence[Card], inspector: Inspector) -> str:
         cards: All images, in the order of the results. Unread ones come first, the others by
             falling score.
         inspector: Where the scores come from.
+        remarks: Sentences about the images.
+        good_page: True if `good.html` lies beside the page.
     """
     settings, scorer = inspector.settings, inspector.scorer
     counts = dict.fromkeys(("anomalous", "normal", "unread"), 0)
     counts |= Counter(card.kind for card in cards)
+    script, script_hash = script_of("inspection.js")
     return render(
         "inspection.html.j2",
         title=title,
         cards=sorted(cards, key=lambda card: (not card.row.error, -card.score))[:MOST],
         counts=counts | {"all": len(cards)},
+        script=script,
+        script_hash=script_hash,
+        remarks=remarks,
+        good_page=good_page,
         strip=_strip(cards, inspector.threshold),
         made_with=f"{settings.method} on {scorer.kind} features of {scorer.backbone.name},"
         f" fitted on {settings.images} good images. Anomalous above {inspector.threshold:.5g}:"
@@ -93,8 +106,14 @@ def _strip(cards: Sequence[Card], threshold: float) -> dict[str, Any] | None:
     def place(value: float) -> str:
         return f"{(value - low) / span * _WIDTH:.1f}"
 
+    marks = [
+        {"kind": c.kind, "score": c.score, "x": place(c.score), "path": c.row.path} for c in scored
+    ]
     return {
-        "marks": [{"kind": c.kind, "x": place(c.score), "path": c.row.path} for c in scored],
+        "marks": marks,
+        "least": low,
+        "most": high,
+        "at": threshold,
         "x": place(threshold),
         "threshold": f"{threshold:.5g}",
         "low": f"{low:.5g}",

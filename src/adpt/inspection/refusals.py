@@ -81,7 +81,7 @@ def check_files(config: DictConfig) -> None:
     written = {"export": config.export}
     if config.fit is not None:
         written["inspector"] = config.inspector
-    if config.images is not None:
+    if config.fit is not None or config.images is not None:
         written["output_dir"] = f"{config.output_dir}/scores.csv"
     for key, path in written.items():
         if path is not None:

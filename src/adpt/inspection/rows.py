@@ -11,6 +11,7 @@ class Row:
     Attributes:
         path: The image.
         score: None for one that could not be read.
+        normalised: Estimated share of good images that score higher; None where it is not known.
         anomalous: True if the score is above the threshold; None for one that could not be read.
         threshold: The threshold.
         error: Why the image could not be read; "" for one that was.
@@ -19,6 +20,7 @@ class Row:
 
     path: str
     score: float | None
+    normalised: float | None
     anomalous: bool | None
     threshold: float
     error: str = ""

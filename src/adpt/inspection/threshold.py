@@ -11,8 +11,12 @@ import numpy.typing as npt
 
 from adpt.errors import UserError
 from adpt.inspection.inputs import Images
+from adpt.inspection.limits import GoodScores
 
 log = logging.getLogger(__name__)
+
+RATE = 0.05
+"""Estimated share of good images above the threshold, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ class Threshold:
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdPolicy:
-    """How the threshold is found: in one way, or by the 99 % quantile where none is given.
+    """How the threshold is found: in one way; where none is given, by a false-positive rate of 5 %.
 
-    The scores it is found from are those of good images, each by a method fitted without it.
+    The scores it is found from are those of good images, each as if it had not been fitted on.
 
     Attributes:
         quantile: Share of the good images that the threshold lets pass, above 0 and at most 1.
@@ -51,8 +55,9 @@ class ThresholdPolicy:
         defects: Anomalous images: the threshold is then that of the largest F1 score.
         value: The threshold itself.
         good_test: Further good images, whose scores are taken instead.
-        folds: Parts that the good images are left out in, 2 at least; None for 10, and 5 beyond 50
-            images.
+        folds: Parts that the good images are left out in, 2 at least, the method being fitted again
+            without each. None leaves out each image without fitting again, and for a method that
+            cannot do that is 10, and 5 beyond 50 images.
 
     Raises:
         UserError: One of them is out of its range, or there are several ways.
@@ -99,14 +104,49 @@ class ThresholdPolicy:
             normal: (n,) scores of good images that the method was not fitted on, at least one.
             source: Which images these are, for `Threshold.origin`.
             anomalous: (m,) scores of `defects`, at least one, where they are given.
+
+        Raises:
+            UserError: A score is no finite number.
         """
+        for scores in (normal, anomalous):
+            if scores is not None and not np.isfinite(np.asarray(scores)).all():
+                raise UserError(
+                    "Scores of the images that the threshold is found from are no finite numbers:"
+                    " check the backbone's weights."
+                )
+        if self.value is None and anomalous is None:
+            self._warn_of_few(len(np.asarray(normal)))
+        return self.found(normal, source, anomalous)
+
+    def found(
+        self, normal: npt.ArrayLike, source: str, anomalous: npt.ArrayLike | None = None
+    ) -> Threshold:
+        """The same, without a warning that the images are few."""
         if self.value is not None:
             return Threshold.given(self.value)
         if anomalous is not None:
             return from_labels(normal, anomalous, source)
-        if self.false_positive_rate is not None:
-            return from_rate(normal, self.false_positive_rate, source)
-        return from_quantile(normal, 0.99 if self.quantile is None else self.quantile, source)
+        if self.quantile is not None:
+            return from_quantile(normal, self.quantile, source)
+        return from_rate(normal, self._rate, source)
+
+    def _warn_of_few(self, count: int) -> None:
+        asked, rate = f"false_positive_rate={self._rate:g}", self._rate
+        if self.quantile is not None:
+            asked, rate = f"quantile={self.quantile:g}", 1 - self.quantile
+        if rate and count < (needed := math.ceil(1 / rate - 1e-9) - 1):
+            log.warning(
+                "%s cannot be judged from %d normal images, it takes %d: about 1 in %d further"
+                " normal images will exceed their highest score, which the threshold is at most",
+                asked,
+                count,
+                needed,
+                count + 1,
+            )
+
+    @property
+    def _rate(self) -> float:
+        return RATE if self.false_positive_rate is None else self.false_positive_rate
 
 
 # ---- The ways; arguments as of `ThresholdPolicy` and its `find` ---------------------------------
@@ -120,30 +160,27 @@ def from_quantile(normal: npt.ArrayLike, quantile: float, source: str) -> Thresh
     name = f"{quantile * 100:g} % quantile of {count} normal images ({source})"
     if place == count:
         name += f", their highest score: {_bound(count)}"
-        if quantile < 1:
-            _warn(f"quantile={quantile:g}", count, 1 - quantile)
     return Threshold(float(scores[place - 1]), name)
 
 
 def from_rate(normal: npt.ArrayLike, rate: float, source: str) -> Threshold:
-    """The score that a new normal image exceeds with a probability of at most `rate`.
+    """The score that a further normal image exceeds with an estimated probability of `rate`.
 
-    Of n normal scores the r-th smallest is exceeded by a further one from the same source with a
-    probability of at most 1 - r / (n + 1), whatever their distribution (split conformal prediction,
-    Lei et al., arXiv 1604.04173); r is chosen as small as `rate` allows. Where n is below
-    1 / rate - 1 no score of theirs is enough: then it is the highest.
+    By median and median absolute deviation (`GoodScores.robust`), which a bad image among the good
+    hardly moves, but not above the highest of the n scores: of images that come in any order one in
+    n + 1 exceeds that, whatever their distribution. So few images never widen the limit beyond what
+    was seen. experiments/thresholds chose it.
     """
-    scores = np.sort(np.asarray(normal, dtype=np.float64))
-    count = len(scores)
-    place = _rank((1 - rate) * (count + 1))
+    scores = np.asarray(normal, dtype=np.float64)
+    count, highest = len(scores), float(scores.max())
+    limit = GoodScores.robust(scores).limit(rate) if count > 1 else math.inf
     name = (
         f"estimated false-positive rate of {rate * 100:g} % from {count} normal images ({source})"
     )
-    if place > count:
-        place = count
-        name += f", too few for it, so their highest score: {_bound(count)}"
-        _warn(f"false_positive_rate={rate:g}", count, rate)
-    return Threshold(float(scores[place - 1]), name)
+    # Equal scores have a limit at themselves, up to rounding.
+    if highest - limit > 1e-9 * abs(highest):
+        return Threshold(float(limit), f"{name}, {np.sum(scores > limit)} of which exceed it")
+    return Threshold(highest, f"{name}, their highest score: {_bound(count)}")
 
 
 def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) -> Threshold:
@@ -193,14 +230,3 @@ def _rank(share: float) -> int:
 
 def _bound(count: int) -> str:
     return f"about 1 normal image in {count + 1} exceeds it"
-
-
-def _warn(asked: str, count: int, rate: float) -> None:
-    log.warning(
-        "%s cannot be judged from %d normal images, it takes %d: the threshold is their highest"
-        " score, and about 1 in %d further normal images will exceed it",
-        asked,
-        count,
-        math.ceil(1 / rate - 1e-9) - 1,
-        count + 1,
-    )

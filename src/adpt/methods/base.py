@@ -24,6 +24,12 @@ class Scores(NamedTuple):
     maps: Tensor
     image: Tensor
 
+    @classmethod
+    def joined(cls, parts: Iterable["Scores"]) -> "Scores":
+        """Scores of all images of several batches; at least one."""
+        maps, image = zip(*parts, strict=True)
+        return cls(torch.cat(maps), torch.cat(image))
+
 
 class Method(nn.Module, ABC):
     """An anomaly detection method on feature levels.
@@ -71,6 +77,17 @@ class Method(nn.Module, ABC):
         Raises:
             UserError: Nothing was learned, or the levels are not of the fitted shapes.
         """
+
+    def left_out_scores(self, batches: Iterable[list[Tensor]]) -> Scores | None:
+        """Score the images fitted on, each as if it had not been there, without fitting again.
+
+        Args:
+            batches: Those that `fit` was given, of two images at least; read once.
+
+        Returns:
+            Scores of all of them, in their order; None where only fitting again can tell.
+        """
+        return None
 
     def check_fitted(self, levels: list[Tensor]) -> None:
         """Make sure that these levels can be scored.

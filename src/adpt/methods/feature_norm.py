@@ -22,6 +22,10 @@ class FeatureNorm(Method):
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
         """Do nothing: `batches` is not read, so that a lazy iterable computes no features."""
 
+    def left_out_scores(self, batches: Iterable[list[Tensor]]) -> Scores:
+        """Their scores as they are; see `Method`."""
+        return Scores.joined(map(self.score, batches))
+
     def score(self, levels: list[Tensor]) -> Scores:
         """Score a batch of images of at least one level; the image score is the map's maximum."""
         with self.scoring(levels) as levels:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.fitted import FittedMethod
+from adpt.methods.left_out import left_out_gaussians
 from adpt.methods.maps import smooth, upsample
 from adpt.nearest import slices
 
@@ -69,12 +70,18 @@ class PaDiM(FittedMethod):
     def score(self, levels: list[Tensor]) -> Scores:
         """Maps of the levels' mean distance, and each map's maximum; see `Method`."""
         with self.scoring(levels) as levels:
-            maps = [
-                upsample(self._distances(number, level), self.image_size, align_corners=True)
-                for number, level in enumerate(levels)
-            ]
-            smoothed = smooth(torch.stack(maps).mean(0))
-            return Scores(smoothed, smoothed.amax((1, 2)))
+            return self._scores(self._distances(*level) for level in enumerate(levels))
+
+    def left_out_scores(self, batches: Iterable[list[Tensor]]) -> Scores:
+        """Scores by the Gaussians of the other images, in closed form; see `Method`."""
+        with self.scoring([torch.cat(parts) for parts in zip(*batches, strict=True)]) as levels:
+            return self._scores(left_out_gaussians(level, self.epsilon) for level in levels)
+
+    def _scores(self, distances: Iterable[Tensor]) -> Scores:
+        """Scores of (B, h, w) distances a level."""
+        maps = [upsample(level, self.image_size, align_corners=True) for level in distances]
+        smoothed = smooth(torch.stack(maps).mean(0))
+        return Scores(smoothed, smoothed.amax((1, 2)))
 
     def _gaussians(self, parts: list[Tensor]) -> dict[str, Tensor]:
         """Factor the covariances of features, (images, C, positions) a part, at each position."""

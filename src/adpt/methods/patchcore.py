@@ -9,6 +9,7 @@ from adpt.errors import UserError
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.fitted import FittedMethod
+from adpt.methods.left_out import left_out_patches
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
 from adpt.nearest import largest_products, slices
@@ -107,9 +108,30 @@ class PatchCore(FittedMethod):
             patches = self.embed(levels)
             distances = nearest_squared_distances(patches.flatten(0, 1), bank)
             grid = levels[-self.num_levels :][0].shape[-2:]
-            scores = distances.reshape(patches.shape[0], *grid)
-            maps = smooth(upsample(scores, self.image_size, align_corners=False))
-            return Scores(maps, scores.amax((1, 2)))
+            return self._scores(distances.reshape(patches.shape[0], *grid))
+
+    def left_out_scores(self, batches: Iterable[list[Tensor]]) -> Scores | None:
+        """Scores by the bank with an image's own patches replaced by others'; see `Method`.
+
+        Holds one embedding a training patch, as fitting does.
+        """
+        parts: list[Tensor] = []
+        for levels in batches:
+            with self.scoring(levels) as checked:
+                parts.append(self.embed(checked))
+        grid = levels[-self.num_levels :][0].shape[-2:]
+        with full_precision(parts[0].device):
+            embedded = torch.cat(parts)
+            parts.clear()
+            distances = left_out_patches(embedded, self.get_buffer("bank"))
+            if distances is None:
+                return None
+            return self._scores(distances.reshape(len(distances), *grid))
+
+    def _scores(self, distances: Tensor) -> Scores:
+        """Scores of (B, h, w) squared distances."""
+        maps = smooth(upsample(distances, self.image_size, align_corners=False))
+        return Scores(maps, distances.amax((1, 2)))
 
     def embed(self, levels: list[Tensor]) -> Tensor:
         """Describe each patch by its neighbourhood in the last levels.

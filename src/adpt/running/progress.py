@@ -1,9 +1,16 @@
 """One line of progress for work of several steps."""
 
+import logging
+import time
 from collections.abc import Callable
 from types import TracebackType
 
 from rich import progress as rich_progress
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 10.0
+"""Between two lines of a log that a terminal's bar stands in for."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -19,9 +26,11 @@ class StepBar:
     Args:
         title: What the bar is for.
         shown: False shows nothing, as in all processes but the first.
+        logged: True reports to the log where there is no terminal: every new step, and what is done
+            of it every ten seconds.
     """
 
-    def __init__(self, title: str, shown: bool = True) -> None:
+    def __init__(self, title: str, shown: bool = True, logged: bool = False) -> None:
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(),
@@ -30,6 +39,8 @@ class StepBar:
             disable=not shown,
         )
         self._title = title
+        self._logged = logged and shown and not self._bar.console.is_terminal
+        self._what, self._said = "", 0.0
         self._task = self._bar.add_task(title, total=None)
 
     def __enter__(self) -> "StepBar":
@@ -41,6 +52,10 @@ class StepBar:
         self._bar.update(
             self._task, description=f"{self._title}: {what}", completed=done, total=total
         )
+        now = time.monotonic()
+        if self._logged and (what != self._what or now - self._said >= _SECONDS):
+            log.info("%s: %s, %d of %d", self._title, what, done, total)
+            self._what, self._said = what, now
 
     def __exit__(
         self,

@@ -1,0 +1,60 @@
+"""The good images that a threshold was found from: which of them sets it, and which stand apart."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from adpt.inspection.limits import outlying
+from adpt.inspection.threshold import ThresholdPolicy
+from adpt.methods import Scores
+from adpt.running.names import printable
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class GoodImages:
+    """Good images with their scores, none of them fitted on for its own.
+
+    Attributes:
+        paths: Their files.
+        scores: Maps (n, H, W) of the model's size and image scores (n,), on the CPU.
+        remarks: What the scores say of the images, a sentence each.
+    """
+
+    paths: list[str]
+    scores: Scores
+    remarks: list[str]
+
+    @classmethod
+    def examined(
+        cls, paths: list[str], scores: Scores, policy: ThresholdPolicy, bad: npt.ArrayLike | None
+    ) -> "GoodImages":
+        """The images, with remarks on the highest score and on those that stand apart.
+
+        Args:
+            paths: Their files.
+            scores: As the attribute.
+            policy: How the threshold was found.
+            bad: Scores of known defects, where there are any.
+        """
+        values = scores.image.double().numpy()
+        top = int(values.argmax())
+        remarks = [f"The highest score of a good image is that of {_named(paths, values, [top])}."]
+        if apart := outlying(values):
+            found = policy.found(values, "", bad).value
+            without = policy.found(np.delete(values, apart), "", bad).value
+            cost = f"; without them the threshold would be {without:.5g}, not {found:.5g}"
+            remarks.append(
+                f"{len(apart)} of {len(values)} good images stand apart from the others:"
+                f" {_named(paths, values, apart)}. Look whether they are good"
+                + cost * (without != found)
+                + "."
+            )
+        return cls(paths, scores, remarks)
+
+
+def _named(paths: list[str], values: npt.NDArray[np.float64], rows: list[int]) -> str:
+    names = [f"{printable(paths[row])} ({values[row]:.5g})" for row in rows[:_NAMED]]
+    return ", ".join(names) + f" and {len(rows) - _NAMED} more" * (len(rows) > _NAMED)

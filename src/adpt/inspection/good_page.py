@@ -1,0 +1,51 @@
+"""The page of the good images by score, on which a bad one among them is seen."""
+
+from pathlib import Path
+
+from adpt.errors import BadImageError, UserError
+from adpt.inspection.good import GoodImages
+from adpt.inspection.inputs import picture_of
+from adpt.inspection.inspector import Inspection, Inspector
+from adpt.inspection.outputs import render, thumbnail
+from adpt.inspection.page import Card, build_page
+from adpt.inspection.rows import Row
+from adpt.running.files import make_output_folder, replacing
+from adpt.running.names import printable
+
+NAME = "good.html"
+_SHOWN = 100
+"""Good images with a picture, those of the highest scores."""
+
+
+def write_good_page(folder: Path, inspector: Inspector, good: GoodImages) -> None:
+    """Write `good.html`, of the images that a threshold was found from.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    order = good.scores.image.argsort(descending=True).tolist()
+    cards = [_card(inspector, good, row, rank < _SHOWN) for rank, row in enumerate(order)]
+    note = "Good images, each scored as if it had not been fitted on."
+    page = build_page("Good images", cards, inspector, [note, *good.remarks])
+    try:
+        make_output_folder(folder)
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder}: {error}.") from error
+    with replacing(folder / NAME) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _card(inspector: Inspector, good: GoodImages, row: int, shown: bool) -> Card:
+    score, path = float(good.scores.image[row]), good.paths[row]
+    found = (score, inspector.normalised(score), score > inspector.threshold, inspector.threshold)
+    sheet = None
+    if shown:
+        try:
+            picture = picture_of(Path(path), inspector.geometry.rules)
+            size = (picture.height, picture.width)
+            laid = inspector.geometry.lay_back(good.scores.maps[row], size).numpy()
+            result = Inspection(path, score, found[2], found[3], laid)
+            sheet = thumbnail(picture, render(picture, result, inspector.settings.normal_map))
+        except BadImageError:  # Gone since it was scored.
+            pass
+    return Card(Row(printable(path), *found), row, sheet)

@@ -98,10 +98,40 @@ def test_a_changed_image_is_encoded_anew_and_a_copied_one_is_not(
     Image.new("RGB", (60, 60), (250, 10, 10)).save(changed)
     features, encoded = encode(data, cache)
     assert encoded == 1
-    for level, expected in zip(features.levels, encode(data, None)[0].levels, strict=True):
-        torch.testing.assert_close(level, expected)
+    assert same(features, encode(data, None)[0])
     changed.write_bytes(copied.read_bytes())
     assert encode(data, cache)[1] == 0
+
+
+@pytest.mark.parametrize("missing", [slice(None, 1), slice(None, None, 2), slice(1, None)])
+@pytest.mark.parametrize("block", [None, "attention", "mlp", "self_attention"])
+def test_whatever_the_cache_lacks_no_bit_changes(
+    data: Folder, cache: FeatureCache, missing: slice, block: str | None
+) -> None:
+    torch.manual_seed(0)
+    through, sha256 = None, None
+    if block:
+        through = FeatureProjector((64, 96), num_heads=4, num_references=8, block=block).eval()
+        sha256 = "a" * 64
+
+    def both(cache: FeatureCache | None) -> list[Features]:
+        train, _ = encode(data, cache, split="train")
+        test, _ = encode(data, cache)
+        references = FixedReferences(train, train.paths[:2], CPU)
+        options = references, through, data.batch_size, cache, sha256
+        return [test, *(convert_features(part, *options) for part in (train, test))]
+
+    def lose() -> None:
+        for path in sorted(cache.folder.rglob("*.features"))[missing]:
+            path.unlink()
+
+    plain = both(None)
+    both(cache)
+    lose()
+    found = both(cache)
+    assert all(map(same, found, plain))
+    lose()  # While they are in use.
+    assert all(map(same, found, plain))
 
 
 def test_masks_are_read_anew(data: Folder, cache: FeatureCache) -> None:
@@ -178,9 +208,7 @@ def test_features_that_vanish_while_in_use_are_made_anew(data: Folder, cache: Fe
     features, _ = encode(data, cache)
     for path in list(cache.folder.rglob("*.features"))[::2]:
         path.unlink()
-    # Encoded alone or among others, an image's features differ in the last bits.
-    for level, expected in zip(features.levels, plain.levels, strict=True):
-        torch.testing.assert_close(level, expected)
+    assert same(features, plain)
 
 
 @pytest.mark.parametrize("policy", ["raise", "skip"])

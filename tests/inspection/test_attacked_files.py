@@ -237,3 +237,11 @@ def test_a_model_file_names_no_place_of_its_machine(photos: Path, tmp_path: Path
     assert loaded.predict(picture).score == score
     loaded.save(tmp_path / "again.safetensors", backbone_weights=False)
     assert b"other/net.safetensors" in (tmp_path / "again.safetensors").read_bytes()
+
+
+def test_a_name_under_a_home_of_nobody_is_only_not_there(inspector, photos: Path) -> None:
+    picture = next((photos / "test" / "good").iterdir())
+    names = ["~nosuchuser/x.png", f"~/{'瓶' * 77}.png", "瓶" * 77 + ".png", picture]
+    found = list(inspector.predict_many(names))
+    assert [isinstance(one, UnreadImage) for one in found] == [True, True, True, False]
+    assert all("No such file" in one.error for one in found[:3])

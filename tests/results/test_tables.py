@@ -39,6 +39,13 @@ def printed(records: list[Record], **options: Any) -> str:
     return console.file.getvalue()
 
 
+def test_names_in_results_from_elsewhere_give_a_terminal_no_orders() -> None:
+    names = {"class_name": "key\x1b]0;mine\x07", "method": "m\x1b[2J", "dataset": "set\u202e"}
+    told = printed([dataclasses.replace(record, **names) for record in three((0.7, 0.75, 0.9))])
+    assert not {"\x1b", "\x07", "\u202e"} & set(told)
+    assert "key\\x1b]0;mine\\x07" in told
+
+
 # Methods by data sets
 
 

@@ -37,7 +37,7 @@ def command(main: Callable[..., T]) -> Callable[..., T]:
         try:
             check_words(sys.argv[1:])
         except UserError as error:
-            print(f"\nadpt: {error}", file=sys.stderr)
+            print(f"\nadpt: {printable_text(str(error))}", file=sys.stderr)
             sys.exit(1)
         return main(*config)
 

@@ -237,8 +237,7 @@ def extract(
         for batch in data.loader(missing):
             skipped += batch.skipped
             if len(batch):
-                on_device = batch.image.to(device, non_blocking=True)
-                levels = [level.float().cpu() for level in backbone(on_device)]
+                levels = _encoded(backbone, batch.image, data.batch_size, device)
                 images = [[level[i] for level in levels] for i in range(len(batch))]
                 try:
                     list(threads.map(space.write, [keys[path] for path in batch.path], images))
@@ -258,7 +257,7 @@ def extract(
 
     def make(rows: Sequence[int]) -> list[Tensor]:
         batch = data.read([kept[row] for row in rows], on_bad_image="raise")
-        return [level.float().cpu() for level in backbone(batch.image.to(device))]
+        return _encoded(backbone, batch.image, data.batch_size, device)
 
     return Features(
         Cached(space, [keys[path] for path in paths], make),
@@ -268,6 +267,21 @@ def extract(
         skipped,
         tuple(keys[path] for path in paths),
     )
+
+
+def _encoded(
+    backbone: Backbone, images: Tensor, batch_size: int, device: torch.device
+) -> list[Tensor]:
+    """Levels of images, on the CPU; blank ones fill the batch.
+
+    The last bits of an image's features depend on how many others it is encoded with: always with
+    as many, they are the same whatever the cache lacks.
+    """
+    count = len(images)
+    if count < batch_size:
+        images = torch.cat([images, images.new_zeros(batch_size - count, *images.shape[1:])])
+    levels = backbone(images.to(device, non_blocking=True))
+    return [level[:count].float().cpu() for level in levels]
 
 
 def _in_memory(
@@ -282,8 +296,7 @@ def _in_memory(
     for batch in data.loader(samples):
         skipped += batch.skipped
         if len(batch):
-            on_device = batch.image.to(device, non_blocking=True)
-            parts.append([level.float().cpu() for level in backbone(on_device)])
+            parts.append(_encoded(backbone, batch.image, data.batch_size, device))
             masks += list(batch.mask)
             labels += batch.label.tolist()
             paths += batch.path

@@ -61,6 +61,10 @@ class References(ABC):
     def leaves_out(self, path: str) -> bool:
         """True if an image is itself among those that references are chosen from."""
 
+    def alone(self, path: str) -> bool:
+        """True if an image is matched with references that no other image has."""
+        return self.leaves_out(path)
+
     def keys_of(self, paths: Sequence[str]) -> list[str]:
         """Content of training images; their paths where nothing is cached."""
         rows = [self.train_rows[path] for path in paths]
@@ -77,7 +81,11 @@ class References(ABC):
 
     @torch.no_grad()
     def convert(
-        self, levels: list[Tensor], paths: Sequence[str], projector: FeatureProjector | None
+        self,
+        levels: list[Tensor],
+        paths: Sequence[str],
+        projector: FeatureProjector | None,
+        batch_size: int = 0,
     ) -> list[Tensor]:
         """Residual features of a batch of images, through the projector where one is given.
 
@@ -85,11 +93,17 @@ class References(ABC):
             levels: Own features, one (B, C, h, w) tensor a level, on the device that computes.
             paths: The images.
             projector: On the same device.
+            batch_size: Images that are projected at a time, some of them again where there are
+                fewer: so the last bits depend on none of the others.
         """
         if projector is not None and not projector.on_residuals and not projector.needs_references:
-            return self._project(projector, levels, [])
+            padded = _padded(range(len(paths)), batch_size)
+            found = self._project(projector, [level[padded] for level in levels], [])
+            return [level[: len(paths)] for level in found]
         made = [torch.empty_like(level) for level in levels]
         for rows, references in self.matches(levels, paths):
+            if not self.alone(paths[rows[0]]):
+                rows = _padded(rows, batch_size)
             chosen = [level[rows] for level in levels]
             within = len(self.paths) == 1 and [paths[row] for row in rows] == self.paths
             found = self._convert(chosen, references, projector, within)
@@ -185,6 +199,10 @@ class AlignedReferences(References):
         """True for a training image."""
         return path in self.train_rows
 
+    def alone(self, path: str) -> bool:
+        """True for every image."""
+        return True
+
     def nearest(self, levels: list[Tensor], paths: Sequence[str]) -> Tensor:
         """Rows of the nearest training images, (B, n), nearest first."""
         similarity = _descriptor(levels) @ self.descriptors.T
@@ -217,7 +235,7 @@ def convert_features(
         features: Own features.
         references: What to compare them with.
         projector: On the device of the references.
-        batch_size: Images at a time; changes no feature.
+        batch_size: Images at a time; changes no feature but in its last bits.
         cache: Keeps the result, if own features are cached, too; otherwise it is in memory.
         projector_sha256: Tells projectors apart in the cache; without it nothing is cached.
     """
@@ -225,13 +243,14 @@ def convert_features(
     def make(rows: Sequence[int]) -> list[Tensor]:
         own = [level.to(references.device) for level in features.read(rows)]
         paths = [features.paths[row] for row in rows]
-        return [level.cpu() for level in references.convert(own, paths, projector)]
+        return [level.cpu() for level in references.convert(own, paths, projector, batch_size)]
 
     known_projector = projector is None or projector_sha256 is not None
     if cache is not None and known_projector and isinstance(features.source, Cached):
         space = cache.space(
             own=features.source.space.name,
             references=references.name,
+            batch_size=batch_size,  # Rounding differs.
             projector=projector_sha256 if projector else None,
         )
         keys = [
@@ -267,6 +286,10 @@ def _fill(
             log.warning("%s Features are held in memory instead", error)
             return False
     return True
+
+
+def _padded(rows: Sequence[int], size: int) -> list[int]:
+    return [*rows, *[rows[0]] * (size - len(rows))]
 
 
 def _in_parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:

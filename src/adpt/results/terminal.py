@@ -8,6 +8,7 @@ from adpt.results.compare import class_table, overviews
 from adpt.results.record import Record
 from adpt.results.summary import SHOWN, summarise
 from adpt.results.table import Block, Cell, Table
+from adpt.running.names import printable_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,17 +48,16 @@ def print_table(
 def _print(table: Table, console: "Console") -> None:
     from rich import box
     from rich.table import Table as RichTable
-    from rich.text import Text
 
-    console.print(Text(table.title, "bold"))
-    console.print(Text(table.caption, "dim"))
+    console.print(_text(table.title, "bold"))
+    console.print(_text(table.caption, "dim"))
     shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
-    shown.add_column(Text(table.columns[0].name), overflow="fold", vertical="bottom")
+    shown.add_column(_text(table.columns[0].name), overflow="fold", vertical="bottom")
     for column, edge in zip(table.columns[1:], table.edges, strict=True):
         # What stands over several columns is said once, over the first of them.
         over = column.over if edge else ""
         name = f"{over}\n{column.name}" if column.over else column.name
-        shown.add_column(Text(name), justify="right")
+        shown.add_column(_text(name), justify="right")
     for block in table.blocks:
         shown.add_section()
         style = "bold" if table.foot and block is table.blocks[-1] else ""
@@ -65,23 +65,26 @@ def _print(table: Table, console: "Console") -> None:
             shown.add_row(*cells, style=style)
     console.print(shown)
     for note in table.notes:
-        console.print(Text(note, "yellow"))
+        console.print(_text(note, "yellow"))
 
 
 def _rows(block: Block) -> "Iterable[list[Text]]":
-    from rich.text import Text
-
     if block.name:
-        yield [Text(block.name, "bold")]
+        yield [_text(block.name, "bold")]
     for line in block.lines:
-        yield [Text(line.name), *map(_cell, line.cells)]
+        yield [_text(line.name), *map(_cell, line.cells)]
 
 
 def _cell(cell: Cell) -> "Text":
-    from rich.text import Text
-
     figures = (
-        Text(figure.text, "bold" if figure.best else _COLOURS.get(figure.trend, ""))
+        _text(figure.text, "bold" if figure.best else _COLOURS.get(figure.trend, ""))
         for figure in cell
     )
-    return Text(" / ").join(figures)
+    return _text(" / ").join(figures)
+
+
+def _text(said: str, style: str = "") -> "Text":
+    """Text that gives a terminal no orders, wherever the results come from."""
+    from rich.text import Text
+
+    return Text(printable_text(said), style)

@@ -142,6 +142,18 @@ class Reading(Section):
     """bits in use of 16-bit files: 8 to 16; null for what the good images take"""
 
 
+class Regions(Section):
+    """Which pixels of an anomalous image `predict` takes for a defect region."""
+
+    of_normal: Size
+    """their scores are above this share of the way from the median pixel of left-out good images to
+    their highest"""
+    of_peak: Annotated[float, Range(least=0, below=1)]
+    """and above this share of the way from that median to the image's highest pixel"""
+    smallest: Annotated[float, Range(least=0, below=1)]
+    """share of the image that a region takes at least; that of the highest pixel may be smaller"""
+
+
 class Predict(Section):
     """`python -m adpt.predict`."""
 
@@ -189,6 +201,10 @@ class Predict(Section):
     """images at a time; changes no score"""
     device: Text
     """auto | cpu | cuda | cuda:1"""
+    mm_per_pixel: Above0 | None
+    """side of a pixel of the pictures in millimetres: regions get an area in mm² too"""
+    regions: Regions
+    """defect regions of an anomalous image"""
     heatmaps: Literal["all", "anomalous", "none"]
     """all | anomalous | none"""
     heatmap_format: Literal["jpg", "png"]

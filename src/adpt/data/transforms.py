@@ -104,6 +104,21 @@ class Geometry:
         laid[:, (columns < 0) | (columns >= width)] = fill
         return laid
 
+    def place(self, original: Size) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where a score map lies on a picture.
+
+        Args:
+            original: Height and width of the picture that was scored.
+
+        Returns:
+            In the picture's pixels: width and height of a pixel of the map, and its top left corner
+            (x, y).
+        """
+        resized = self._resized(original)
+        down, across = (side / scaled for side, scaled in zip(original, resized, strict=True))
+        top, left = self._offset(resized)
+        return (across, down), (left * across, top * down)
+
     def _resized(self, original: Size) -> Size:
         if self.resize is None:
             return self.image_size

@@ -15,6 +15,7 @@ from adpt.inspection.command import STREAM
 from adpt.inspection.inputs import UnreadImage
 from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.outputs import Outputs
+from adpt.inspection.regions import RegionRule
 from adpt.inspection.rows import Row
 from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
@@ -23,12 +24,19 @@ log = logging.getLogger(__name__)
 
 ANOMALOUS, UNREAD, INTERRUPTED, BROKEN_PIPE = 2, 3, 130, 141
 """Exit codes; the last two as a shell has them."""
+NAMED = 10
+"""Anomalous images that are named at the end, at most."""
 
 
 def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
     """Score images, write what was found, and give the exit code."""
     stream = config.images == STREAM
-    found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)
+    rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
+    found = (
+        from_stdin(inspector, rule)
+        if stream
+        else inspector.predict_many(paths, config.batch_size, rule)
+    )
     folder = expanded(config.output_dir)
     outputs = Outputs(
         folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
@@ -47,6 +55,8 @@ def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
             code = BROKEN_PIPE
     outputs.write_page(config.title)
     log.info(summary(outputs.rows))
+    if table := worst(outputs.rows):
+        log.info("Worst first:\n%s", table)
     log.info("Scores, heatmaps and the page index.html lie in %s", folder.absolute())
     if code == INTERRUPTED:
         log.warning("Interrupted: the images after these were not scored")
@@ -71,7 +81,7 @@ def answer(row: Row) -> None:
         raise
 
 
-def from_stdin(inspector: Inspector) -> Iterator[Inspection | UnreadImage]:
+def from_stdin(inspector: Inspector, rule: RegionRule) -> Iterator[Inspection | UnreadImage]:
     """Score the image of each line of standard input, before the next line is read.
 
     Raises:
@@ -86,9 +96,21 @@ def from_stdin(inspector: Inspector) -> Iterator[Inspection | UnreadImage]:
     for line in sys.stdin:
         if path := line.rstrip("\r\n"):
             empty = False
-            yield from inspector.predict_many([path])
+            yield from inspector.predict_many([path], regions=rule)
     if empty:
         raise DataError("images=-: standard input is empty. Give one path of an image a line.")
+
+
+def worst(rows: Sequence[Row]) -> str:
+    """The anomalous images as lines, the highest score first, `NAMED` of them; "" for none."""
+    found = sorted((row for row in rows if row.anomalous), key=lambda row: -(row.score or 0))
+    lines = [
+        f"{row.score:>12.5g}  {row.path}" + f" ({row.sizes})" * bool(row.regions)
+        for row in found[:NAMED]
+    ]
+    if len(found) > NAMED:
+        lines.append(f"              and {len(found) - NAMED} more: see scores.csv")
+    return "\n".join(lines)
 
 
 def summary(rows: Sequence[Row]) -> str:

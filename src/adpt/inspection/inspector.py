@@ -26,6 +26,7 @@ from adpt.inspection.inputs import (
     read_batches,
 )
 from adpt.inspection.model_file import Model, read_model, write_model
+from adpt.inspection.regions import Region, RegionRule
 from adpt.inspection.scorer import Scorer
 from adpt.inspection.settings import Settings
 from adpt.inspection.spec import backbone_spec, make_backbone, make_method, method_spec
@@ -49,6 +50,7 @@ class Inspection:
         threshold: The threshold.
         map: (H, W) float32 scores of the pixels of the picture as it was given; nan where a centre
             crop (`resize`) left it unseen.
+        regions: Where an anomalous image is so, the highest peak first; none of a normal one.
     """
 
     path: str | None
@@ -56,6 +58,7 @@ class Inspection:
     anomalous: bool
     threshold: float
     map: npt.NDArray[np.float32]
+    regions: tuple[Region, ...] = ()
 
 
 class Inspector:
@@ -275,24 +278,28 @@ class Inspector:
 
     # ---- Using it ----------------------------------------------------------------------------
 
-    def predict(self, image: ImageInput) -> Inspection:
+    def predict(self, image: ImageInput, regions: RegionRule | None = None) -> Inspection:
         """Inspect one image.
 
         Args:
             image: A file; a picture of Pillow; an array (H, W, 3) or (H, W) of uint8; or a tensor
                 (3, H, W), uint8 or floating-point in [0, 1].
+            regions: What a defect region is; None for `RegionRule()`.
 
         Raises:
             BadImageError: The file cannot be read.
             ValueError: An array or a tensor is of another shape or type.
         """
-        (result,) = self.predict_many([image])
+        (result,) = self.predict_many([image], regions=regions)
         if isinstance(result, UnreadImage):
             raise BadImageError(f"{result.path}: {result.error}")
         return result
 
     def predict_many(
-        self, images: Iterable[ImageInput] | str | os.PathLike[str], batch_size: int = 8
+        self,
+        images: Iterable[ImageInput] | str | os.PathLike[str],
+        batch_size: int = 8,
+        regions: RegionRule | None = None,
     ) -> Iterator[Inspection | UnreadImage]:
         """Inspect images, a batch at a time, in the order given.
 
@@ -300,6 +307,7 @@ class Inspector:
             images: Taken as they are needed; two batches are in memory at a time. A folder or a
                 pattern stands for the image files in it.
             batch_size: Images at a time; changes no score.
+            regions: What a defect region is; None for `RegionRule()`.
 
         Yields:
             An `Inspection` each, or an `UnreadImage` for a file that cannot be read.
@@ -312,20 +320,22 @@ class Inspector:
             images = find_images(images, "images")
         for batch in read_batches(images, self._geometry, batch_size):
             good = [one for one in batch if isinstance(one, Read)]
-            found = iter(self._inspect(good))
+            found = iter(self._inspect(good, regions or RegionRule()))
             for one in batch:
                 yield one if isinstance(one, UnreadImage) else next(found)
 
-    def _inspect(self, images: Sequence[Read]) -> Iterator[Inspection]:
+    def _inspect(self, images: Sequence[Read], rule: RegionRule) -> Iterator[Inspection]:
         if not images:
             return
         scores = self.scorer(torch.stack([image.pixels for image in images]))
         maps, values = scores.maps.cpu(), scores.image.tolist()
         for image, score_map, score in zip(images, maps, values, strict=True):
             laid = self._geometry.lay_back(score_map, image.original)
-            yield Inspection(
-                image.path, score, score > self.threshold, self.threshold, laid.numpy()
-            )
+            regions: tuple[Region, ...] = ()
+            if anomalous := score > self.threshold:
+                place = self._geometry.place(image.original)
+                regions = rule.find(score_map.numpy(), self.settings.normal_map, *place)
+            yield Inspection(image.path, score, anomalous, self.threshold, laid.numpy(), regions)
 
 
 def _kind(features: Kind | None, projected: bool) -> Kind | None:

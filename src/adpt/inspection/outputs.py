@@ -6,21 +6,20 @@ import io
 import json
 import logging
 import re
-from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from adpt.data.files import images_in
 from adpt.errors import BadImageError, UserError
 from adpt.inspection.inputs import UnreadImage, picture_of
 from adpt.inspection.inspector import Inspection, Inspector
 from adpt.inspection.page import MOST, Card, build_page
-from adpt.inspection.rows import Row
+from adpt.inspection.rows import COLUMNS, Row
 from adpt.page.plots import Picture, heatmap, outline
 from adpt.running.files import is_full_disk, make_output_folder, mark_output, replacing
 from adpt.running.names import file_name, printable, spreadsheet_cell
@@ -72,7 +71,7 @@ class Outputs:
             self._jsonl = (self.folder / "scores.jsonl").open("w", encoding="utf-8")
         except OSError as error:
             raise UserError(f"Cannot write to {self.folder}: {error}.") from error
-        self._table = csv.DictWriter(self._csv, [field.name for field in fields(Row)])
+        self._table = csv.DictWriter(self._csv, COLUMNS)
         self._table.writeheader()
         return self
 
@@ -94,7 +93,7 @@ class Outputs:
         row = self._row(result)
         self.rows.append(row)
         try:
-            self._table.writerow({k: spreadsheet_cell(v) for k, v in row.as_dict().items()})
+            self._table.writerow({k: spreadsheet_cell(v) for k, v in row.cells().items()})
             self._jsonl.write(json.dumps(row.as_dict()) + "\n")
             self._csv.flush()
             self._jsonl.flush()
@@ -148,7 +147,9 @@ class Outputs:
             return Row(path, None, None, self.inspector.threshold, error)
         name = self._heatmap(result)
         path = printable(result.path or "")
-        return Row(path, result.score, result.anomalous, result.threshold, heatmap=name)
+        return Row(
+            path, result.score, result.anomalous, result.threshold, "", name, result.regions
+        )
 
     def _heatmap(self, result: Inspection) -> str:
         """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""
@@ -189,8 +190,7 @@ def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, fl
     """The score map over the picture, (H, W, 3) uint8, of the picture's size.
 
     The colours are one scale for all images of a model: dark up to the median of left-out normal
-    images, half way at the highest score that a pixel has in them. What exceeds that in an
-    anomalous image is outlined.
+    images, half way at the highest score that a pixel has in them. Defect regions are outlined.
 
     Args:
         picture: As it was scored, or smaller.
@@ -203,9 +203,14 @@ def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, fl
         resized = Image.fromarray(scores).resize(picture.size, Image.Resampling.BILINEAR)
         scores = np.asarray(resized)
     rendered = heatmap(np.asarray(picture), scores, median, 2 * highest - median)
-    if not result.anomalous:
+    if not result.regions:
         return rendered
-    return outline(rendered, scores > highest, width=max(1, round(max(scores.shape) / 500)))
+    mask = Image.new("L", picture.size)
+    across, down = picture.width / result.map.shape[1], picture.height / result.map.shape[0]
+    for region in result.regions:
+        corners = [(x * across, y * down) for x, y in region.outline]
+        ImageDraw.Draw(mask).polygon(corners, fill=1)
+    return outline(rendered, np.asarray(mask), width=max(1, round(max(scores.shape) / 500)))
 
 
 def _thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:

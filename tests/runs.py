@@ -17,19 +17,19 @@ from hydra import compose, initialize_config_dir
 from lightning import Trainer
 from omegaconf import DictConfig
 
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.cli.check import check_options
 from adpt.data import AnomalyDataModule, Folder
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.pretraining import Pretraining
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
+from small import ShortFeatures
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 TINY = [
-    "backbone=embedded",
-    "backbone.levels=[1,2]",
+    "backbone=efficientnet_lite0",
+    "backbone.levels=[2,3]",
     "data.image_size=48",
     "data.batch_size=6",
     "data.num_workers=0",
@@ -145,12 +145,12 @@ def folder_data(root: Path, **options: Any) -> Folder:
 
 
 def pretraining(seed: int = 0, **options: Any) -> Pretraining:
-    """A tiny module: two levels of the embedded backbone, plain gradient descent."""
+    """A tiny module: two levels of the small backbone, plain gradient descent."""
     torch.manual_seed(seed)
     references = options.pop("references", None)
     return Pretraining(
         **{
-            "backbone": EmbeddedBackbone(levels=(1, 2)),
+            "backbone": ShortFeatures(),
             "projector": partial(FeatureProjector, num_heads=4, num_references=8),
             "references": references or ReferencePool(pool_size=4, shots=(1, 2), seed=seed),
             "angle_loss": AngleContrastiveLoss(),

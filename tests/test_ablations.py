@@ -10,7 +10,6 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.cli.entry import user_message
 from adpt.data import Folder
 from adpt.errors import UserError
@@ -23,6 +22,7 @@ from adpt.train import train
 from adpt.weights import load_projector, projector_metadata
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, run_task, training
+from small import SmallBackbone
 
 EXPERIMENTS = {
     "no residual": ["+experiment=ablation/no_residual"],
@@ -83,8 +83,8 @@ def test_it_trains_and_its_file_gives_the_same_output(
     assert json.loads(projector_metadata(path)["config"])["model"]["residual"] == (
         "no residual" not in name
     )
-    levels = [torch.randn(2, 64, 4, 4), torch.randn(2, 96, 2, 2)]
-    references = [torch.randn(2, 16, 64), torch.randn(2, 4, 96)]
+    levels = [torch.randn(2, 40, 4, 4), torch.randn(2, 112, 2, 2)]
+    references = [torch.randn(2, 16, 40), torch.randn(2, 4, 112)]
     with torch.no_grad():
         expected = module.projector.eval()(levels, references=references)
         for one, other in zip(loaded(levels, references=references), expected, strict=True):
@@ -165,7 +165,7 @@ def test_cross_attention_gets_the_references_of_the_step(key_root: Path, residua
 # ---- Without residuals ----------------------------------------------------------------------
 
 
-class Counting(EmbeddedBackbone):
+class Counting(SmallBackbone):
     """Counts the images it sees."""
 
     images = 0
@@ -178,7 +178,7 @@ class Counting(EmbeddedBackbone):
 def test_without_residuals_no_reference_is_encoded(key_root: Path) -> None:
     seen = {}
     for residual in (True, False):
-        backbone = Counting(levels=(1, 2))
+        backbone = Counting()
         fitted(folder_data(key_root), pretraining(backbone=backbone, residual=residual))
         seen[residual] = backbone.images
     # 9 normal images for the centres and 12 images in two views; else also one blank image for the
@@ -215,6 +215,6 @@ def test_without_residuals_the_scale_of_references_is_refused_with_a_way_out(
     assert "set it to false" in (user_message(caught.value) or "")
     mended = ["model.projector.scale_by_references=false", "model.scale_levels=true"]
     config = training(tmp_path / "run", *chosen, "model=reference_scale", *mended)
-    backbone = EmbeddedBackbone(levels=(1, 2))
+    backbone = SmallBackbone()
     module = instantiate(config.model, backbone=backbone, references=ReferencePool())
     assert not module.projector.on_residuals

@@ -27,7 +27,7 @@ from adpt.evaluation import Features, FixedReferences
 from adpt.methods.feature_sets import InMemory
 from adpt.weights import load_projector
 
-backbone = build_backbone("embedded", levels=[1, 2])
+backbone = build_backbone("efficientnet_lite0", levels=[2, 3])
 torch.manual_seed(1)
 images = torch.rand(5, 3, 48, 48)
 names = [f"image {number}" for number in range(5)]
@@ -43,7 +43,7 @@ for path in [None, *sys.argv[1:]]:
     extractor = ResidualExtractor(backbone, projector, images[chosen], num_levels=2)
     found = extractor(images[:4])
     assert list(found) == extractor.layers == ["level0", "level1"]
-    assert [level.shape[1] for level in found.values()] == extractor.out_dims == [64, 96]
+    assert [level.shape[1] for level in found.values()] == extractor.out_dims == [40, 112]
     for level, values in zip(found.values(), expected, strict=True):
         torch.testing.assert_close(level, values)
     last = ResidualExtractor(backbone, projector, images[chosen], num_levels=1)(images[:4])
@@ -62,9 +62,9 @@ def projectors(tmp_path: Path) -> dict[str, Path]:
         "cross": {"block": "cross_attention"},
         "own": {"block": "mlp", "on_residuals": False},
     }.items():
-        projector = FeatureProjector((64, 96), num_heads=4, num_references=3, **options)
+        projector = FeatureProjector((40, 112), num_heads=4, num_references=3, **options)
         made[name] = tmp_path / f"{name}.safetensors"
-        save_projector(projector, made[name], {"backbone": "embedded"})
+        save_projector(projector, made[name], {"backbone": "efficientnet_lite0"})
     return made
 
 
@@ -89,7 +89,7 @@ def test_features_are_those_of_an_evaluation(tmp_path: Path, projectors: dict[st
 def test_example_fits_and_tests_patchcore(
     tmp_path: Path, mvtec_root: Path, projectors: dict[str, Path]
 ) -> None:
-    arguments = [str(mvtec_root), "bottle", "--backbone=embedded", "--levels", "1", "2"]
+    arguments = [str(mvtec_root), "bottle", "--backbone=efficientnet_lite0", "--levels", "2", "3"]
     arguments += [f"--projector={projectors['scaled']}", "--image-size=48", "--shots=3"]
     done = python(str(EXAMPLE), *arguments, f"--output={tmp_path}/out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

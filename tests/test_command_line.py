@@ -22,6 +22,9 @@ def own(root: Path) -> list[str]:
     return ["data=folder", f"data.root={root}"]
 
 
+SMALL = "backbone=efficientnet_lite0"
+
+
 # ---- Mistakes -------------------------------------------------------------------------------
 
 
@@ -29,22 +32,32 @@ def own(root: Path) -> list[str]:
     ("module", "arguments", "said"),
     [
         ("train", ["colour=blue"], r"Could not override 'colour'"),
+        (
+            "predict",
+            ["backbone=embedded"],
+            r"adpt: backbone=embedded: .* no more",
+        ),
+        (
+            "train",
+            ["-m", "backbone=clip_l,embedded"],
+            r"adpt: backbone=clip_l,embedded: .* no more",
+        ),
         ("train", ["backbone=clip_xl"], r"Could not find 'backbone/clip_xl'"),
         ("train", ["data=folder", "data.root=nowhere"], r"adpt: There is no folder nowhere\."),
         ("evaluate", ["data=folder", "data.root={root}", "data.classes=[kay]"], "known are key"),
         (
             "evaluate",
-            ["data=folder", "data.root={root}", "backbone=embedded", "projector=none.safetensors"],
+            ["data=folder", "data.root={root}", SMALL, "projector=none.safetensors"],
             r"adpt: There is no projector file .*none\.safetensors",
         ),
         (
             "train",
-            ["-m", "strategy=ddp", "backbone=embedded,clip_l"],
+            ["-m", "strategy=ddp", "backbone=efficientnet_lite0,clip_l"],
             r"adpt: A multirun with strategy=ddp .* Use strategy=ddp_spawn",
         ),
         pytest.param(
             "train",
-            ["data=folder", "data.root={root}", "backbone=embedded"],
+            ["data=folder", "data.root={root}", SMALL],
             r"Add trainer=cpu\.",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
@@ -109,20 +122,21 @@ def test_a_sweep_makes_a_folder_for_each_job(root: Path, tmp_path: Path) -> None
     tiny = [word for word in TINY_TRAINING if not word.startswith("backbone")]
     # Nobody is logged in to W&B: both jobs go on offline, each as a run of its own.
     done = command(
-        "train", "-m", *tiny, *own(root), "backbone=embedded", "backbone.levels=[1,2],[2]",
+        "train", "-m", *tiny, *own(root), SMALL, "backbone.levels=[2,3],[3]",
         "logger=wandb", cwd=tmp_path, HOME=str(tmp_path / "home"), NETRC=None,
         WANDB_API_KEY=None, WANDB_MODE=None,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     runs = list(tmp_path.glob("outputs/sweep/*/*/wandb/offline-run-*"))
-    assert sorted(path.parents[1].name for path in runs) == ["0_embedded", "1_embedded"]
+    named = ["0_efficientnet_lite0", "1_efficientnet_lite0"]
+    assert sorted(path.parents[1].name for path in runs) == named
     found = tmp_path.glob("outputs/sweep/*/*/projector.safetensors")
     folders = sorted(path.parent for path in found)
-    assert [folder.name for folder in folders] == ["0_embedded", "1_embedded"]
+    assert [folder.name for folder in folders] == named
     assert folders[0].parent == folders[1].parent
     channels = [load_projector(folder / "projector.safetensors").channels for folder in folders]
-    assert channels == [(64, 96), (96,)]
+    assert channels == [(40, 112), (112,)]
     assert all((folder / "metrics.csv").is_file() for folder in folders)
 
 
@@ -184,7 +198,7 @@ def test_an_evaluation_from_the_command_line(root: Path, tmp_path: Path) -> None
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "outputs" / "evaluate" / "folder_embedded").iterdir()
+    (folder,) = (tmp_path / "outputs" / "evaluate" / "folder_efficientnet_lite0").iterdir()
     found = {path.name for path in folder.iterdir()}
     assert {"results.jsonl", "results.csv", "heatmaps", "report.html"} <= found
     assert "image AUROC" in done.stdout

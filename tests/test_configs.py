@@ -18,7 +18,6 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.cli.entry import instantiate_all
 from adpt.evaluation.specs import method_specs
 from adpt.methods import Method
@@ -28,6 +27,7 @@ from adpt.pretraining.metrics_log import MetricsLog
 from adpt.pretraining.reference_pool import ReferencePool
 from drawn import draw_mvtec
 from runs import CONF, TINY_TRAINING, composed
+from small import SmallBackbone
 
 FILES = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 PRIMARY = [name.removesuffix(".yaml") for name in FILES if "/" not in name]
@@ -287,7 +287,7 @@ def test_model_and_references_are_built(tiny, name: str) -> None:
     config = tiny(f"model={name}", "data=folder")
     references = instantiate(config.references)
     assert isinstance(references, ReferencePool)
-    backbone = EmbeddedBackbone(levels=(1, 2))
+    backbone = SmallBackbone()
     module = instantiate(config.model, backbone=backbone, references=references)
     assert isinstance(module, Pretraining)
     assert module.backbone is backbone

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, multiprocessing
 
 from adpt.backbones import build_backbone
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.pretraining import Pretraining, gather
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from drawn import draw_folder
 from runs import fitted, pretraining, state
+from small import ShortFeatures
 
-# Keys and values of features as long as the embedded backbone's need small steps.
+# Keys and values of features as long as these need small steps.
 LEARNING_RATES = {"cross attention": 0.002}
 CASES = [
     "plain",
@@ -60,7 +60,7 @@ def module_of(case: str) -> Pretraining:
         references=ReferencePool(pool_size=pool_size, shots=(1, 2)),
         backbone=build_backbone("resnet10t", levels=[1, 2], image_size=48, pretrained=False)
         if learns
-        else EmbeddedBackbone(levels=(1, 2)),
+        else ShortFeatures(),
         train_backbone=learns,
         backbone_lr=0.01 if learns else None,
         optimizer=partial(torch.optim.SGD, lr=LEARNING_RATES.get(case, 0.05)),

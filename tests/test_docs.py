@@ -1,7 +1,7 @@
 """Every command, program and link of the README and of docs/ is tried.
 
 A command is composed exactly as it stands, and run with only that replaced which cannot be had
-here: backbones by the embedded one, data sets by drawn ones, sizes by tiny ones. What is not run
+here: backbones by a small one, data sets by drawn ones, sizes by tiny ones. What is not run
 stands in `NOT_RUN`, with the reason.
 """
 
@@ -32,11 +32,12 @@ from PIL import Image
 
 import adpt
 import drawn
-from adpt.backbones.embedded import EmbeddedBackbone
+from adpt.backbones import build_backbone
 from adpt.evaluate import evaluate
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
 from runs import CONF, TINY, TINY_EVALUATION, TINY_TRAINING, command, composed, run_task
+from small import SMALL, WIDTHS
 
 ROOT = CONF.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -195,13 +196,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn.save(mask, sets / "line3/board/bad_masks/9.png")
 
     torch.manual_seed(0)
-    backbone = EmbeddedBackbone()
-    for name, levels in (("mine", (1, 2)), ("projectors/embedded", (1, 2)), ("all", range(4))):
-        widths = [backbone.channels[level] for level in levels]
+    every = build_backbone(SMALL).channels
+    for name, widths in (("mine", WIDTHS), (f"projectors/{SMALL}", WIDTHS), ("all", every)):
         path = folder / f"outputs/{name}/projector.safetensors"
         path.parent.mkdir(parents=True)
         projector = FeatureProjector(widths, num_heads=4, num_references=8)
-        save_projector(projector, path, {"backbone": "embedded"})
+        save_projector(projector, path, {"backbone": SMALL})
     write_own_files(folder)
     inspector = adpt.Inspector.fit(folder / "photos/good", image_size=48, device="cpu")
     inspector.save(folder / "bottle.adpt.safetensors")
@@ -450,7 +450,7 @@ NEEDS_EXTRA = {
 
 def replaced(program: str, place: Path) -> str:
     program = re.sub(r'"hub:[^"]*"', f'"{place}/outputs/all/projector.safetensors"', program)
-    return re.sub(r'"(clip_[bl]|dinov2_[bl])"', '"embedded"', program)
+    return re.sub(r'"(clip_[bl]|dinov2_[bl])"', f'"{SMALL}"', program)
 
 
 @pytest.mark.parametrize(("page", "number", "program"), PROGRAMS_SHOWN)

@@ -60,7 +60,9 @@ def projector(path: Path, seed: int = 0) -> Path:
 
     torch.manual_seed(seed)
     save_projector(
-        FeatureProjector((64, 96), num_heads=4, num_references=8), path, {"backbone": "embedded"}
+        FeatureProjector((40, 112), num_heads=4, num_references=8),
+        path,
+        {"backbone": "efficientnet_lite0"},
     )
     return path
 
@@ -102,15 +104,15 @@ def test_a_run_shows_its_own_results_where_others_were_recorded_between(
     assert not nothing
     drawn = heatmaps()
     csv = (tmp_path / "out" / "results.csv").read_text().splitlines()
-    other, (note,) = shown("backbone.levels=[0]")
+    other, (note,) = shown("backbone.levels=[1]")
     assert other != first
     assert heatmaps() != drawn
-    assert "of backbone.levels=[1, 2]." in note
+    assert "of backbone.levels=[2, 3]." in note
     computed.clear()
     again, (note,) = shown()
     assert again == first
     assert heatmaps() == drawn
-    assert "of backbone.levels=[0]." in note
+    assert "of backbone.levels=[1]." in note
     assert (tmp_path / "out" / "results.csv").read_text().splitlines() == csv
     written = (tmp_path / "out" / "results.jsonl").read_bytes()
     assert shown()[0] == first

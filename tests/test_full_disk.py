@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import adpt
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.errors import UserError
 from adpt.evaluation import FeatureCache, encode_class, features_of
 from adpt.results import Record, append_records, read_records
@@ -24,6 +23,7 @@ from adpt.weights import save_projector
 from attempts import attempt
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining
+from small import SmallBackbone
 
 SMALL = 3000
 
@@ -50,7 +50,7 @@ def record(seed: int) -> Record:
         class_name="key",
         method="padim",
         features="own",
-        backbone="embedded",
+        backbone="efficientnet_lite0",
         metrics={"image_auroc": 0.5},
         protocol="clean",
         seed=seed,
@@ -71,7 +71,7 @@ def a_checkpoint(path: Path, images: Path) -> None:
 
 
 def a_model(path: Path, images: Path) -> None:
-    backbone = {"name": "embedded", "levels": [1, 2]}
+    backbone = {"name": "efficientnet_lite0", "levels": [2, 3]}
     normal = images / "key" / "train" / "good"
     adpt.Inspector.fit(normal, image_size=48, backbone=backbone, device="cpu").save(path)
 
@@ -120,7 +120,7 @@ def test_features_that_cannot_be_cached_are_held_in_memory(
     full: str, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    data, backbone = folder_data(images), EmbeddedBackbone(levels=(1, 2))
+    data, backbone = folder_data(images), SmallBackbone()
     data.setup()
     cache = FeatureCache(tmp_path / "cache")
 

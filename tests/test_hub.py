@@ -13,7 +13,6 @@ from literal.projector import PublishedProjector
 from torch import Tensor
 
 import stand_in
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.errors import UserError, WeightsError
 from adpt.evaluate import evaluate
 from adpt.projector import FeatureProjector
@@ -27,9 +26,10 @@ from adpt.weights import (
 )
 from adpt.weights.hub import AUTHORS, FOLDERS, HubName, parse, upload
 from runs import evaluation, run_task
+from small import SmallBackbone
 
-WIDTHS = (64, 96)
-"""Of the embedded backbone's second and third level."""
+WIDTHS = (112, 320)
+"""Of the small backbone's last levels, which the published 16 heads divide."""
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def saved(content: Any) -> bytes:
 def own(folder: Path) -> bytes:
     torch.manual_seed(7)
     projector = FeatureProjector(WIDTHS, num_heads=4, num_references=3)
-    save_projector(projector, folder / "own.safetensors", {"backbone": "embedded"})
+    save_projector(projector, folder / "own.safetensors", {"backbone": "efficientnet_lite0"})
     return (folder / "own.safetensors").read_bytes()
 
 
@@ -187,12 +187,14 @@ def test_own_projector_on_the_hub(tmp_path: Path, hub: stand_in.Hub) -> None:
     found = find_projector("hub:me/mine")
     assert (found.protocol, found.source["commit"]) == ("clean", commit)
     assert found.path.read_bytes() == content
-    assert projector_metadata("hub:me/mine/b/2.safetensors@main")["backbone"] == "embedded"
+    assert (
+        projector_metadata("hub:me/mine/b/2.safetensors@main")["backbone"] == "efficientnet_lite0"
+    )
     assert load_projector("hub:me/mine").channels == WIDTHS
 
 
 def test_backbone_of_published_weights_is_checked(hub: stand_in.Hub) -> None:
-    backbone = EmbeddedBackbone(levels=(1, 2))
+    backbone = SmallBackbone(levels=(3, 4))
     with pytest.raises(WeightsError, match=r"hub:adpretrain/clip_l was trained on .*'clip_l'"):
         load_matching_projector("hub:adpretrain/clip_l", backbone, torch.device("cpu"))
     hub.commit("me/copy", {"copy.pth": published(0)})
@@ -347,7 +349,7 @@ def test_evaluation_with_a_projector_of_the_hub(
     name = f"hub:{AUTHORS}/small/checkpoints_pro_norm.pth@main"
     chosen = ["data=mvtec", f"data.root={mvtec_root}", "data.classes=[bottle]"]
     chosen += ["method=feature_norm", f"projector={name}"]
-    run_task(evaluate, evaluation(tmp_path / "out", *chosen))
+    run_task(evaluate, evaluation(tmp_path / "out", *chosen, "backbone.levels=[3,4]"))
     records = read_records(tmp_path / "out" / "results.jsonl")
     assert [record.features for record in records] == ["own", "residual", "pretrained"]
     assert {record.protocol for record in records} == {"paper"}

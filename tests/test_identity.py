@@ -180,7 +180,7 @@ def test_content_of_files_in_lists_and_of_an_own_backbones_weights_decides(
 ) -> None:
     file = tmp_path / "table.npy"
     file.write_bytes(b"1")
-    words = [f"output_dir={tmp_path}", "run_name=tiny", "data=mvtec", "backbone=embedded"]
+    words = [f"output_dir={tmp_path}", "run_name=tiny", "data=mvtec", "backbone=efficientnet_lite0"]
     config: Any = OmegaConf.to_container(
         composed("evaluate", *words, option.format(file)), resolve=True
     )
@@ -366,8 +366,10 @@ def root(tmp_path: Path) -> Path:
 
 def projector(path: Path, seed: int = 0, note: str = "4", **options: Any) -> Path:
     torch.manual_seed(seed)
-    made = FeatureProjector((64, 96), num_heads=4, num_references=8, **options)
-    save_projector(made, path, {"backbone": "embedded", "config": f"data.num_workers={note}"})
+    made = FeatureProjector((40, 112), num_heads=4, num_references=8, **options)
+    save_projector(
+        made, path, {"backbone": "efficientnet_lite0", "config": f"data.num_workers={note}"}
+    )
     return path
 
 

@@ -199,7 +199,7 @@ FILES = {
         """,
     "conf/augment/strong.yaml": "strength: 3",
     "conf/callbacks/bare.yaml": "_target_: adpt.pretraining.callbacks.ImagesPerSecond",
-    "conf/backbone/bare.yaml": "name: embedded",
+    "conf/backbone/bare.yaml": "name: efficientnet_lite0",
 }
 
 COMMANDS: dict[str, list[str]] = {

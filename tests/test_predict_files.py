@@ -32,7 +32,7 @@ NAMES = (
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     photos = drawn.draw_mvtec(folder / "photos") / "bottle"
-    backbone = {"name": "embedded", "levels": [1, 2]}
+    backbone = {"name": "efficientnet_lite0", "levels": [2, 3]}
     test = {"good_test": photos / "test" / "good", "defects": photos / "test" / "scratch"}
     good = photos / "train" / "good"
     path = folder / "bottle.adpt.safetensors"

@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.errors import BadImageError, UserError
 from adpt.pretraining import Pretraining, gather, patch_labels, separation
@@ -18,6 +17,7 @@ from adpt.pretraining.reference_pool import ReferencePool
 from adpt.residual import residual_features
 from drawn import draw_folder
 from runs import fitted, folder_data, pretraining, rows, state, trainer
+from small import ShortFeatures
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_scaled_levels_have_residuals_of_length_one(folder_root: Path) -> None:
 
 
 def test_centres_of_some_images_a_class(folder_root: Path) -> None:
-    class Counting(EmbeddedBackbone):
+    class Counting(ShortFeatures):
         images = 0
 
         def levels(self, images: Tensor) -> list[Tensor]:
@@ -168,7 +168,7 @@ def test_centres_of_some_images_a_class(folder_root: Path) -> None:
     data = folder_data(folder_root)
     seen = {}
     for centre_images in (2, None):
-        backbone = Counting(levels=(1, 2))
+        backbone = Counting()
         module = pretraining(backbone=backbone, centre_images=centre_images)
         before = []
 
@@ -222,7 +222,7 @@ def test_a_step_is_both_losses_of_both_views_over_the_levels(key_root: Path) -> 
 def test_references_cost_no_pass_through_the_backbone_in_a_step(key_root: Path) -> None:
     calls: list[int] = []
 
-    class Counting(EmbeddedBackbone):
+    class Counting(ShortFeatures):
         def levels(self, images: Tensor) -> list[Tensor]:
             calls.append(len(images))
             return super().levels(images)
@@ -237,7 +237,7 @@ def test_references_cost_no_pass_through_the_backbone_in_a_step(key_root: Path) 
     made: list[list[int]] = []
     fitted(
         folder_data(key_root),
-        pretraining(backbone=Counting(levels=(1, 2))),
+        pretraining(backbone=Counting()),
         callbacks=[Steps()],
         max_epochs=2,
     )
@@ -364,7 +364,7 @@ def test_broken_images_are_skipped_and_counted(
     assert "train/good/001.png (class 'key') cannot be read" in caplog.text
 
 
-class NeverEmpty(EmbeddedBackbone):
+class NeverEmpty(ShortFeatures):
     """Refuses an empty batch, as timm's transformers do."""
 
     def levels(self, images: Tensor) -> list[Tensor]:
@@ -379,7 +379,7 @@ def test_a_batch_of_broken_images_alone_is_survived(key_root: Path) -> None:
         references = ReferencePool(pool_size=pool_size, shots=(1, 2))
         module, used = fitted(
             folder_data(key_root, batch_size=1),
-            pretraining(references=references, backbone=NeverEmpty(levels=(1, 2))),
+            pretraining(references=references, backbone=NeverEmpty()),
         )
         assert used.global_step == 12
         assert int(module.skipped_images) == 1
@@ -470,7 +470,7 @@ def test_checkpoints_hold_no_backbone_and_need_none(key_root: Path, tmp_path: Pa
 def test_a_checkpoint_of_other_levels_is_not_loaded(key_root: Path, tmp_path: Path) -> None:
     saving = ModelCheckpoint(tmp_path / "checkpoints", save_last=True)
     fitted(folder_data(key_root), max_steps=1, enable_checkpointing=True, callbacks=[saving])
-    other = pretraining(backbone=EmbeddedBackbone(levels=(0, 1)))
+    other = pretraining(backbone=ShortFeatures(levels=(1, 2)))
     with pytest.raises(UserError, match="other levels"):
         trainer().fit(
             other,

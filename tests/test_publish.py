@@ -20,7 +20,7 @@ from adpt.weights.hub import AUTHORS
 from recorded import a_record, three
 from runs import composed, run_task
 
-WIDTHS = (64, 96)
+WIDTHS = (40, 112)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def projector(tmp_path: Path) -> Path:
     root = "/secret/place/own"
     data = {"_target_": "adpt.data.Folder", "root": root, "batch_size": 6, "classes": ["key"]}
     metadata = {
-        "backbone": "embedded",
-        "levels": "[1, 2]",
+        "backbone": "efficientnet_lite0",
+        "levels": "[2, 3]",
         "epoch": "3",
         "images": json.dumps([f"{root}/key/train/good", f"{root}/key/test/bent"]),
         "config": json.dumps({"data": data, "model": {"angle_loss": {}, "norm_loss": None}}),
@@ -54,10 +54,10 @@ def results(tmp_path: Path, projector: Path) -> Path:
     digest = sha256(projector)
     for seed, shift in ((0, 0.0), (1, 0.02)):
         values = (0.7 + shift, 0.75, 0.9 + shift)
-        own, residual, pretrained = three(values, method="patchcore", backbone="embedded")
+        own, residual, pretrained = three(values, method="patchcore", backbone="efficientnet_lite0")
         records = [own, residual, replaced(pretrained, digest)]
         append_records(tmp_path / "results.jsonl", [seeded(r, seed) for r in records])
-    other = a_record("pretrained", 0.111, method="cflow", backbone="embedded")
+    other = a_record("pretrained", 0.111, method="cflow", backbone="efficientnet_lite0")
     append_records(tmp_path / "results.jsonl", [other])
     return tmp_path
 

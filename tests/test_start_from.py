@@ -26,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(**options: object) -> FeatureProjector:
     """As the tiny training config builds it, with weights that no training starts at."""
     torch.manual_seed(7)
-    return FeatureProjector((64, 96), **{"num_heads": 4, "num_references": 8, **options})
+    return FeatureProjector((40, 112), **{"num_heads": 4, "num_references": 8, **options})
 
 
 def continued(folder: Path, root: Path, start: Path, *overrides: str) -> dict[str, Tensor]:
@@ -61,7 +61,9 @@ def test_a_projector_scaled_by_references_goes_on(root: Path, tmp_path: Path) ->
 
 def test_the_new_file_tells_what_it_started_from(root: Path, tmp_path: Path) -> None:
     first = tmp_path / "first.safetensors"
-    save_projector(built(), first, {"backbone": "embedded", "images": json.dumps(["/elsewhere"])})
+    save_projector(
+        built(), first, {"backbone": "efficientnet_lite0", "images": json.dumps(["/elsewhere"])}
+    )
     continued(tmp_path / "second", root, first)
     second = find_projector(tmp_path / "second" / "projector.safetensors")
     assert second.protocol == "clean"
@@ -129,5 +131,5 @@ def test_levels_that_were_scaled_stay_scaled(root: Path, tmp_path: Path) -> None
 
 def test_a_projector_of_another_backbone_is_refused(root: Path, tmp_path: Path) -> None:
     save_projector(built(), tmp_path / "start.safetensors", {"backbone": "clip_l"})
-    with pytest.raises(WeightsError, match="of backbone 'clip_l', but backbone 'embedded'"):
+    with pytest.raises(WeightsError, match=r"of backbone 'clip_l', but backbone 'efficientnet_"):
         continued(tmp_path / "run", root, tmp_path / "start.safetensors")

@@ -39,7 +39,7 @@ def draw(name: str, folder: Path) -> Path:
 
 def assert_trained(folder: Path) -> Path:
     projector = folder / "projector.safetensors"
-    assert load_projector(projector).channels == (64, 96)
+    assert load_projector(projector).channels == (40, 112)
     metrics = rows(folder / "metrics.csv")
     losses = [float(row["loss/total"]) for row in metrics if row["loss/total"]]
     assert len(losses) == 2
@@ -55,7 +55,7 @@ def assert_evaluated(folder: Path, set_name: str, classes: list[str]) -> None:
     }
     for record in records:
         assert record.dataset == set_name
-        assert record.backbone == "embedded"
+        assert record.backbone == "efficientnet_lite0"
         assert all(0 <= value <= 1 for value in record.metrics.values())
         assert record.counts["test"] > record.counts["anomalous"] > 0
         assert len(record.references) == (0 if record.features == "own" else 2)
@@ -138,12 +138,12 @@ def test_the_projector_file_says_what_it_was_made_with(
     run_task(train, training(tmp_path / "train", *chosen, "model=reference_scale"))
     path = tmp_path / "train" / "projector.safetensors"
     metadata = projector_metadata(path)
-    assert metadata["backbone"] == "embedded"
+    assert metadata["backbone"] == "efficientnet_lite0"
     assert metadata["backbone_sha256"] == modules[0].backbone.fingerprint
-    assert json.loads(metadata["channels"]) == [64, 96]
+    assert json.loads(metadata["channels"]) == [40, 112]
     assert metadata["epoch"] == "2"
     config = json.loads(metadata["config"])
-    assert config["backbone"]["levels"] == [1, 2]
+    assert config["backbone"]["levels"] == [2, 3]
     assert config["data"]["root"] == str(data_root)
     assert config["data"]["seed"] == config["references"]["seed"] == config["seed"] == 5
     own, loaded = modules[0].projector.state_dict(), load_projector(path).state_dict()

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from adpt.backbones import Backbone, build_backbone
+from adpt.backbones.timm import TimmBackbone
 from adpt.errors import UserError, WeightsError
 from adpt.pretraining import Pretraining
 from adpt.pretraining.callbacks import SaveProjector
@@ -181,7 +182,13 @@ def test_as_configured(key_root: Path, tmp_path: Path) -> None:
     assert load_matching_projector(projector, backbone, CPU) is not None
 
 
-def test_the_embedded_backbone_is_refused_before_training(key_root: Path, tmp_path: Path) -> None:
+def test_a_backbone_that_is_fixed_is_refused_before_training(
+    key_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Backbone) -> None:
+        raise UserError("This one cannot learn.")
+
+    monkeypatch.setattr(TimmBackbone, "unfreeze", refuse)
     chosen = ["data=folder", f"data.root={key_root}", "model.train_backbone=true"]
     with pytest.raises(Exception, match="cannot learn"):
         run_task(train, training(tmp_path / "run", *chosen))

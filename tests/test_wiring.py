@@ -11,7 +11,6 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.cli.entry import check_multirun, entry, instantiate_all, user_message
 from adpt.errors import DataError, UserError, WeightsError
 from adpt.evaluation.specs import method_specs
@@ -19,6 +18,7 @@ from adpt.projector import FeatureProjector
 from adpt.running.devices import check_accelerator, choose_device
 from adpt.weights import load_matching_projector, save_projector
 from runs import CONF, composed
+from small import SmallBackbone
 
 CPU = torch.device("cpu")
 
@@ -205,34 +205,35 @@ def test_what_makes_no_method_is_refused() -> None:
 @pytest.fixture
 def projector_file(tmp_path: Path) -> Path:
     path = tmp_path / "projector.safetensors"
-    projector = FeatureProjector((64, 96), num_heads=4, num_references=8)
-    save_projector(projector, path, {"backbone": "embedded"})
+    projector = FeatureProjector((40, 112), num_heads=4, num_references=8)
+    save_projector(projector, path, {"backbone": "efficientnet_lite0"})
     return path
 
 
 def test_a_projector_of_this_backbone_is_loaded_ready_to_use(projector_file: Path) -> None:
-    projector = load_matching_projector(str(projector_file), EmbeddedBackbone(levels=(1, 2)), CPU)
+    projector = load_matching_projector(str(projector_file), SmallBackbone(), CPU)
     assert projector is not None
-    assert projector.channels == (64, 96)
+    assert projector.channels == (40, 112)
     assert not projector.training
-    assert load_matching_projector(None, EmbeddedBackbone(levels=(1, 2)), CPU) is None
+    assert load_matching_projector(None, SmallBackbone(), CPU) is None
 
 
 @pytest.mark.parametrize("other", ["levels", "name"])
 def test_a_projector_of_another_backbone_is_refused(projector_file: Path, other: str) -> None:
-    backbone = EmbeddedBackbone(*{"levels": ("embedded", 4), "name": ("other", (1, 2))}[other])
-    with pytest.raises(WeightsError, match=r"trained on levels of widths \(64, 96\) of backbone"):
+    options = {"levels": {"levels": (1, 2, 3, 4)}, "name": {"name": "other"}}[other]
+    backbone = SmallBackbone(**options)
+    with pytest.raises(WeightsError, match=r"trained on levels of widths \(40, 112\) of backbone"):
         load_matching_projector(str(projector_file), backbone, CPU)
 
 
 def test_a_projector_of_other_levels_of_the_same_widths_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "projector.safetensors"
-    trained_on, other = EmbeddedBackbone(levels=(1, 2)), EmbeddedBackbone(levels=(1, 2))
+    trained_on, other = SmallBackbone(), SmallBackbone()
     other.indices = (0, 2)
     save_projector(
-        FeatureProjector((64, 96), num_heads=4, num_references=8),
+        FeatureProjector((40, 112), num_heads=4, num_references=8),
         path,
-        {"backbone": "embedded", "backbone_sha256": trained_on.fingerprint},
+        {"backbone": "efficientnet_lite0", "backbone_sha256": trained_on.fingerprint},
     )
     assert load_matching_projector(str(path), trained_on, CPU) is not None
     with pytest.raises(WeightsError, match="other levels, options or weights"):
@@ -241,9 +242,7 @@ def test_a_projector_of_other_levels_of_the_same_widths_is_refused(tmp_path: Pat
 
 def test_a_missing_projector_is_told_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"There is no projector file .*none\.safetensors"):
-        load_matching_projector(
-            str(tmp_path / "none.safetensors"), EmbeddedBackbone(levels=(1, 2)), CPU
-        )
+        load_matching_projector(str(tmp_path / "none.safetensors"), SmallBackbone(), CPU)
 
 
 @pytest.fixture(autouse=True)

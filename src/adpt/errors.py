@@ -23,3 +23,11 @@ class WeightsError(UserError):
 
 class SweepError(UserError):
     """A mistake in what a sweep was asked for: none of its jobs can run."""
+
+
+NO_EMBEDDED = (
+    "The backbone embedded is no more: backbone=efficientnet_lite0 needs no download either, and "
+    "finds far more. Pretrain, fit and evaluate again with that; whatever was made with embedded "
+    "serves adpt 0.1.0 alone."
+)
+"""What to do where a command or a file names the backbone that adpt brought along once."""

@@ -57,8 +57,8 @@ def test_fingerprint_follows_the_weights() -> None:
         other.scale += 1e-6
     assert one.fingerprint == same.fingerprint
     assert one.fingerprint != other.fingerprint
-    other_levels = build_backbone("embedded", levels=[0, 3]).fingerprint
-    assert build_backbone("embedded", levels=[1, 3]).fingerprint != other_levels
+    other_levels = build_backbone("efficientnet_lite0", levels=[1, 4]).fingerprint
+    assert build_backbone("efficientnet_lite0", levels=[2, 4]).fingerprint != other_levels
     assert len(one.fingerprint) == 64
 
 
@@ -124,20 +124,20 @@ def test_what_decides_over_features_shows_layers_attributes_and_source() -> None
     backbone.network[1].stride = (2, 2)  # type: ignore[index]
     assert backbone.decides() != before
     assert len(before["source"]) == 64
-    assert build_backbone("embedded").decides()["source"] is None
+    assert build_backbone("efficientnet_lite0").decides()["source"] is None
 
 
 def test_files_of_before_options_counted_know_a_backbone_by_its_weights() -> None:
-    backbone = build_backbone("embedded", levels=[1, 2])
+    backbone = build_backbone("efficientnet_lite0", levels=[2, 3])
     assert backbone.is_known_as(backbone.fingerprint)
     assert backbone.is_known_as(backbone.weights_sha256)
-    assert not backbone.is_known_as(build_backbone("embedded", levels=[1, 3]).fingerprint)
+    assert not backbone.is_known_as(build_backbone("efficientnet_lite0", levels=[2, 4]).fingerprint)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": "file.pth"}, "takes no weights"),
+        ({"weights": "file.pth"}, "no file is there"),
         ({"image_size": 0}, "positive number"),
         ({"image_size": 224.0}, "positive number"),
         ({"image_size": [64, 0]}, "positive number"),
@@ -148,12 +148,13 @@ def test_files_of_before_options_counted_know_a_backbone_by_its_weights() -> Non
 )
 def test_contradicting_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        build_backbone("embedded", **options)
+        build_backbone("efficientnet_lite0", **options)
 
 
 def test_images_that_are_not_square_need_a_network_that_takes_any() -> None:
     images = torch.zeros(1, 3, 64, 96, dtype=torch.uint8)
-    for name, options in (("embedded", {}), ("resnet18", {"pretrained": False, "levels": [2]})):
+    chosen = {"efficientnet_lite0": {}, "resnet18": {"pretrained": False, "levels": [2]}}
+    for name, options in chosen.items():
         (level, *_) = build_backbone(name, image_size=[64, 96], **options)(images)
         assert level.shape[-1] * 2 == level.shape[-2] * 3
     with pytest.raises(UserError, match="square images alone"):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from adpt.backbones import build_backbone, checkpoints
 from adpt.backbones.checkpoints import read_state_dict
-from adpt.backbones.timm import Recipe, build_timm
+from adpt.backbones.recipes import Recipe
+from adpt.backbones.timm import build_timm
 from adpt.errors import WeightsError
 
 SMALL = {"embed_dim": 32, "depth": 2, "num_heads": 2}

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adpt.backbones import PRESETS, build_backbone
-from adpt.backbones.timm import Recipe, _warn_of_gelu, build_timm, resize_position_embedding
+from adpt.backbones.positions import resize_position_embedding
+from adpt.backbones.recipes import Recipe
+from adpt.backbones.timm import _warn_of_gelu, build_timm
 from adpt.errors import UserError, WeightsError
 
 SMALL = {"embed_dim": 32, "depth": 4, "num_heads": 2}
@@ -147,10 +149,12 @@ def test_presets_are_the_networks_of_the_paper(
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_normalise_as_their_weights_expect(name: str) -> None:
-    mean = {"dinov2": 0.485, "clip": 0.48145466, "imagebind": 0.48145466, "mobilenetv2": 0.5}
-    std = {"dinov2": 0.229, "clip": 0.26862954, "imagebind": 0.26862954, "mobilenetv2": 0.5}
+    half = {"mobilenetv2": 0.5, "efficientnet": 0.5}
+    mean = {"dinov2": 0.485, "clip": 0.48145466, "imagebind": 0.48145466, **half}
+    std = {"dinov2": 0.229, "clip": 0.26862954, "imagebind": 0.26862954, **half}
     recipe = PRESETS[name]
-    small = Recipe(recipe.model, 1, recipe.mean, recipe.std, {} if name == "mobilenetv2" else SMALL)
+    convolutional = name in ("mobilenetv2", "efficientnet_lite0")
+    small = Recipe(recipe.model, 1, recipe.mean, recipe.std, {} if convolutional else SMALL)
     backbone = build_timm(name, small, pretrained=False)
     family = name.partition("_")[0]
     assert backbone.mean[0].item() == pytest.approx(mean[family])

@@ -7,8 +7,8 @@ import torch
 
 from adpt.backbones import build_backbone
 from adpt.backbones.imagebind import to_timm
-from adpt.backbones.timm import Recipe, TimmBackbone, build_timm
-from adpt.errors import UserError
+from adpt.backbones.recipes import Recipe
+from adpt.backbones.timm import TimmBackbone, build_timm
 from adpt.weights import save_backbone
 
 VIT = {"embed_dim": 32, "depth": 4, "num_heads": 2}
@@ -117,6 +117,15 @@ def test_fingerprint_of_a_frozen_backbone_is_kept_and_of_a_learning_one_follows(
     assert backbone.bfloat16().fingerprint == moved
 
 
-def test_the_embedded_backbone_cannot_learn() -> None:
-    with pytest.raises(UserError, match="embedded is fixed and cannot learn"):
-        build_backbone("embedded").unfreeze()
+def test_weights_of_a_package_learn_and_come_back_from_their_file(tmp_path: Path) -> None:
+    backbone = build_backbone("efficientnet_lite0", levels=[1, 2])
+    start = backbone.fingerprint
+    backbone.unfreeze()
+    with torch.no_grad():
+        backbone.network.conv_stem.weight += 1
+    save_backbone(backbone.weights, tmp_path / "backbone.safetensors")
+    back = build_backbone(
+        "efficientnet_lite0", levels=[1, 2], weights=tmp_path / "backbone.safetensors"
+    )
+    assert back.weights_sha256 == backbone.weights_sha256
+    assert back.fingerprint != start

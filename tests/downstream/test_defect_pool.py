@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data.texture_defects import TextureDefects
 from adpt.errors import UserError
 from adpt.evaluation import DefectPool
 from drawn import draw_folder
 from runs import folder_data
+from small import SmallBackbone
 
 CPU = torch.device("cpu")
 
 
-class Counting(EmbeddedBackbone):
+class Counting(SmallBackbone):
     """Counts the images that it sees."""
 
     def __init__(self) -> None:
-        super().__init__(levels=(1, 2))
+        super().__init__()
         self.seen = 0
 
     def forward(self, images: Tensor) -> list[Tensor]:

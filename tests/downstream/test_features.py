@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder
 from adpt.errors import BadImageError
 from adpt.evaluation import features as features_module
@@ -27,15 +26,16 @@ from adpt.projector import FeatureProjector
 from adpt.residual import residual_features
 from drawn import draw_folder
 from runs import folder_data
+from small import SmallBackbone
 
 CPU = torch.device("cpu")
 
 
-class Counting(EmbeddedBackbone):
+class Counting(SmallBackbone):
     """Counts the pictures that it sees, blank ones left out."""
 
     def __init__(self, seed: int = 0) -> None:
-        super().__init__(levels=(1, 2))
+        super().__init__()
         self.seen: Counter[bytes] = Counter()
         if seed:
             with torch.no_grad():
@@ -130,21 +130,21 @@ def test_everything_that_decides_over_features_has_a_space_of_its_own(
         """Of a module outside adpt."""
 
     def name(
-        backbone: EmbeddedBackbone | None = None, kind: type[Folder] = Folder, **options: object
+        backbone: SmallBackbone | None = None, kind: type[Folder] = Folder, **options: object
     ) -> str:
         made = kind(data.root, **{"image_size": 48, "batch_size": 6, "num_workers": 0, **options})
-        space = own_space(cache, backbone or EmbeddedBackbone(levels=(1, 2)), made)
+        space = own_space(cache, backbone or SmallBackbone(), made)
         assert space is not None
         return space.name
 
     same = {name(), name(num_workers=1), name(train_fraction=0.5), name(seed=3)}
     assert len(same) == 1
-    shifted, other = EmbeddedBackbone(levels=(1, 2)), EmbeddedBackbone(levels=(1, 2))
+    shifted, other = SmallBackbone(), SmallBackbone()
     shifted.mean += 0.1
     other.std *= 2
     found = [
         *same,
-        name(EmbeddedBackbone(levels=(1, 3))),
+        name(SmallBackbone(levels=(2, 4))),
         name(Counting()),
         name(Counting(1)),
         name(shifted),
@@ -269,7 +269,7 @@ def test_features_are_held_in_memory_up_to_a_limit(data: Folder, cache: FeatureC
 
 def projector() -> FeatureProjector:
     torch.manual_seed(0)
-    return FeatureProjector((64, 96), num_heads=4, num_references=8).eval()
+    return FeatureProjector((40, 112), num_heads=4, num_references=8).eval()
 
 
 @pytest.mark.parametrize("aligned", [None, 2])
@@ -316,7 +316,7 @@ def test_projectors_get_the_features_and_references_that_they_were_made_for(
     references = FixedReferences(train, train.paths[:2], CPU)
     torch.manual_seed(0)
     made = FeatureProjector(
-        (64, 96), num_heads=4, num_references=8, block=block, on_residuals=on_residuals
+        (40, 112), num_heads=4, num_references=8, block=block, on_residuals=on_residuals
     ).eval()
     converted = convert_features(train, references, made).levels
     for row in range(len(train)):

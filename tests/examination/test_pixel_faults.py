@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 import drawn
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data import Folder, Mixed
 from adpt.data.examination import Finding, examine
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.features import extract
 from runs import folder_data
+from small import SmallBackbone
 
 MASKS = "ground_truth/scratch"
 
@@ -159,7 +159,7 @@ def test_evaluation_says_each_thing_once_a_run(
     change(root, lambda mask: 255 - mask)
     masks = jpegs(root)
     cache = FeatureCache(tmp_path / "cache") if cached else None
-    backbone, cpu = EmbeddedBackbone(levels=(1, 2)), torch.device("cpu")
+    backbone, cpu = SmallBackbone(), torch.device("cpu")
     # The second run finds its features in the cache, and reads the masks alone.
     for _ in range(2):
         data = folder_data(root, num_workers=workers, batch_size=2)

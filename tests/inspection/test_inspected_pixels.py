@@ -23,7 +23,7 @@ from runs import composed, rows, run_task
 
 OPTIONS: dict[str, Any] = {
     "image_size": 48,
-    "backbone": {"name": "embedded", "levels": [1, 2]},
+    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
     "device": "cpu",
 }
 
@@ -127,7 +127,7 @@ def test_the_command_takes_depth_and_pixels(folder: Path, tmp_path: Path) -> Non
     deep(tmp_path / "images" / "good.png", 7, 12)
     config = composed(
         "predict", f"fit={folder}/good", f"images={tmp_path}/images", f"output_dir={tmp_path}/out",
-        "device=cpu", "backbone.levels=[1,2]", "data.image_size=48", "data.resize=48",
+        "device=cpu", "backbone.levels=[2,3]", "data.image_size=48", "data.resize=48",
         "data.bit_depth=13", "max_megapixels=50", "exit_code=false", "threshold=1000",
     )  # fmt: skip
     run_task(predict, config)

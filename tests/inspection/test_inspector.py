@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 import adpt
 import drawn
-from adpt.backbones.embedded import EmbeddedBackbone
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError, WeightsError
 from adpt.inspection import ThresholdPolicy, UnreadImage
@@ -25,8 +24,13 @@ from adpt.methods import CFlow, FeatureNorm, Scores
 from adpt.projector import FeatureProjector
 from adpt.running.progress import no_progress
 from adpt.weights import save_projector
+from small import SmallBackbone
 
-OPTIONS = {"image_size": 48, "backbone": {"name": "embedded", "levels": [1, 2]}, "device": "cpu"}
+OPTIONS = {
+    "image_size": 48,
+    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
+    "device": "cpu",
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def projector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("projector") / "p.safetensors"
-    made = FeatureProjector([64, 96], num_heads=4, num_references=8, scale_by_references=True)
+    made = FeatureProjector([40, 112], num_heads=4, num_references=8, scale_by_references=True)
     save_projector(made, path)
     return path
 
@@ -94,7 +98,7 @@ def test_a_file_brings_mean_and_deviation_of_its_backbone_along(
 ) -> None:
     inspector.save(tmp_path / "m.safetensors")
 
-    def of_another_version(spec: dict) -> EmbeddedBackbone:
+    def of_another_version(spec: dict) -> SmallBackbone:
         backbone = make_backbone(spec)
         backbone.mean += 0.1
         backbone.std *= 2
@@ -288,7 +292,7 @@ def test_damaged_foreign_and_newer_files_are_told(inspector, tmp_path: Path) -> 
     refused("does not hold a whole model")
     name = next(name for name in tensors if name.startswith("backbone."))
     save_file(tensors | {name: tensors[name] + 1}, path, header)
-    refused("other weights of backbone 'embedded'")
+    refused("other weights of backbone 'efficientnet_lite0'")
     with pytest.raises(WeightsError, match="There is no inspector file"):
         adpt.Inspector.load(tmp_path / "none", device="cpu")
 
@@ -307,6 +311,12 @@ def named(inspector, path: Path, **changes: object) -> Path:
         content["settings"][part] |= values
     save_file(tensors, path, header | {"content": json.dumps(content)})
     return path
+
+
+def test_a_file_of_the_backbone_that_is_no_more_says_what_to_do(inspector, tmp_path: Path) -> None:
+    old = named(inspector, tmp_path / "old.safetensors", backbone={"name": "embedded"})
+    with pytest.raises(UserError, match=r"embedded is no more: backbone=efficientnet_lite0 .* fit"):
+        adpt.Inspector.load(old, device="cpu")
 
 
 CALL = {"_target_": "pathlib.Path.touch", "_args_": ["touched"]}
@@ -330,7 +340,7 @@ CALL = {"_target_": "pathlib.Path.touch", "_args_": ["touched"]}
         {"method_options": {"_target_": "adpt.backbones.build_backbone"}},
         {"backbone": {"_target_": "adpt.methods.PatchCore"}},
         {"backbone": {"_target_": "adpt.backbones.checkpoints.read_state_dict"}},
-        {"backbone": {"_target_": "adpt.backbones..embedded.EmbeddedBackbone"}},
+        {"backbone": {"_target_": "adpt.backbones..timm.TimmBackbone"}},
     ],
 )
 def test_nothing_is_called_because_a_file_names_it(
@@ -359,7 +369,11 @@ def test_a_file_of_adpts_own_parts_names_no_class(inspector, tmp_path: Path) -> 
     inspector.save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         settings = json.loads(file.metadata()["content"])["settings"]
-    assert settings["backbone"] == {"name": "embedded", "levels": [1, 2], "image_size": 48}
+    assert settings["backbone"] == {
+        "name": "efficientnet_lite0",
+        "levels": [2, 3],
+        "image_size": 48,
+    }
     assert (settings["method"], settings["method_options"]) == ("patchcore", {})
 
 

@@ -29,7 +29,7 @@ from runs import composed, run_task
 
 README = Path(__file__).resolve().parents[2] / "experiments" / "onnx" / "README.md"
 
-CNN = {"name": "embedded", "levels": [1, 2]}
+CNN = {"name": "efficientnet_lite0", "levels": [2, 3]}
 TRANSFORMER = {"name": "vit_tiny_patch16_224", "levels": [0], "pretrained": False}
 MOBILENET = {"name": "mobilenetv2", "levels": [0, 1, 2], "pretrained": False}
 OPTIONS = {"patchcore": {"coreset_ratio": 0.3, "embedding_dim": 100}}
@@ -142,7 +142,7 @@ def test_the_file_says_what_a_user_needs_to_know(exported: Path, inspector) -> N
     assert json.loads(told["threshold"]) == 0.1
     assert told["threshold_origin"] == "given by the user"
     assert (told["method"], told["features"]) == ("feature_norm", "residual")
-    assert told["backbone"] == "embedded"
+    assert told["backbone"] == "efficientnet_lite0"
     assert told["backbone_sha256"] == inspector.scorer.backbone.fingerprint
     assert (json.loads(told["image_size"]), json.loads(told["resize"])) == (SIDE, None)
     assert tuple(json.loads(told["normal_map"])) == inspector.settings.normal_map
@@ -275,7 +275,7 @@ class Crooked(FeatureNorm):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (Branching, r"Branching with backbone 'embedded' cannot be exported to ONNX by torch "),
+        (Branching, r"Branching with backbone 'efficientnet_lite0' cannot be exported to ONNX by "),
         (Crooked, r"The ONNX graph gives another score than PyTorch: .* Nothing was written"),
     ],
 )

@@ -90,7 +90,7 @@ def test_the_projector_is_an_artefact_that_says_what_it_is(
     folder: Path, trained: OfflineRun
 ) -> None:
     (artifact,) = trained.artifacts
-    assert (artifact.type, artifact.name) == ("model", "projector-embedded")
+    assert (artifact.type, artifact.name) == ("model", "projector-efficientnet_lite0")
     assert f"run-{trained.run.run_id}" in artifact.aliases
     metadata = json.loads(artifact.metadata)
     projector = find_projector(folder / "train" / "projector.safetensors")
@@ -105,7 +105,7 @@ def test_the_projector_is_an_artefact_that_says_what_it_is(
 def test_an_offline_evaluation_names_the_artefact_of_its_projector(
     trained: OfflineRun, evaluated: OfflineRun
 ) -> None:
-    name = f"adpt/projector-embedded:run-{trained.run.run_id}"
+    name = f"adpt/projector-efficientnet_lite0:run-{trained.run.run_id}"
     assert evaluated.config["projector_artifact"] == name
     metadata = json.loads(trained.artifacts[0].metadata)
     assert evaluated.config["projector_sha256"] == metadata["sha256"]
@@ -121,13 +121,13 @@ def test_an_evaluation_logs_table_figures_pictures_and_files(
         assert evaluated.summary[name] == pytest.approx(value)
         assert (name in row) == (name.split("/")[3] in ("image_auroc", "pixel_aupro"))
     assert evaluated.config["set"] == "folder"
-    assert evaluated.config["backbone"]["name"] == "embedded"
+    assert evaluated.config["backbone"]["name"] == "efficientnet_lite0"
     pictures = list((folder / "evaluate" / "heatmaps").rglob("*.png"))
     assert row["heatmaps/folder/key/feature_norm"]["count"] == len(pictures) > 2
     assert row["tsne/folder/key"]["_type"] == "image-file"
     assert row["tsne/folder/key/points"]["ncols"] == 4
     (artifact,) = evaluated.artifacts
-    assert (artifact.type, artifact.name) == ("results", "results-folder-embedded")
+    assert (artifact.type, artifact.name) == ("results", "results-folder-efficientnet_lite0")
     files = {file.path for file in artifact.manifest.contents}
     assert files == {"results.jsonl", "results.csv", "report.html"}
 

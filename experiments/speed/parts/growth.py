@@ -80,7 +80,7 @@ def evaluation(classes: int, images: int) -> Work:
     for number in range(classes):
         draw(folder / f"product_{number}", images, 64)
     data = read(folder, 64)
-    backbone = build_backbone("embedded")
+    backbone = build_backbone("efficientnet_lite0")
 
     def work() -> None:
         for name in data.classes:
@@ -162,7 +162,7 @@ def _memory() -> Iterator[tuple[str, str, str, tuple[int, ...], float]]:
         (6 * pixels + 80 * marked) / MB,
     )
     for classes in (1, 4):
-        levels = build_backbone("embedded")(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+        levels = build_backbone("efficientnet_lite0")(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
         state = sum(2 * 32 * level.numel() + 32**2 * level[0, 0].numel() for level in levels)
         yield (
             f"evaluation by PaDiM, {classes} classes of 32 images of 64²",

@@ -1,61 +1,25 @@
 """Backbones from timm: any of its models with spatial features."""
 
 import difflib
-import inspect
 import logging
-import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from adpt.backbones.base import Backbone, Levels
-from adpt.backbones.checkpoints import (
-    StateDict,
-    check_file,
-    find_on_hub,
-    read_state_dict,
-    summary,
-)
+from adpt.backbones.checkpoints import StateDict, check_file, read_state_dict
+from adpt.backbones.loading import cut, find_weights, load
+from adpt.backbones.positions import resize_position_embedding
+from adpt.backbones.recipes import Recipe
 from adpt.errors import UserError, WeightsError
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a timm model becomes a backbone.
-
-    Args:
-        model: timm's name of the model, with the tag of its weights.
-        levels: 0-based blocks or stages, or how many: evenly spaced blocks of a plain transformer,
-            the last stages of anything else.
-        mean: Per-channel mean of its input; None for what timm records.
-        std: Per-channel standard deviation, likewise.
-        model_args: Further arguments of `timm.create_model`.
-        convert: Turns the state dict of a local file into one that timm reads.
-        where: What to tell a user who gives no local file, for weights that no hub holds in timm's
-            format; None for weights on the hub.
-        position_offset: How position embeddings get another size, see `resize_position_embedding`;
-            None for timm's way.
-    """
-
-    model: str
-    levels: int | tuple[int, ...] = 4
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    convert: Callable[[StateDict], StateDict] | None = None
-    where: str | None = None
-    position_offset: float | None = None
 
 
 class TimmBackbone(Backbone):
@@ -136,18 +100,21 @@ def build_timm(
     state: StateDict | None = None
     source = ""
     if pretrained:
-        state, source = _weights(name, recipe, weights, defaults)
+        file = weights or find_weights(name, defaults)
+        state, source = read_state_dict(file), str(file)
+        if weights is not None and recipe.convert:
+            state = recipe.convert(state)
 
     network = _create(recipe.model, arguments)
     if state is None:
-        indices = _cut(network, levels)
+        indices = cut(network, levels)
     else:
         offset = _position_offset(recipe)
         if offset is not None and "pos_embed" in state:
             height, width = shapes[0][-2:]
             resized = resize_position_embedding(state["pos_embed"], (height, width), offset)
             state["pos_embed"] = resized
-        indices = _load(network, levels, state, source)
+        indices = load(network, levels, state, source)
     return TimmBackbone(
         name,
         network,
@@ -195,53 +162,24 @@ def check_timm(recipe: Recipe, *, weights: Path | None, pretrained: bool, image_
     if defaults.fixed_input_size and defaults.input_size[-1] != image_size:
         arguments["img_size"] = image_size
 
-    with torch.device("meta"):
-        sketch = _create(recipe.model, arguments)
-    levels = _choose_levels(sketch, recipe, image_size)
-    shapes = _shapes(sketch, recipe.model, levels, image_size)
+    levels, shapes = _sketch(recipe.model, tuple(arguments.items()), recipe.levels, image_size)
     if weights is not None:
         check_file(weights)
     return Plan(defaults, arguments, levels, shapes)
 
 
-def resize_position_embedding(
-    embedding: Tensor, grid: tuple[int, int], offset: float = 0.1
-) -> Tensor:
-    """Position embeddings for another grid, bicubic and without antialiasing, as DINOv2 does it.
-
-    The authors add 0.1 to the new size before they divide by the old one, and interpolate with
-    that scale: positions shift a little, and the weights were evaluated with the shift. timm
-    antialiases and has no shift.
-
-    Args:
-        embedding: (1, T, C), the T tokens being an optional class token and a square grid.
-        grid: Rows and columns wanted.
-        offset: What is added to the rows and columns; ImageBind adds 0.
-
-    Returns:
-        (1, T', C), the class token's embedding as it was; `embedding` itself if the grid fits.
-
-    Raises:
-        WeightsError: The grid is not square.
-    """
-    tokens, channels = embedding.shape[1:]
-    side = math.isqrt(tokens)
-    prefix = tokens - side * side
-    if prefix > 1:
-        raise WeightsError(
-            f"The position embedding has {tokens} tokens: expected is a square grid, with or "
-            "without a class token."
-        )
-    if (side, side) == tuple(grid):
-        return embedding
-    patches = embedding[:, prefix:].float().reshape(1, side, side, channels).permute(0, 3, 1, 2)
-    if offset:
-        scale = ((grid[0] + offset) / side, (grid[1] + offset) / side)
-        patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", antialias=False)
-    else:
-        patches = F.interpolate(patches, size=tuple(grid), mode="bicubic", antialias=False)
-    patches = patches.permute(0, 2, 3, 1).reshape(1, -1, channels)
-    return torch.cat([embedding[:, :prefix].float(), patches], dim=1)
+@lru_cache
+def _sketch(
+    model: str,
+    arguments: tuple[tuple[str, Any], ...],
+    levels: int | tuple[int, ...],
+    image_size: int,
+) -> tuple[list[int], list[torch.Size]]:
+    """The levels of a network without weights, and their shapes."""
+    with torch.device("meta"):
+        sketch = _create(model, dict(arguments))
+    chosen = _choose_levels(sketch, model, levels, image_size)
+    return chosen, _shapes(sketch, model, chosen, image_size)
 
 
 def _position_offset(recipe: Recipe) -> float | None:
@@ -297,26 +235,27 @@ def _create(model: str, arguments: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def _choose_levels(network: Any, recipe: Recipe, image_size: int) -> list[int]:
+def _choose_levels(
+    network: Any, model: str, levels: int | tuple[int, ...], image_size: int
+) -> list[int]:
     info = list(network.feature_info)
     strides = {int(level["reduction"]) for level in info}
     plain_transformer = len(strides) == 1
     if plain_transformer:
-        _check_divisible(recipe.model, image_size, strides.pop())
-    if not isinstance(recipe.levels, int):
-        chosen = list(recipe.levels)
+        _check_divisible(model, image_size, strides.pop())
+    if not isinstance(levels, int):
+        chosen = list(levels)
         if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= len(info):
             raise UserError(
-                f"backbone.levels={chosen}: {recipe.model} has levels 0 to {len(info) - 1}; name "
+                f"backbone.levels={chosen}: {model} has levels 0 to {len(info) - 1}; name "
                 "some of them in rising order, or say how many."
             )
         return chosen
-    count = recipe.levels
-    if not 1 <= count <= len(info):
-        raise UserError(f"backbone.levels={count}: {recipe.model} has 1 to {len(info)} levels.")
+    if not 1 <= levels <= len(info):
+        raise UserError(f"backbone.levels={levels}: {model} has 1 to {len(info)} levels.")
     if plain_transformer:
-        return [(i + 1) * len(info) // count - 1 for i in range(count)]
-    return list(range(len(info) - count, len(info)))
+        return [(i + 1) * len(info) // levels - 1 for i in range(levels)]
+    return list(range(len(info) - levels, len(info)))
 
 
 def _check_divisible(model: str, image_size: int, patch: int) -> None:
@@ -359,68 +298,3 @@ def _shapes(sketch: nn.Module, model: str, levels: list[int], image_size: int) -
             f"{model} gives no spatial features (B, C, H, W) at levels {levels} but {shapes}."
         )
     return shapes
-
-
-def _weights(
-    name: str, recipe: Recipe, weights: Path | None, defaults: Any
-) -> tuple[StateDict, str]:
-    if weights is not None:
-        state = read_state_dict(weights)
-        return (recipe.convert(state) if recipe.convert else state), str(weights)
-    if not defaults.hf_hub_id:
-        raise WeightsError(
-            f"{name} has no weights on the Hugging Face hub"
-            + (f"; download {defaults.url}" if defaults.url else "")
-            + " and set backbone.weights=<path of that file>."
-        )
-    path = find_on_hub(defaults.hf_hub_id, defaults.hf_hub_filename, name)
-    return read_state_dict(path), str(path)
-
-
-def _cut(network: Any, levels: list[int]) -> list[int]:
-    return list(network.prune_intermediate_layers(levels, prune_norm=True, prune_head=True))
-
-
-def _load(network: nn.Module, levels: list[int], state: StateDict, source: str) -> list[int]:
-    """Load what the levels need, cut the rest off, and refuse weights of another network."""
-    try:
-        state = _to_timm(network, state)
-    # Conversions meant for other checkpoints fail in their own ways.
-    except Exception as error:
-        raise WeightsError(f"{source} does not fit {_architecture(network)}: {error}") from error
-    known = set(network.state_dict())
-    indices = _cut(network, levels)
-    needed = network.state_dict()
-
-    # What lies behind the last level differs from file to file and is never used.
-    behind = ("head", "norm.", "fc_norm.", "fc.", "classifier", "mask_token")
-    missing = [k for k in needed if k not in state and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in state if k not in known and not k.startswith(behind)]
-    misshapen = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in needed.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    if missing or unexpected or misshapen:
-        faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-        listed = "; ".join(f"{len(k)} {what}: {summary(k)}" for what, k in faults if k)
-        raise WeightsError(
-            f"{source} does not hold the weights of {_architecture(network)}. Keys {listed}."
-        )
-    network.load_state_dict({key: state[key] for key in needed if key in state}, strict=False)
-    return indices
-
-
-def _architecture(network: Any) -> str:
-    return str(network.pretrained_cfg["architecture"])
-
-
-def _to_timm(network: nn.Module, state: StateDict) -> StateDict:
-    """Apply timm's conversion of published checkpoints, which lies beside each model's class."""
-    module = vars(sys.modules[type(network).__module__])
-    for name in ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained"):
-        if convert := module.get(name):
-            takes_model = len(inspect.signature(convert).parameters) > 1
-            converted: StateDict = convert(state, network) if takes_model else convert(state)
-            return converted
-    return state

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from adpt.errors import UserError
+from adpt.errors import NO_EMBEDDED, UserError
 from adpt.running.names import printable
 from adpt.running.paths import conf_dir
 
@@ -34,6 +34,8 @@ def check_words(words: Iterable[str]) -> None:
             )
         key, _, value = word.partition("=")
         group = conf_dir() / key.lstrip("+").partition("@")[0]
+        if key.lstrip("+") == "backbone" and "embedded" in value.split(","):
+            raise UserError(f"{word}: {NO_EMBEDDED}")
         if value == "null" and group != conf_dir() and group.is_dir():
             choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
             raise UserError(f"{word}: a group takes a file of its own, here one of {choices}.")

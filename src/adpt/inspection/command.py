@@ -25,11 +25,6 @@ STREAM = "-"
 def fit(config: DictConfig) -> Inspector:
     """An inspector, fitted as the config says."""
     backbone: Any = OmegaConf.to_container(config.backbone, resolve=True)
-    if backbone.get("name") == "embedded":
-        log.info(
-            "backbone=embedded works everywhere, and is weak. backbone=dinov2_b is far stronger:"
-            " its weights are downloaded once, and lie in the file after that."
-        )
     data: Any = OmegaConf.to_container(config.data, resolve=True)
     method, options = chosen_method(config)
     alike = ("projector", "features", "shots", "seed", "max_megapixels", "batch_size")

@@ -87,7 +87,7 @@ class Inspector:
         *,
         method: str = "patchcore",
         method_options: Mapping[str, Any] | None = None,
-        backbone: str | Mapping[str, Any] = "embedded",
+        backbone: str | Mapping[str, Any] = "efficientnet_lite0",
         projector: str | os.PathLike[str] | None = None,
         features: Kind | None = None,
         shots: int = 8,

@@ -103,8 +103,9 @@ def model_card(
         tags=["anomaly-detection", "industrial-inspection", "adpretrain"],
     ).to_yaml()
     backbone = metadata.get("backbone", records[0].backbone)
-    known = backbone in (*PRESETS, "embedded")
-    option = f"backbone={backbone}" if known else f"backbone=timm backbone.name={backbone}"
+    option = (
+        f"backbone={backbone}" if backbone in PRESETS else f"backbone=timm backbone.name={backbone}"
+    )
     told = facts(records)
     parts = [
         f"---\n{header}\n---\n",

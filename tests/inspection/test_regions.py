@@ -20,8 +20,7 @@ from adpt.inspection.rows import Row
 from adpt.predict import predict
 from runs import composed, rows, run_task
 
-NORMAL = (0.0, 1.0)
-EVERYTHING = RegionRule(of_normal=1.0, of_peak=0.0, smallest=0.0)
+EVERYTHING = RegionRule(of_peak=0.0, smallest=0.0)
 
 
 def field(*spots: tuple[int, int, int, int, float], size: tuple[int, int] = (20, 30)) -> np.ndarray:
@@ -40,14 +39,14 @@ def shoelace(outline: list[tuple[int, int]]) -> float:
 def test_a_region_has_place_size_and_scores() -> None:
     scores = field((2, 3, 4, 5, 2.0), (10, 20, 2, 2, 3.0))
     scores[2, 3] = 4
-    first, second = EVERYTHING.find(scores, NORMAL, (2.0, 3.0), (10.0, 0.0))
+    first, second = EVERYTHING.find(scores, 0.0, (2.0, 3.0), (10.0, 0.0))
     assert first.box == (16, 6, 26, 18)
     assert set(first.outline) == {(16, 6), (26, 6), (26, 18), (16, 18)}
     assert (first.area, first.peak, first.area_mm2) == (20 * 6, 4.0, None)
     assert first.mean == pytest.approx((19 * 2 + 4) / 20)
     assert (second.box, second.area, second.mean) == ((50, 30, 54, 36), 24, 3.0)
-    rule = RegionRule(of_normal=1.0, of_peak=0.0, smallest=0.0, mm_per_pixel=0.5)
-    assert rule.find(scores, NORMAL, (2.0, 3.0))[0].area_mm2 == 30
+    rule = RegionRule(of_peak=0.0, smallest=0.0, mm_per_pixel=0.5)
+    assert rule.find(scores, 0.0, (2.0, 3.0))[0].area_mm2 == 30
 
 
 def test_an_outline_surrounds_exactly_the_pixels_of_a_region_without_its_holes() -> None:
@@ -65,35 +64,36 @@ def test_an_outline_surrounds_exactly_the_pixels_of_a_region_without_its_holes()
 
 def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
     scores = field((0, 0, 2, 2, 2.0), (2, 2, 2, 2, 2.0), (4, 5, 2, 2, 2.0))
-    assert [one.area for one in EVERYTHING.find(scores, NORMAL, (1, 1))] == [8, 4]
+    assert [one.area for one in EVERYTHING.find(scores, 0.0, (1, 1))] == [8, 4]
 
 
-def test_pixels_are_above_both_shares() -> None:
+def test_pixels_are_above_a_share_of_the_peak_and_regions_of_a_size() -> None:
     scores = field((0, 0, 4, 4, 10.0), (10, 10, 4, 4, 4.0), (16, 0, 2, 2, 1.5))
 
     def found(**shares: float) -> int:
-        return len(RegionRule(**{"smallest": 0.0, **shares}).find(scores, NORMAL, (1, 1)))
+        return len(RegionRule(**{"smallest": 0.0, **shares}).find(scores, 0.0, (1, 1)))
 
-    assert found(of_normal=1.0, of_peak=0.0) == 3
-    assert found(of_normal=1.5, of_peak=0.0) == 2
-    assert found(of_normal=0.0, of_peak=0.5) == 1
-    assert found(of_normal=0.0, of_peak=0.3) == 2
-    assert found(of_normal=1.0, of_peak=0.0, smallest=5 / scores.size) == 2
+    assert found(of_peak=0.0) == 3
+    assert found(of_peak=0.3) == 2
+    assert found(of_peak=0.4) == 1  # A score at the level is below it.
+    assert found(of_peak=0.0, smallest=5 / scores.size) == 2
+    # The share is taken from the median of good images on.
+    assert len(RegionRule(of_peak=0.3, smallest=0).find(scores, 1.5, (1, 1))) == 1
 
 
 def test_the_peak_is_a_region_however_low_and_small_it_is() -> None:
     scores = field((5, 5, 1, 1, 0.5))
-    (only,) = RegionRule(of_normal=1.0, of_peak=0.5, smallest=0.5).find(scores, NORMAL, (1, 1))
+    (only,) = RegionRule(of_peak=0.5, smallest=0.5).find(scores, 2.0, (1, 1))
     assert (only.box, only.peak) == ((5, 5, 6, 6), 0.5)
-    (flat,) = EVERYTHING.find(np.ones((4, 4), np.float32), (2.0, 2.0), (1, 1))
+    (flat,) = EVERYTHING.find(np.ones((4, 4), np.float32), 1.0, (1, 1))
     assert flat.area == 16
 
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"of_normal": -1.0}, "regions.of_normal=-1"),
-        ({"of_normal": float("nan")}, "regions.of_normal=nan"),
+        ({"of_peak": -1.0}, "regions.of_peak=-1"),
+        ({"of_peak": float("nan")}, "regions.of_peak=nan"),
         ({"of_peak": 1.0}, "regions.of_peak=1.0 must be at least 0 and below 1"),
         ({"smallest": 1.5}, "regions.smallest=1.5"),
         ({"mm_per_pixel": 0.0}, "mm_per_pixel=0.0 must be above 0"),
@@ -109,7 +109,7 @@ def test_regions_lie_on_the_picture_as_its_map_does(resize: int | tuple[int, int
     geometry = Geometry((20, 30), resize)
     scores = field((4, 6, 9, 12, 5.0))
     original = (97, 133)
-    (region,) = EVERYTHING.find(scores, NORMAL, *geometry.place(original))
+    (region,) = EVERYTHING.find(scores, 0.0, *geometry.place(original))
     laid = geometry.lay_back(torch.from_numpy(scores), original).numpy()
     inside = np.argwhere(laid > 2.5)
     left, top, right, bottom = region.box
@@ -131,7 +131,7 @@ def inspector(photos: Path) -> adpt.Inspector:
     return adpt.Inspector.fit(
         photos / "train" / "good",
         image_size=48,
-        backbone={"name": "embedded", "levels": [1, 2]},
+        backbone={"name": "efficientnet_lite0", "levels": [2, 3]},
         device="cpu",
         good_test=photos / "test" / "good",
         defects=photos / "test" / "scratch",

@@ -134,8 +134,9 @@ class Evaluate(Section):
 class Reading(Section):
     """How `predict` reads images; an inspector keeps it."""
 
-    image_size: int | Sequence[int]
-    """side of the images that the backbone sees, in pixels"""
+    image_size: int | Sequence[int] | Literal["auto"]
+    """side of the images that the backbone sees, in pixels, or [height, width]; auto keeps the good
+    images' proportions"""
     resize: int | Sequence[int] | None
     """null squeezes the picture to image_size; a number (shorter side) crops the centre"""
     bit_depth: Annotated[int, Range(least=8, most=16)] | None
@@ -145,11 +146,9 @@ class Reading(Section):
 class Regions(Section):
     """Which pixels of an anomalous image `predict` takes for a defect region."""
 
-    of_normal: Size
-    """their scores are above this share of the way from the median pixel of left-out good images to
-    their highest"""
     of_peak: Annotated[float, Range(least=0, below=1)]
-    """and above this share of the way from that median to the image's highest pixel"""
+    """their scores are above this share of the way from the median pixel of good images to the
+    image's highest"""
     smallest: Annotated[float, Range(least=0, below=1)]
     """share of the image that a region takes at least; that of the highest pixel may be smaller"""
 

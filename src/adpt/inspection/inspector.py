@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,14 @@ from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.regions import Region, RegionRule
 from adpt.inspection.scorer import Scorer
 from adpt.inspection.settings import Settings
-from adpt.inspection.spec import backbone_spec, make_backbone, make_method, method_spec
+from adpt.inspection.sizes import AUTO, proportionate
+from adpt.inspection.spec import (
+    backbone_spec,
+    make_backbone,
+    make_method,
+    method_spec,
+    patch_of,
+)
 from adpt.inspection.threshold import Threshold, ThresholdPolicy
 from adpt.methods import FeatureNorm
 from adpt.residual import KINDS, Kind
@@ -92,7 +99,7 @@ class Inspector:
         features: Kind | None = None,
         shots: int = 8,
         seed: int = 0,
-        image_size: int = 224,
+        image_size: int | Sequence[int] | Literal["auto"] = 224,
         resize: int | Sequence[int] | None = None,
         bit_depth: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
@@ -119,7 +126,8 @@ class Inspector:
                 with a projector, and else own, or residual for feature_norm.
             shots: Good images that residual and pretrained features are taken against.
             seed: Chooses them.
-            image_size: Side of the images that the backbone sees, in pixels.
+            image_size: Side of the images that the backbone sees, in pixels, or (height, width);
+                "auto" keeps the good images' proportions, their shorter side becoming 224 pixels.
             resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
                 images take, by their metadata or else their largest value.
@@ -139,6 +147,13 @@ class Inspector:
         policy = threshold or ThresholdPolicy(**of_threshold)
         where = choose_device(device)
         kind = _kind(features, projector is not None)
+        good = listed(images, "fit")
+        if isinstance(image_size, str):
+            if image_size != AUTO:
+                raise UserError(f"image_size={image_size!r} is neither pixels nor 'auto'.")
+            if resize is not None:
+                raise UserError("image_size=auto squeezes no picture: leave resize out.")
+            image_size = proportionate(good, patch_of(backbone))
         options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
         make = partial(make_method, method, options, image_size)
         made = make()  # So that a wrong option is told before weights are loaded.
@@ -146,7 +161,6 @@ class Inspector:
             # The length of a backbone's own features says nothing.
             kind = "residual" if isinstance(made, FeatureNorm) else "own"
         geometry = Geometry(image_size, resize, reading_rules(bit_depth, False, max_megapixels))
-        good = listed(images, "fit")
         if bit_depth is None:
             samples = [Sample(path, 0, "", "train") for path in good]
             bit_depth = bit_depth_of(samples, max_megapixels)
@@ -170,7 +184,7 @@ class Inspector:
             backbone=spec,
             method=method,
             method_options=options,
-            image_size=image_size,
+            image_size=image_size if isinstance(image_size, int) else geometry.image_size,
             resize=geometry.resize,
             images=len(seen),
             normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
@@ -223,9 +237,9 @@ class Inspector:
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the inspector as an ONNX graph, for use without adpt and PyTorch.
 
-        Input `images` (batch, 3, S, S) uint8 RGB, S being `settings.image_size`; normalisation is
+        Input `images` (batch, 3, H, W) uint8 RGB, of `settings.image_size`; normalisation is
         inside, bringing a picture to that size (`geometry.image`) is not. Outputs: `map`
-        (batch, S, S) and `score` (batch,), float32, and `anomalous` (batch,), bool, by the
+        (batch, H, W) and `score` (batch,), float32, and `anomalous` (batch,), bool, by the
         threshold. `metadata_props` tell the threshold and its origin, method, backbone, sizes and
         the bits in use of 16-bit files.
 
@@ -334,7 +348,7 @@ class Inspector:
             regions: tuple[Region, ...] = ()
             if anomalous := score > self.threshold:
                 place = self._geometry.place(image.original)
-                regions = rule.find(score_map.numpy(), self.settings.normal_map, *place)
+                regions = rule.find(score_map.numpy(), self.settings.normal_map[0], *place)
             yield Inspection(image.path, score, anomalous, self.threshold, laid.numpy(), regions)
 
 

@@ -147,9 +147,7 @@ class Outputs:
             return Row(path, None, None, self.inspector.threshold, error)
         name = self._heatmap(result)
         path = printable(result.path or "")
-        return Row(
-            path, result.score, result.anomalous, result.threshold, "", name, result.regions
-        )
+        return Row(path, result.score, result.anomalous, result.threshold, "", name, result.regions)
 
     def _heatmap(self, result: Inspection) -> str:
         """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""

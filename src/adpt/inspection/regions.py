@@ -38,50 +38,43 @@ class Region:
 class RegionRule:
     """Which pixels of an anomalous picture belong to regions, and which regions count.
 
-    A pixel belongs to one if its score is above both `of_normal` and `of_peak`. Both are shares of
-    the way from the median score of a pixel in good images that were left out: to their highest
-    one, and to this picture's highest one. The region of that stays, however small it is.
+    Both defaults are measured: `experiments/regions`.
 
     Attributes:
-        of_normal: Such a share, at least 0.
-        of_peak: Such a share, at least 0 and below 1.
-        smallest: Share of what was scored of the picture that a region has at least, below 1.
+        of_peak: A pixel belongs to a region if its score is above this share, at least 0 and below
+            1, of the way from the median score of a pixel in good images to the picture's highest.
+        smallest: Share of what was scored of the picture that a region has at least, below 1; that
+            of the highest score stays, however small it is.
         mm_per_pixel: Side of a pixel of the pictures, in millimetres; None leaves `area_mm2` out.
 
     Raises:
         UserError: One of them is out of its range.
     """
 
-    of_normal: float = 0.5
     of_peak: float = 0.5
-    smallest: float = 0.0005
+    smallest: float = 0.005
     mm_per_pixel: float | None = None
 
     def __post_init__(self) -> None:
-        for name, highest in (("of_normal", np.inf), ("of_peak", 1.0), ("smallest", 1.0)):
-            value = getattr(self, name)
-            if not 0 <= value < highest:
-                bound = "finite" if highest == np.inf else "below 1"
-                raise UserError(f"regions.{name}={value} must be at least 0 and {bound}.")
+        for name in ("of_peak", "smallest"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise UserError(f"regions.{name}={value} must be at least 0 and below 1.")
         if self.mm_per_pixel is not None and not 0 < self.mm_per_pixel < np.inf:
             raise UserError(f"mm_per_pixel={self.mm_per_pixel} must be above 0, such as 0.05.")
 
-    def labels(
-        self, score_map: npt.NDArray[np.float32], normal_map: tuple[float, float]
-    ) -> npt.NDArray[np.int32]:
+    def labels(self, score_map: npt.NDArray[np.float32], median: float) -> npt.NDArray[np.int32]:
         """The regions of a score map.
 
         Args:
             score_map: (H, W), finite.
-            normal_map: Median and highest score of a pixel in normal images.
+            median: Of the scores of pixels in good images that were left out.
 
         Returns:
             (H, W): the number of each pixel's region, from 1 on; 0 outside.
         """
-        median, highest = normal_map
         peak = float(score_map.max())
-        level = median + max(self.of_normal * (highest - median), self.of_peak * (peak - median))
-        # The peak itself stays where good images have higher ones: the picture is anomalous.
+        level = median + self.of_peak * (peak - median)
+        # The peak itself stays where it is no higher than the median: the picture is anomalous.
         inside = (score_map > level) | (score_map == peak)
         numbers, count = ndimage.label(inside, _TOUCH)
         sizes = np.bincount(numbers.ravel(), minlength=count + 1)
@@ -94,7 +87,7 @@ class RegionRule:
     def find(
         self,
         score_map: npt.NDArray[np.float32],
-        normal_map: tuple[float, float],
+        median: float,
         scale: Point,
         corner: Point = (0.0, 0.0),
     ) -> tuple[Region, ...]:
@@ -102,11 +95,11 @@ class RegionRule:
 
         Args:
             score_map: (H, W), finite, at the size that was scored.
-            normal_map: Median and highest score of a pixel in normal images.
+            median: Of the scores of pixels in good images that were left out.
             scale: Width and height of a pixel of the map, in the picture's pixels.
             corner: The map's top left corner (x, y), in the picture's pixels.
         """
-        numbers = self.labels(score_map, normal_map)
+        numbers = self.labels(score_map, median)
         found = []
         for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), start=1):
             inside = numbers[rows, columns] == number

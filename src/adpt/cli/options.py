@@ -182,6 +182,9 @@ class Predict(Section):
     it, their file if it was moved"""
     data: Reading
     """how images are read"""
+    roi: Text | None
+    """region of interest: a picture of their framing, black where the pictures are to be neither
+    fitted nor scored"""
     quantile: Annotated[float, Range(above=0, most=1)]
     """share of the left-out good images that the threshold lets pass"""
     false_positive_rate: Annotated[float, Range(above=0, below=1)] | None

@@ -19,12 +19,14 @@ from adpt.inspection.fitting import Fitter, ImageFiles
 from adpt.inspection.inputs import (
     ImageInput,
     Images,
+    Order,
     Read,
     UnreadImage,
     find_images,
     listed,
     read_batches,
 )
+from adpt.inspection.interest import read_interest
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.regions import Region, RegionRule
 from adpt.inspection.scorer import Scorer
@@ -101,6 +103,7 @@ class Inspector:
         seed: int = 0,
         image_size: int | Sequence[int] | Literal["auto"] = 224,
         resize: int | Sequence[int] | None = None,
+        roi: str | os.PathLike[str] | None = None,
         bit_depth: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
         threshold: ThresholdPolicy | None = None,
@@ -129,6 +132,8 @@ class Inspector:
             image_size: Side of the images that the backbone sees, in pixels, or (height, width);
                 "auto" keeps the good images' proportions, their shorter side becoming 224 pixels.
             resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
+            roi: A picture of the pictures' framing, black outside the region of interest: what lies
+                there is neither fitted nor scored.
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
                 images take, by their metadata or else their largest value.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
@@ -165,6 +170,7 @@ class Inspector:
             samples = [Sample(path, 0, "", "train") for path in good]
             bit_depth = bit_depth_of(samples, max_megapixels)
             geometry.rules = reading_rules(bit_depth, False, max_megapixels)
+        inside = None if roi is None else read_interest(roi, geometry)
         good_test = None if policy.good_test is None else listed(policy.good_test, "good_test")
         defects = None if policy.defects is None else listed(policy.defects, "defects")
         spec = backbone_spec(backbone, image_size)
@@ -172,14 +178,16 @@ class Inspector:
         through = load_matching_projector(os.fspath(projector) if projector else None, built, where)
 
         fitter = Fitter(built, through, kind, make, shots, seed, batch_size)
-        files = ImageFiles(geometry, batch_size)
+        files = ImageFiles(geometry, batch_size, inside)
         scorer, seen = fitter.scorer(files.encoded(built, good, progress))
+        scorer.interest = None if inside is None else inside.to(where)
         if good_test is None:
             normal, source = fitter.left_out(seen, policy.folds, progress)
         else:
             normal = files.scored(scorer, good_test, "good_test")
             source = "further images than those fitted on"
         bad = None if defects is None else files.scored(scorer, defects, "defects").image
+        shown = normal.maps.flatten() if inside is None else normal.maps[:, inside]
         settings = Settings(
             backbone=spec,
             method=method,
@@ -187,7 +195,7 @@ class Inspector:
             image_size=image_size if isinstance(image_size, int) else geometry.image_size,
             resize=geometry.resize,
             images=len(seen),
-            normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
+            normal_map=(float(shown.median()), float(shown.max())),
             bit_depth=bit_depth,
         )
         found = policy.find(normal.image, source, bad)
@@ -292,19 +300,23 @@ class Inspector:
 
     # ---- Using it ----------------------------------------------------------------------------
 
-    def predict(self, image: ImageInput, regions: RegionRule | None = None) -> Inspection:
+    def predict(
+        self, image: ImageInput, regions: RegionRule | None = None, order: Order = "rgb"
+    ) -> Inspection:
         """Inspect one image.
 
         Args:
-            image: A file; a picture of Pillow; an array (H, W, 3) or (H, W) of uint8; or a tensor
-                (3, H, W), uint8 or floating-point in [0, 1].
+            image: A file; a picture of Pillow; an array (H, W, 3) or (H, W); or a tensor (3, H, W).
+                Pixels of these are RGB, uint8, uint16 (with `settings.bit_depth` bits in use), or
+                floating-point in [0, 1].
             regions: What a defect region is; None for `RegionRule()`.
+            order: "bgr" for arrays and tensors as OpenCV reads them.
 
         Raises:
             BadImageError: The file cannot be read.
             ValueError: An array or a tensor is of another shape or type.
         """
-        (result,) = self.predict_many([image], regions=regions)
+        (result,) = self.predict_many([image], regions=regions, order=order)
         if isinstance(result, UnreadImage):
             raise BadImageError(f"{result.path}: {result.error}")
         return result
@@ -314,6 +326,7 @@ class Inspector:
         images: Iterable[ImageInput] | str | os.PathLike[str],
         batch_size: int = 8,
         regions: RegionRule | None = None,
+        order: Order = "rgb",
     ) -> Iterator[Inspection | UnreadImage]:
         """Inspect images, a batch at a time, in the order given.
 
@@ -322,6 +335,7 @@ class Inspector:
                 pattern stands for the image files in it.
             batch_size: Images at a time; changes no score.
             regions: What a defect region is; None for `RegionRule()`.
+            order: As of `predict`.
 
         Yields:
             An `Inspection` each, or an `UnreadImage` for a file that cannot be read.
@@ -332,7 +346,7 @@ class Inspector:
         """
         if isinstance(images, str | os.PathLike):
             images = find_images(images, "images")
-        for batch in read_batches(images, self._geometry, batch_size):
+        for batch in read_batches(images, self._geometry, batch_size, order):
             good = [one for one in batch if isinstance(one, Read)]
             found = iter(self._inspect(good, regions or RegionRule()))
             for one in batch:

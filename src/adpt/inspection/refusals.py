@@ -12,7 +12,7 @@ from adpt.running.files import require_writable
 from adpt.running.paths import expanded
 
 OF_FITTING = (
-    "backbone", "method", "projector", "features", "shots", "seed", "data", "quantile",
+    "backbone", "method", "projector", "features", "shots", "seed", "data", "roi", "quantile",
     "false_positive_rate", "folds", "good_test", "defects",
 )  # fmt: skip
 """Settled once an inspector is fitted."""

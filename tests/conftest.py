@@ -1,5 +1,7 @@
 """Fixtures that draw a tiny data set in each published layout."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,13 @@ import drawn
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features are cached in the test's own folder, in other processes too."""
     monkeypatch.setenv("ADPT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def no_module_of_a_former_test() -> Iterator[None]:
+    """A module `mine` that a test writes is not taken for the next test's."""
+    yield
+    sys.modules.pop("mine", None)
 
 
 @pytest.fixture

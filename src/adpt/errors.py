@@ -30,4 +30,4 @@ NO_EMBEDDED = (
     "finds far more. Pretrain, fit and evaluate again with that; whatever was made with embedded "
     "serves adpt 0.1.0 alone."
 )
-"""What to do where a command or a file names the backbone that adpt brought along once."""
+"""Remedy where a command or a file names the backbone that adpt brought along once."""

@@ -48,8 +48,8 @@ for path in sys.argv[2:]:
 
 def test_models_are_loaded_and_score_without_them(tmp_path: Path) -> None:
     photos = drawn.draw_mvtec(tmp_path / "photos") / "bottle"
-    backbone = {"name": "embedded", "levels": [1, 2]}
-    save_projector(FeatureProjector([64, 96], 4, 8), tmp_path / "p.safetensors")
+    backbone = {"name": "efficientnet_lite0", "levels": [2, 3]}
+    save_projector(FeatureProjector([40, 112], 4, 8), tmp_path / "p.safetensors")
     image = photos / "test" / "scratch" / "000.png"
     paths, expected = [], []
     for number, options in enumerate(

@@ -1,4 +1,4 @@
-"""What every backbone gives: frozen features of an image at several levels."""
+"""Base of every backbone: frozen features of an image at several levels."""
 
 import hashlib
 import inspect
@@ -41,7 +41,7 @@ class Backbone(nn.Module, ABC):
     options: Mapping[str, Any]
     """The constructor's arguments, as plain values."""
     options_show: ClassVar[bool] = False
-    """Whether levels, mean, standard deviation and weights tell all that the options decide; said
+    """True if levels, mean, standard deviation and weights tell all that the options decide; said
     of the class itself, not of those that derive from it."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -122,7 +122,7 @@ class Backbone(nn.Module, ABC):
         return digest.hexdigest()
 
     def is_known_as(self, digest: str) -> bool:
-        """Whether a file that notes this fingerprint was made with this backbone.
+        """True if a file that notes this fingerprint was made with this backbone.
 
         Files of before options, mean and standard deviation counted note the weights' hash.
         """
@@ -177,7 +177,7 @@ class Backbone(nn.Module, ABC):
 
 
 def _settings(module: nn.Module) -> Iterator[str]:
-    """What the layers of a network say of themselves, and their plain attributes."""
+    """Descriptions of a network's layers by themselves, and their plain attributes."""
     yield repr(module)
     for name, layer in module.named_modules():
         for key, value in sorted(vars(layer).items()):

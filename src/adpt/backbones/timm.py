@@ -129,7 +129,7 @@ def build_timm(
 
 
 class Plan(NamedTuple):
-    """What is settled of a backbone before its network is built.
+    """All that is settled of a backbone before its network is built.
 
     Attributes:
         defaults: What timm records of the weights.

@@ -43,7 +43,7 @@ class _Fault(NamedTuple):
     place: Place
     what: str
     instead: frozenset[str] | None = None
-    """What may stand at that place; None where the message says enough."""
+    """Names that may stand at that place; None where the message says enough."""
 
 
 class _Check:
@@ -163,7 +163,7 @@ class _Check:
                 self.found.append(_Fault(here, what, frozenset(taken)))
 
     def _children(self, place: Place, node: Any) -> None:
-        """What is made within an argument, at any depth."""
+        """Parts that are made within an argument, at any depth."""
         children = node.items() if isinstance(node, dict) else enumerate(node)
         below = [(str(name), value) for name, value in children]
         some_made = any(isinstance(value, dict) and "_target_" in value for _, value in below)

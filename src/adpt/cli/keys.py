@@ -1,4 +1,4 @@
-"""What a class or function takes, and which parts a folder of configuration has."""
+"""Arguments of a class or function, and which parts a folder of configuration has."""
 
 import inspect
 import re
@@ -64,6 +64,6 @@ def own_folders() -> list[Path]:
 
 
 def _package(file: Path) -> str | None:
-    """What a file's first lines say of the place that it goes to."""
+    """The place in the config that a file's first lines name for it."""
     found = re.search(r"^#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else None

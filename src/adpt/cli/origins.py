@@ -14,7 +14,7 @@ Place = tuple[str, ...]
 """Where a key stands, from the top down."""
 
 Source = tuple[str, Place, dict[str, Any] | None]
-"""What to call it, the place that it fills, and a file's content."""
+"""Its label, the place that it fills, and a file's content."""
 
 
 def plain(config: Any) -> dict[str, Any]:

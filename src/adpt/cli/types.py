@@ -92,7 +92,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def wanted(hint: Any) -> str:
-    """What is wanted of a value, in words."""
+    """The values that are wanted, in words."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         ranges = [str(one) for one in inner[1:] if isinstance(one, Range)]

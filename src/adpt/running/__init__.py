@@ -1,1 +1,1 @@
-"""What keeps a run going, and its files whole."""
+"""Runs kept going, and files whole."""

@@ -151,11 +151,15 @@ def test_contradicting_options_are_refused(options: dict[str, object], message: 
         build_backbone("efficientnet_lite0", **options)
 
 
-def test_images_that_are_not_square_need_a_network_that_takes_any() -> None:
+def test_images_need_not_be_square_as_far_as_patches_divide_them() -> None:
     images = torch.zeros(1, 3, 64, 96, dtype=torch.uint8)
-    chosen = {"efficientnet_lite0": {}, "resnet18": {"pretrained": False, "levels": [2]}}
+    chosen = {
+        "efficientnet_lite0": {},
+        "resnet18": {"pretrained": False, "levels": [2]},
+        "vit_tiny_patch16_224": {"pretrained": False, "levels": 1},
+    }
     for name, options in chosen.items():
         (level, *_) = build_backbone(name, image_size=[64, 96], **options)(images)
         assert level.shape[-1] * 2 == level.shape[-2] * 3
-    with pytest.raises(UserError, match="square images alone"):
-        build_backbone("vit_tiny_patch16_224", image_size=[64, 96], pretrained=False)
+    with pytest.raises(UserError, match=r"side of 90 in image_size.*nearest that do are 80 and 96"):
+        build_backbone("vit_tiny_patch16_224", image_size=[64, 90], pretrained=False)

@@ -67,6 +67,11 @@ def test_the_good_images_decide_over_the_bits_in_use(
         assert bad.score > good.score
         with Image.open(folder / "new" / "bad.png") as picture:
             assert made.predict(picture).score == bad.score
+        # An array of its numbers, of the bits that the good images settled.
+        with Image.open(folder / "new" / "bad.png") as picture:
+            assert made.predict(np.asarray(picture).astype(np.uint16)).score == bad.score
+        with pytest.raises(ValueError, match="4096 takes more than the 12 bits"):
+            made.predict(np.full((9, 9), 4096, np.uint16))
     # What a picture of 8 bits that looks the same gives.
     with Image.open(folder / "new" / "bad.png") as picture:
         twin = np.round(np.asarray(picture) * (255 / 4095)).astype(np.uint8)

@@ -195,6 +195,25 @@ def test_every_form_of_a_picture_gives_one_score(inspector, tmp_path: Path) -> N
     assert {one.map.dtype for one in found} == {np.dtype("float32")}
 
 
+def test_arrays_of_16_bits_of_floats_and_of_bgr_give_the_score_of_their_picture(inspector) -> None:
+    pixels, _ = drawn.picture("bottle", 5, size=61)
+    turned = np.ascontiguousarray(pixels[..., ::-1])
+    alike = [pixels.astype(np.uint16) * 257, pixels / 255, (pixels / 255).astype(np.float32)]
+    score = inspector.predict(pixels).score
+    assert [inspector.predict(form).score for form in alike] == [score] * 3
+    forms = [turned, turned / 255, torch.from_numpy(turned).permute(2, 0, 1)]
+    assert [inspector.predict(form, order="bgr").score for form in forms] == [score] * 3
+    assert [one.score for one in inspector.predict_many(forms, order="bgr")] == [score] * 3
+    assert inspector.predict(turned).score != score
+    grey = pixels[..., 0]
+    assert inspector.predict(grey / 255, order="bgr").score == inspector.predict(grey).score
+    for wrong, told in ((pixels.astype(np.int32), "int32"), (pixels / 100, r"\[0, 1\], not in")):
+        with pytest.raises(ValueError, match=told):
+            inspector.predict(wrong)
+    with pytest.raises(ValueError, match="'rgb' or 'bgr'"):
+        inspector.predict(pixels, order="gbr")
+
+
 def test_grey_and_16_bit_pictures_are_read_alike(inspector, tmp_path: Path) -> None:
     grey = drawn.picture("bottle", 5)[0][..., 0]
     Image.fromarray(grey).save(tmp_path / "8.png")
@@ -279,7 +298,7 @@ def test_damaged_foreign_and_newer_files_are_told(inspector, tmp_path: Path) -> 
     refused("damaged or no model file")
     save_file(tensors, path)
     refused("is no model of adpt.predict")
-    save_file(tensors, path, header | {"version": "2"})
+    save_file(tensors, path, header | {"version": "3"})
     refused("of a newer adpt")
     for changed in (header | {"content": "{"}, {k: v for k, v in header.items() if k != "version"}):
         save_file(tensors, path, changed)
@@ -464,13 +483,18 @@ def test_too_few_images_are_refused(photos: Path, tmp_path: Path) -> None:
     "wrong",
     [
         np.zeros((4, 4, 4), np.uint8),
-        np.zeros((4, 4, 3)),
+        np.full((4, 4, 3), 2.0),
+        np.full((4, 4, 3), np.nan),
+        np.zeros((4, 4), np.int64),
+        np.zeros((0, 4, 3), np.uint8),
         torch.zeros(4, 4, 3),
         torch.ones(3, 4, 4) * 2,
     ],
 )
 def test_arrays_of_another_form_are_refused(inspector, wrong) -> None:
-    with pytest.raises(ValueError, match=r"An array is|tensor"):
+    with pytest.raises(
+        ValueError, match=r"An array is|tensor|Floating-point pixels|Pixels are|no pixels"
+    ):
         inspector.predict(wrong)
 
 

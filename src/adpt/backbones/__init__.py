@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from adpt.backbones.base import Backbone, Levels
 from adpt.backbones.recipes import PRESETS, Recipe
-from adpt.backbones.timm import build_timm, check_timm
+from adpt.backbones.timm import Plan, build_timm, check_timm
 from adpt.errors import NO_EMBEDDED, UserError
 
-__all__ = ["PRESETS", "Backbone", "Levels", "build_backbone", "check_backbone"]
+__all__ = ["PRESETS", "Backbone", "Levels", "build_backbone", "check_backbone", "patch_size"]
 
 
 def build_backbone(
@@ -37,8 +37,8 @@ def build_backbone(
             for the Hugging Face hub, or its cache where there is no network, and for
             efficientnet_lite0's own package.
         pretrained: False for random weights, which only tests want.
-        image_size: Side of the images in pixels, or (height, width), which only networks that take
-            images of any size allow.
+        image_size: Side of the images in pixels, or (height, width); patches of a transformer must
+            divide both.
         mean: Per-channel mean of the images, in [0, 1]; None for what the weights expect.
         std: Per-channel standard deviation, likewise.
 
@@ -47,18 +47,13 @@ def build_backbone(
         WeightsError: The weights cannot be had or read, or belong to another network.
     """
     chosen = _chosen(locals())
-    backbone = build_timm(
+    return build_timm(
         name,
         chosen.recipe,
         weights=chosen.weights,
         pretrained=pretrained,
-        image_size=min(chosen.sides),
+        image_size=chosen.size,
     )
-    if backbone.image_size is not None and len(set(chosen.sides)) > 1:
-        raise UserError(
-            f"data.image_size={chosen.sides}: {name} takes square images alone; give one number."
-        )
-    return backbone
 
 
 def check_backbone(name: str, **options: Any) -> None:
@@ -74,25 +69,40 @@ def check_backbone(name: str, **options: Any) -> None:
         UserError: There is no such model, or it gives no such levels or takes no such images.
         WeightsError: The file of weights is missing or no such file.
     """
+    _plan(name, options)
+
+
+def patch_size(name: str, **options: Any) -> int:
+    """Pixels on a side of what a patch of the coarsest level stands for.
+
+    Args:
+        name: As of `build_backbone`, like all else; images of that `image_size` are looked at.
+        options: Likewise.
+
+    Raises:
+        UserError: As of `check_backbone`.
+    """
+    plan, (height, _) = _plan(name, options)
+    return round(height / min(shape[-2] for shape in plan.shapes))
+
+
+def _plan(name: str, options: Mapping[str, Any]) -> tuple[Plan, tuple[int, int]]:
+    """What is settled of a network before it is built, and the images' size."""
     given = signature(build_backbone).bind(name, **options)
     given.apply_defaults()
-    recipe, weights, sides = _chosen(given.arguments)
-    check_timm(
-        recipe,
-        weights=weights,
-        pretrained=given.arguments["pretrained"],
-        image_size=min(sides),
-    )
+    recipe, weights, size = _chosen(given.arguments)
+    pretrained = given.arguments["pretrained"]
+    return check_timm(recipe, weights=weights, pretrained=pretrained, image_size=size), size
 
 
 class _Chosen(NamedTuple):
     recipe: Recipe
     weights: Path | None
-    sides: list[int]
+    size: tuple[int, int]
 
 
 def _chosen(options: Mapping[str, Any]) -> _Chosen:
-    """How a network of timm becomes the backbone, its file of weights, the images' sides."""
+    """How a network of timm becomes the backbone, its file of weights, the images' size."""
     name, weights, size = options["name"], options["weights"], options["image_size"]
     sides: list[Any] = [size] if isinstance(size, int | float | str) else list(size)
     if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
@@ -115,4 +125,4 @@ def _chosen(options: Mapping[str, Any]) -> _Chosen:
         weights = Path(weights).expanduser()
     elif recipe.installed and options["pretrained"]:
         weights = recipe.installed()
-    return _Chosen(replace(recipe, **given), weights, sides)
+    return _Chosen(replace(recipe, **given), weights, (sides[0], sides[-1]))

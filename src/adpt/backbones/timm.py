@@ -19,6 +19,8 @@ from adpt.backbones.positions import resize_position_embedding
 from adpt.backbones.recipes import Recipe
 from adpt.errors import UserError, WeightsError
 
+Size = tuple[int, int]
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class TimmBackbone(Backbone):
         channels: Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
-        image_size: int | None = None,
+        image_size: Size | None = None,
     ) -> None:
         super().__init__(name, channels, mean, std)
         self.network = network
@@ -65,9 +67,9 @@ class TimmBackbone(Backbone):
             UserError: The images have another size than the network was built for.
         """
         height, width = images.shape[-2:]
-        if self.image_size is not None and (height, width) != (self.image_size, self.image_size):
+        if self.image_size is not None and self.image_size != (height, width):
             raise UserError(
-                f"{self.name} was built for images of {self.image_size}×{self.image_size} px and "
+                f"{self.name} was built for images of {_times(self.image_size)} px and "
                 f"got {height}×{width}: set backbone.image_size and data.image_size to one value."
             )
         return _intermediates(self.network, images, list(self.indices))
@@ -79,7 +81,7 @@ def build_timm(
     *,
     weights: Path | None = None,
     pretrained: bool = True,
-    image_size: int = 224,
+    image_size: int | Size = 224,
 ) -> TimmBackbone:
     """Build a backbone from timm; everything that can be wrong is checked before any weights load.
 
@@ -88,7 +90,7 @@ def build_timm(
         recipe: The model and how to use it.
         weights: Local weights file; None for the Hugging Face hub or its cache.
         pretrained: False for random weights, which only tests want.
-        image_size: Height and width of the images in pixels.
+        image_size: Side of the images in pixels, or (height, width).
 
     Raises:
         UserError: timm has no such model, or it gives no such levels or takes no such images.
@@ -122,7 +124,7 @@ def build_timm(
         channels=[shape[1] for shape in shapes],
         mean=recipe.mean or defaults.mean,
         std=recipe.std or defaults.std,
-        image_size=image_size if defaults.fixed_input_size else None,
+        image_size=_size(image_size) if defaults.fixed_input_size else None,
     )
 
 
@@ -142,14 +144,16 @@ class Plan(NamedTuple):
     shapes: list[torch.Size]
 
 
-def check_timm(recipe: Recipe, *, weights: Path | None, pretrained: bool, image_size: int) -> Plan:
+def check_timm(
+    recipe: Recipe, *, weights: Path | None, pretrained: bool, image_size: int | Size
+) -> Plan:
     """Check everything that can be known without the network and without its weights.
 
     Args:
         recipe: The model and how to use it.
         weights: Local weights file; None for the Hugging Face hub or its cache.
         pretrained: False for random weights.
-        image_size: Height and width of the images in pixels.
+        image_size: Side of the images in pixels, or (height, width).
 
     Raises:
         UserError: timm has no such model, or it gives no such levels or takes no such images.
@@ -159,10 +163,11 @@ def check_timm(recipe: Recipe, *, weights: Path | None, pretrained: bool, image_
     if pretrained and weights is None and recipe.where is not None:
         raise WeightsError(recipe.where)
     arguments = dict(recipe.model_args)
-    if defaults.fixed_input_size and defaults.input_size[-1] != image_size:
-        arguments["img_size"] = image_size
+    size = _size(image_size)
+    if defaults.fixed_input_size and tuple(defaults.input_size[-2:]) != size:
+        arguments["img_size"] = size
 
-    levels, shapes = _sketch(recipe.model, tuple(arguments.items()), recipe.levels, image_size)
+    levels, shapes = _sketch(recipe.model, tuple(arguments.items()), recipe.levels, size)
     if weights is not None:
         check_file(weights)
     return Plan(defaults, arguments, levels, shapes)
@@ -173,7 +178,7 @@ def _sketch(
     model: str,
     arguments: tuple[tuple[str, Any], ...],
     levels: int | tuple[int, ...],
-    image_size: int,
+    image_size: Size,
 ) -> tuple[list[int], list[torch.Size]]:
     """The levels of a network without weights, and their shapes."""
     with torch.device("meta"):
@@ -236,7 +241,7 @@ def _create(model: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _choose_levels(
-    network: Any, model: str, levels: int | tuple[int, ...], image_size: int
+    network: Any, model: str, levels: int | tuple[int, ...], image_size: Size
 ) -> list[int]:
     info = list(network.feature_info)
     strides = {int(level["reduction"]) for level in info}
@@ -258,14 +263,23 @@ def _choose_levels(
     return list(range(len(info) - levels, len(info)))
 
 
-def _check_divisible(model: str, image_size: int, patch: int) -> None:
-    if image_size % patch:
-        below = image_size // patch * patch
+def _check_divisible(model: str, image_size: Size, patch: int) -> None:
+    for side in image_size:
+        below = side // patch * patch
         works = [size for size in (below, below + patch) if size]
-        raise UserError(
-            f"{model} cuts images into patches of {patch} px, so image_size={image_size} does not "
-            f"work: the nearest that do are {' and '.join(map(str, works))}."
-        )
+        if side % patch:
+            raise UserError(
+                f"{model} cuts images into patches of {patch} px, so a side of {side} in image_size"
+                f" does not work: the nearest that do are {' and '.join(map(str, works))}."
+            )
+
+
+def _size(image_size: int | Size) -> Size:
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def _times(image_size: Size) -> str:
+    return f"{image_size[0]}×{image_size[1]}"
 
 
 def _intermediates(network: Any, images: Tensor, indices: list[int]) -> Levels:
@@ -282,15 +296,15 @@ def _intermediates(network: Any, images: Tensor, indices: list[int]) -> Levels:
 
 
 @torch.no_grad()
-def _shapes(sketch: nn.Module, model: str, levels: list[int], image_size: int) -> list[torch.Size]:
-    images = torch.zeros(1, 3, image_size, image_size, device="meta")
+def _shapes(sketch: nn.Module, model: str, levels: list[int], image_size: Size) -> list[torch.Size]:
+    images = torch.zeros(1, 3, *image_size, device="meta")
     try:
         shapes = [level.shape for level in _intermediates(sketch, images, levels)]
     # Each architecture has its own way to say that a size does not suit it.
     except Exception as error:
         stride = max(int(level["reduction"]) for level in sketch.feature_info)  # type: ignore[union-attr]
         raise UserError(
-            f"{model} takes no images of {image_size}×{image_size} px ({error}). Sizes that are "
+            f"{model} takes no images of {_times(image_size)} px ({error}). Sizes that are "
             f"multiples of {stride}, such as its own, usually work."
         ) from error
     if len(shapes) != len(levels) or any(len(shape) != 4 for shape in shapes):

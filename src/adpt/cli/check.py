@@ -178,7 +178,9 @@ class _Check:
 
     def _value(self, place: Place, hint: Any, default: Any = None) -> None:
         value = self._resolved(place)
-        if value == "???" or fits(value, hint):
+        # A size that refers to data.image_size=auto is settled by the good images.
+        later = value == "auto" and refers(self._raw(place))
+        if value == "???" or fits(value, hint) or later:
             return
         what = f"{wanted(hint)} is wanted"
         if default not in (None, "???") and not refers(default) and fits(default, hint):

@@ -134,12 +134,23 @@ class Evaluate(Section):
 class Reading(Section):
     """How `predict` reads images; an inspector keeps it."""
 
-    image_size: int | Sequence[int]
-    """side of the images that the backbone sees, in pixels"""
+    image_size: int | Sequence[int] | Literal["auto"]
+    """side of the images that the backbone sees, in pixels, or [height, width]; auto keeps the good
+    images' proportions"""
     resize: int | Sequence[int] | None
     """null squeezes the picture to image_size; a number (shorter side) crops the centre"""
     bit_depth: Annotated[int, Range(least=8, most=16)] | None
     """bits in use of 16-bit files: 8 to 16; null for what the good images take"""
+
+
+class Regions(Section):
+    """Which pixels of an anomalous image `predict` takes for a defect region."""
+
+    of_peak: Annotated[float, Range(least=0, below=1)]
+    """their scores are above this share of the way from the median pixel of good images to the
+    image's highest"""
+    smallest: Annotated[float, Range(least=0, below=1)]
+    """share of the image that a region takes at least; that of the highest pixel may be smaller"""
 
 
 class Predict(Section):
@@ -171,6 +182,9 @@ class Predict(Section):
     it, their file if it was moved"""
     data: Reading
     """how images are read"""
+    roi: Text | None
+    """region of interest: a picture of their framing, black where the pictures are to be neither
+    fitted nor scored"""
     false_positive_rate: Annotated[float, Range(above=0, below=1)] | None
     """estimated share of further good images that exceed it"""
     quantile: Annotated[float, Range(above=0, most=1)] | None
@@ -190,6 +204,10 @@ class Predict(Section):
     """images at a time; changes no score"""
     device: Text
     """auto | cpu | cuda | cuda:1"""
+    mm_per_pixel: Above0 | None
+    """side of a pixel of the pictures in millimetres: regions get an area in mm² too"""
+    regions: Regions
+    """defect regions of an anomalous image"""
     heatmaps: Literal["all", "anomalous", "none"]
     """all | anomalous | none"""
     heatmap_format: Literal["jpg", "png"]

@@ -116,10 +116,10 @@ def eight_bits(
             f"it holds the value {high}, beyond the {bits} bits that its set uses; give the"
             " camera's as data.bit_depth, or data.bit_depth=16 for the whole range",
         )
-    scaled = _scaled(samples, bits)
+    shown = scaled(samples, bits)
     if samples.shape[2:] == (4,):
-        return Image.frombytes(image.mode, image.size, scaled.tobytes())
-    eight = Image.fromarray(scaled)
+        return Image.frombytes(image.mode, image.size, shown.tobytes())
+    eight = Image.fromarray(shown)
     if (transparency := alpha(samples, image, key)) is not None:
         eight.putalpha(Image.fromarray(transparency))
     return eight
@@ -138,7 +138,8 @@ def alpha(
     return np.where(opaque, np.uint8(255), np.uint8(0))
 
 
-def _scaled(values: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint8]:
+def scaled(values: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint8]:
+    """Numbers of so many bits, none beyond, as numbers of 8 bits, rounded."""
     largest = 2**bits - 1
     table = (np.arange(largest + 1) * 255 + largest // 2) // largest
     return np.take(table.astype(np.uint8), values)

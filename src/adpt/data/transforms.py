@@ -45,8 +45,8 @@ class Geometry:
         rules: ReadingRules | None = None,
     ) -> None:
         self.rules = rules or ReadingRules()
-        self.image_size = _pair(image_size, "image_size")
-        smallest = self.image_size if resize is None else _pair(resize, "resize")
+        self.image_size = pair(image_size, "image_size")
+        smallest = self.image_size if resize is None else pair(resize, "resize")
         self.resize = resize if resize is None or isinstance(resize, int) else smallest
         if any(small < final for small, final in zip(smallest, self.image_size, strict=True)):
             raise UserError(
@@ -104,6 +104,21 @@ class Geometry:
         laid[:, (columns < 0) | (columns >= width)] = fill
         return laid
 
+    def place(self, original: Size) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where a score map lies on a picture.
+
+        Args:
+            original: Height and width of the picture that was scored.
+
+        Returns:
+            In the picture's pixels: width and height of a pixel of the map, and its top left corner
+            (x, y).
+        """
+        resized = self._resized(original)
+        down, across = (side / scaled for side, scaled in zip(original, resized, strict=True))
+        top, left = self._offset(resized)
+        return (across, down), (left * across, top * down)
+
     def _resized(self, original: Size) -> Size:
         if self.resize is None:
             return self.image_size
@@ -156,7 +171,12 @@ def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, f
     return first, last, begin - first, end - first
 
 
-def _pair(size: int | Sequence[int], name: str) -> Size:
+def pair(size: int | Sequence[int], name: str) -> Size:
+    """Height and width of `data.<name>`.
+
+    Raises:
+        UserError: They are no positive whole numbers.
+    """
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise UserError(f"data.{name} is a number of pixels or [height, width], not {size!r}.")

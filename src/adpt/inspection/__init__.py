@@ -4,7 +4,9 @@ from adpt.running.lean import without
 
 with without("wandb"):  # timm would import it for its own training script: 1.4 s.
     from adpt.inspection.inputs import ImageInput, Images, UnreadImage, find_images
-    from adpt.inspection.inspector import Inspection, Inspector
+    from adpt.inspection.inspection import Inspection
+    from adpt.inspection.inspector import Inspector
+    from adpt.inspection.regions import Region, RegionRule
     from adpt.inspection.threshold import Threshold, ThresholdPolicy
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "Images",
     "Inspection",
     "Inspector",
+    "Region",
+    "RegionRule",
     "Threshold",
     "ThresholdPolicy",
     "UnreadImage",

@@ -13,8 +13,10 @@ from omegaconf import DictConfig
 from adpt.errors import DataError
 from adpt.inspection.command import STREAM
 from adpt.inspection.inputs import UnreadImage
-from adpt.inspection.inspector import Inspection, Inspector
+from adpt.inspection.inspection import Inspection
+from adpt.inspection.inspector import Inspector
 from adpt.inspection.outputs import Outputs
+from adpt.inspection.regions import RegionRule
 from adpt.inspection.rows import Row
 from adpt.running.interruption import Stopped
 from adpt.running.paths import expanded
@@ -29,6 +31,8 @@ NOT_WHOLE = (
     "The images after these were not scored: what was found lies in scores.partial.jsonl, and the"
     " tables of an earlier run are as they were."
 )
+NAMED = 10
+"""Anomalous images that are named at the end, at most."""
 
 
 def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
@@ -38,7 +42,12 @@ def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
         Stopped: By a signal; what was found until then is written.
     """
     stream = config.images == STREAM
-    found = from_stdin(inspector) if stream else inspector.predict_many(paths, config.batch_size)
+    rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
+    found = (
+        from_stdin(inspector, rule)
+        if stream
+        else inspector.predict_many(paths, config.batch_size, rule)
+    )
     folder = expanded(config.output_dir)
     outputs = Outputs(
         folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
@@ -58,6 +67,8 @@ def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
             code = BROKEN_PIPE
     outputs.write_page(config.title if outputs.whole else f"{config.title} (interrupted)")
     log.info(summary(outputs.rows))
+    if table := worst(outputs.rows):
+        log.info("Worst first:\n%s", table)
     log.info("Scores, heatmaps and the page index.html lie in %s", folder.absolute())
     if stopped is not None:
         raise Stopped(stopped.signum, "" if stream else NOT_WHOLE)
@@ -82,7 +93,7 @@ def answer(row: Row) -> None:
         raise
 
 
-def from_stdin(inspector: Inspector) -> Iterator[Inspection | UnreadImage]:
+def from_stdin(inspector: Inspector, rule: RegionRule) -> Iterator[Inspection | UnreadImage]:
     """Score the image of each line of standard input, before the next line is read.
 
     Raises:
@@ -97,9 +108,21 @@ def from_stdin(inspector: Inspector) -> Iterator[Inspection | UnreadImage]:
     for line in sys.stdin:
         if path := line.rstrip("\r\n"):
             empty = False
-            yield from inspector.predict_many([path])
+            yield from inspector.predict_many([path], regions=rule)
     if empty:
         raise DataError("images=-: standard input is empty. Give one path of an image a line.")
+
+
+def worst(rows: Sequence[Row]) -> str:
+    """The anomalous images as lines, the highest score first, `NAMED` of them; "" for none."""
+    found = sorted((row for row in rows if row.anomalous), key=lambda row: -(row.score or 0))
+    lines = [
+        f"{row.score:>12.5g}  {row.path}" + f" ({row.sizes})" * bool(row.regions)
+        for row in found[:NAMED]
+    ]
+    if len(found) > NAMED:
+        lines.append(f"              and {len(found) - NAMED} more: see scores.csv")
+    return "\n".join(lines)
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -15,6 +15,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import DataError, UserError
 from adpt.evaluation import Features, FixedReferences, convert_features
 from adpt.inspection.inputs import Read, read_batches
+from adpt.inspection.interest import blank
 from adpt.inspection.scorer import Scorer, features_in_memory, references_from
 from adpt.inspection.threshold import folds_of
 from adpt.methods import Method, Scores
@@ -133,10 +134,12 @@ class ImageFiles:
     Attributes:
         geometry: Brings them to the model's size.
         batch_size: Images at a time.
+        interest: As of `Scorer`.
     """
 
     geometry: Geometry
     batch_size: int
+    interest: Tensor | None = None
 
     def encoded(self, backbone: Backbone, paths: Sequence[Path], progress: Progress) -> Features:
         """Own features, in memory, of images for the option `fit`.
@@ -179,7 +182,8 @@ class ImageFiles:
                 if not isinstance(one, Read):
                     log.warning("Left out: %s: %s", one.path, one.error)
             if good:
-                yield [str(one.path) for one in good], torch.stack([one.pixels for one in good])
+                pixels = torch.stack([one.pixels for one in good])
+                yield [str(one.path) for one in good], blank(pixels, self.interest)
             done, count = done + len(batch), count + len(good)
             progress("encoding", done, len(paths))
         if not count:

@@ -5,7 +5,8 @@ from pathlib import Path
 from adpt.errors import BadImageError, UserError
 from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import picture_of
-from adpt.inspection.inspector import Inspection, Inspector
+from adpt.inspection.inspection import Inspection
+from adpt.inspection.inspector import Inspector
 from adpt.inspection.outputs import render, thumbnail
 from adpt.inspection.page import Card, build_page
 from adpt.inspection.rows import Row

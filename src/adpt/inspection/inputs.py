@@ -3,16 +3,15 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from glob import has_magic
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from adpt.data.files import (
     walk_files,
 )
 from adpt.data.images import PLAIN, ReadingRules, as_rgb, read_image
+from adpt.data.sixteen_bits import scaled
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
 from adpt.running.files import OUTPUT_MARK, is_output
@@ -39,8 +39,11 @@ Images = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """A folder of images (the folders in it included), a pattern such as `photos/*.png`, or paths."""
 
 ImageInput = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
-"""A file; a picture of Pillow; (H, W, 3) or (H, W) uint8; or a tensor (3, H, W), uint8 in [0, 255]
-or floating-point in [0, 1]."""
+"""A file; a picture of Pillow; an array (H, W, 3) or (H, W); or a tensor (3, H, W). The last
+two are RGB unless said otherwise, uint8, uint16 of the bits in use, or floating-point in [0, 1]."""
+
+Order = Literal["rgb", "bgr"]
+"""Of the channels of arrays and tensors; "bgr" is OpenCV's."""
 
 
 class Read(NamedTuple):
@@ -69,14 +72,14 @@ class UnreadImage(NamedTuple):
     error: str
 
 
-def read(image: ImageInput, geometry: Geometry) -> Read | UnreadImage:
+def read(image: ImageInput, geometry: Geometry, order: Order = "rgb") -> Read | UnreadImage:
     """Read one image; a broken file is a result, not an error.
 
     Raises:
         ValueError: A picture in memory of a shape or type that `ImageInput` does not name.
     """
     if not isinstance(image, str | os.PathLike):
-        picture = _in_memory(image, geometry.rules)
+        picture = _in_memory(image, geometry.rules, order)
         return Read(None, geometry.image(picture), (picture.height, picture.width))
     try:
         picture = picture_of(expanded(image), geometry.rules)
@@ -88,7 +91,7 @@ def read(image: ImageInput, geometry: Geometry) -> Read | UnreadImage:
 
 
 def read_batches(
-    images: Iterable[ImageInput], geometry: Geometry, batch_size: int
+    images: Iterable[ImageInput], geometry: Geometry, batch_size: int, order: Order = "rgb"
 ) -> Iterator[list[Read | UnreadImage]]:
     """Read images in batches, in the order given; a batch is read while its predecessor is in use.
 
@@ -96,10 +99,13 @@ def read_batches(
         images: Taken as they are needed, never all at once.
         geometry: Brings them to the model's size.
         batch_size: Images at a time.
+        order: Of the channels of arrays and tensors.
 
     Raises:
-        ValueError: `batch_size` is below 1; else as of `read`.
+        ValueError: `batch_size` is below 1, `order` is no such word; else as of `read`.
     """
+    if order not in get_args(Order):
+        raise ValueError(f"order={order!r}: choose 'rgb' or 'bgr'.")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
     rest = iter(images)
@@ -107,7 +113,7 @@ def read_batches(
         ahead: list[Future[Read | UnreadImage]] = []
         while True:
             current = ahead
-            ahead = [threads.submit(read, one, geometry) for one in islice(rest, batch_size)]
+            ahead = [threads.submit(read, one, geometry, order) for one in islice(rest, batch_size)]
             if current:
                 yield [one.result() for one in current]
             if not ahead:
@@ -215,30 +221,43 @@ def _in_folder(path: Path, option: str) -> list[Path]:
     return sorted(found)
 
 
-def _in_memory(image: Image.Image | npt.NDArray[Any] | Tensor, rules: ReadingRules) -> Image.Image:
+def _in_memory(
+    image: Image.Image | npt.NDArray[Any] | Tensor, rules: ReadingRules, order: Order
+) -> Image.Image:
+    bits = rules.bit_depth("") or 16
     if isinstance(image, Image.Image):
-        return as_rgb(ImageOps.exif_transpose(image), rules.bit_depth("") or 16)
+        return as_rgb(ImageOps.exif_transpose(image), bits)
     if isinstance(image, Tensor):
-        return Image.fromarray(_from_tensor(image))
-    array = np.asarray(image)
-    if array.dtype == np.uint8 and (array.ndim == 2 or array.shape[2:] == (3,)) and array.size:
-        return as_rgb(Image.fromarray(array))
-    raise ValueError(
-        f"An array is (H, W, 3) or (H, W) of uint8, not {array.shape} of {array.dtype}."
-    )
+        # NumPy has no bfloat16.
+        array = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
+        if array.ndim != 3 or len(array) != 3:
+            raise ValueError(f"A tensor is (3, H, W), not {array.shape}.")
+        array = array.transpose(1, 2, 0)
+    else:
+        array = np.asarray(image)
+    if array.ndim != 2 and array.shape[2:] != (3,):
+        raise ValueError(f"An array is (H, W, 3) or (H, W), not {array.shape}.")
+    if order == "bgr" and array.ndim == 3:
+        array = array[..., ::-1]
+    return as_rgb(Image.fromarray(_eight_bits(array, bits)))
 
 
-def _from_tensor(tensor: Tensor) -> npt.NDArray[np.uint8]:
-    shape: Sequence[int] = tuple(tensor.shape)
-    fits = len(shape) == 3 and shape[0] == 3 and 0 not in shape
-    if fits and tensor.dtype == torch.uint8:
-        return tensor.permute(1, 2, 0).cpu().numpy()
-    if fits and tensor.is_floating_point():
-        low, high = (float(end) for end in tensor.aminmax())
-        if 0 <= low <= high <= 1:
-            pixels = (tensor.float() * 255).round().to(torch.uint8)
-            return pixels.permute(1, 2, 0).cpu().numpy()
-        raise ValueError(f"A floating-point tensor lies in [0, 1], not in [{low:g}, {high:g}].")
-    raise ValueError(
-        f"A tensor is (3, H, W), uint8 or floating-point, not {shape} of {tensor.dtype}."
-    )
+def _eight_bits(array: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
+    """Pixels of 8 bits, of 16 or in [0, 1], as pixels of 8 bits."""
+    if not array.size:
+        raise ValueError(f"A picture of shape {array.shape} has no pixels.")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    low, high = float(array.min()), float(array.max())
+    if array.dtype == np.uint16:
+        if high >= 2**bits:
+            raise ValueError(
+                f"A pixel of {high:g} takes more than the {bits} bits that the good images use: fit"
+                " with bit_depth=16, for instance."
+            )
+        return scaled(array, bits)
+    if array.dtype.kind != "f":
+        raise ValueError(f"Pixels are uint8, uint16 or floating-point, not {array.dtype}.")
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"Floating-point pixels lie in [0, 1], not in [{low:g}, {high:g}].")
+    return np.round(array.astype(np.float32) * np.float32(255)).astype(np.uint8)

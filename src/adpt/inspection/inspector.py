@@ -3,12 +3,10 @@
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from adpt.data import Sample
@@ -21,17 +19,28 @@ from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import (
     ImageInput,
     Images,
+    Order,
     Read,
     UnreadImage,
     find_images,
     listed,
     read_batches,
 )
+from adpt.inspection.inspection import Inspection
+from adpt.inspection.interest import read_interest
 from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
+from adpt.inspection.regions import Region, RegionRule
 from adpt.inspection.scorer import Scorer
 from adpt.inspection.settings import Settings
-from adpt.inspection.spec import backbone_spec, make_backbone, make_method, method_spec
+from adpt.inspection.sizes import settled_size
+from adpt.inspection.spec import (
+    backbone_spec,
+    make_backbone,
+    make_method,
+    method_spec,
+    patch_of,
+)
 from adpt.inspection.threshold import Threshold, ThresholdPolicy
 from adpt.methods import FeatureNorm
 from adpt.residual import Kind
@@ -41,29 +50,6 @@ from adpt.running.progress import Progress, no_progress
 from adpt.weights import load_matching_projector
 
 _NO_NUMBER = "its scores are no finite numbers; the inspector's file or its backbone is damaged"
-
-
-@dataclass(frozen=True, eq=False)
-class Inspection:
-    """One image, inspected.
-
-    Attributes:
-        path: The image's file; None for a picture in memory.
-        score: How anomalous the image is; the range is the method's own.
-        anomalous: True if the score is above the threshold.
-        threshold: The threshold.
-        map: (H, W) float32 scores of the pixels of the picture as it was given; nan where a centre
-            crop (`resize`) left it unseen.
-        normalised: Estimated share of good images that score higher, 0 to 1, of one meaning for all
-            methods and products; None from an inspector of before there was one.
-    """
-
-    path: str | None
-    score: float
-    anomalous: bool
-    threshold: float
-    map: npt.NDArray[np.float32]
-    normalised: float | None = None
 
 
 class Inspector:
@@ -100,8 +86,9 @@ class Inspector:
         features: Kind | None = None,
         shots: int = 8,
         seed: int = 0,
-        image_size: int = 224,
+        image_size: int | Sequence[int] | Literal["auto"] = 224,
         resize: int | Sequence[int] | None = None,
+        roi: str | os.PathLike[str] | None = None,
         bit_depth: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
         threshold: ThresholdPolicy | None = None,
@@ -127,8 +114,11 @@ class Inspector:
                 with a projector, and else own, or residual for feature_norm.
             shots: Good images that residual and pretrained features are taken against.
             seed: Chooses them.
-            image_size: Side of the images that the backbone sees, in pixels.
+            image_size: Side of the images that the backbone sees, in pixels, or (height, width);
+                "auto" keeps the good images' proportions, their shorter side becoming 224 pixels.
             resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
+            roi: A picture of the pictures' framing, black outside the region of interest: what lies
+                there is neither fitted nor scored.
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
                 images take, by their metadata or else their largest value.
             max_megapixels: Files whose header claims more are not decoded, as if they were broken.
@@ -148,6 +138,8 @@ class Inspector:
         policy = threshold or ThresholdPolicy(**of_threshold)
         where = choose_device(device)
         kind = kind_of(features, projector is not None)
+        good = listed(images, "fit")
+        image_size = settled_size(image_size, resize, good, partial(patch_of, backbone))
         options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
         make = partial(make_method, method, options, image_size)
         made = make()  # So that a wrong option is told before weights are loaded.
@@ -155,11 +147,11 @@ class Inspector:
             # The length of a backbone's own features says nothing.
             kind = "residual" if isinstance(made, FeatureNorm) else "own"
         geometry = Geometry(image_size, resize, reading_rules(bit_depth, False, max_megapixels))
-        good = listed(images, "fit")
         if bit_depth is None:
             samples = [Sample(path, 0, "", "train") for path in good]
             bit_depth = bit_depth_of(samples, max_megapixels)
             geometry.rules = reading_rules(bit_depth, False, max_megapixels)
+        inside = None if roi is None else read_interest(roi, geometry)
         good_test = None if policy.good_test is None else listed(policy.good_test, "good_test")
         defects = None if policy.defects is None else listed(policy.defects, "defects")
         spec = backbone_spec(backbone, image_size)
@@ -167,10 +159,11 @@ class Inspector:
         through = load_matching_projector(os.fspath(projector) if projector else None, built, where)
 
         fitter = Fitter(built, through, kind, make, shots, seed, batch_size)
-        files = ImageFiles(geometry, batch_size)
+        files = ImageFiles(geometry, batch_size, inside)
         own = files.encoded(built, good, progress)
         progress("fitting the method", 0, len(own))
         scorer, seen = fitter.scorer(own)
+        scorer.interest = None if inside is None else inside.to(where)
         names = seen.paths
         if good_test is None:
             normal, source = fitter.left_out(scorer.method, seen, policy.folds, progress)
@@ -178,14 +171,15 @@ class Inspector:
             names, normal = files.scored(scorer, good_test, "good_test")
             source = "further images than those fitted on"
         bad = None if defects is None else files.scored(scorer, defects, "defects")[1].image
+        shown = normal.maps.flatten() if inside is None else normal.maps[:, inside]
         settings = Settings(
             backbone=spec,
             method=method,
             method_options=options,
-            image_size=image_size,
+            image_size=image_size if isinstance(image_size, int) else geometry.image_size,
             resize=geometry.resize,
             images=len(seen),
-            normal_map=(float(normal.maps.flatten().median()), float(normal.maps.max())),
+            normal_map=(float(shown.median()), float(shown.max())),
             bit_depth=bit_depth,
         )
         found = policy.find(normal.image, source, bad)
@@ -238,9 +232,9 @@ class Inspector:
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the inspector as an ONNX graph, for use without adpt and PyTorch.
 
-        Input `images` (batch, 3, S, S) uint8 RGB, S being `settings.image_size`; normalisation is
+        Input `images` (batch, 3, H, W) uint8 RGB, of `settings.image_size`; normalisation is
         inside, bringing a picture to that size (`geometry.image`) is not. Outputs: `map`
-        (batch, S, S) and `score` (batch,), float32, and `anomalous` (batch,), bool, by the
+        (batch, H, W) and `score` (batch,), float32, and `anomalous` (batch,), bool, by the
         threshold. `metadata_props` tell the threshold and its origin, method, backbone, sizes and
         the bits in use of 16-bit files.
 
@@ -300,24 +294,33 @@ class Inspector:
 
     # ---- Using it ----------------------------------------------------------------------------
 
-    def predict(self, image: ImageInput) -> Inspection:
+    def predict(
+        self, image: ImageInput, regions: RegionRule | None = None, order: Order = "rgb"
+    ) -> Inspection:
         """Inspect one image.
 
         Args:
-            image: A file; a picture of Pillow; an array (H, W, 3) or (H, W) of uint8; or a tensor
-                (3, H, W), uint8 or floating-point in [0, 1].
+            image: A file; a picture of Pillow; an array (H, W, 3) or (H, W); or a tensor (3, H, W).
+                Pixels of these are RGB, uint8, uint16 (with `settings.bit_depth` bits in use), or
+                floating-point in [0, 1].
+            regions: What a defect region is; None for `RegionRule()`.
+            order: "bgr" for arrays and tensors as OpenCV reads them.
 
         Raises:
             BadImageError: The file cannot be read, or its scores are no finite numbers.
             ValueError: An array or a tensor is of another shape or type.
         """
-        (result,) = self.predict_many([image])
+        (result,) = self.predict_many([image], regions=regions, order=order)
         if isinstance(result, UnreadImage):
             raise BadImageError(f"{result.path}: {result.error}")
         return result
 
     def predict_many(
-        self, images: Iterable[ImageInput] | str | os.PathLike[str], batch_size: int = 8
+        self,
+        images: Iterable[ImageInput] | str | os.PathLike[str],
+        batch_size: int = 8,
+        regions: RegionRule | None = None,
+        order: Order = "rgb",
     ) -> Iterator[Inspection | UnreadImage]:
         """Inspect images, a batch at a time, in the order given.
 
@@ -325,6 +328,8 @@ class Inspector:
             images: Taken as they are needed; two batches are in memory at a time. A folder or a
                 pattern stands for the image files in it.
             batch_size: Images at a time; changes no score.
+            regions: What a defect region is; None for `RegionRule()`.
+            order: As of `predict`.
 
         Yields:
             An `Inspection` each, or an `UnreadImage` for a file that cannot be read, or whose
@@ -336,13 +341,15 @@ class Inspector:
         """
         if isinstance(images, str | os.PathLike):
             images = find_images(images, "images")
-        for batch in read_batches(images, self._geometry, batch_size):
+        for batch in read_batches(images, self._geometry, batch_size, order):
             good = [one for one in batch if isinstance(one, Read)]
-            found = iter(self._inspect(good))
+            found = iter(self._inspect(good, regions or RegionRule()))
             for one in batch:
                 yield one if isinstance(one, UnreadImage) else next(found)
 
-    def _inspect(self, images: Sequence[Read]) -> Iterator[Inspection | UnreadImage]:
+    def _inspect(
+        self, images: Sequence[Read], rule: RegionRule
+    ) -> Iterator[Inspection | UnreadImage]:
         if not images:
             return
         scores = self.scorer(torch.stack([image.pixels for image in images]))
@@ -353,5 +360,9 @@ class Inspector:
                 yield UnreadImage(image.path or "a picture in memory", _NO_NUMBER)
                 continue
             laid = self._geometry.lay_back(score_map, image.original).numpy()
-            anomalous, share = score > self.threshold, self.normalised(score)
-            yield Inspection(image.path, score, anomalous, self.threshold, laid, share)
+            regions: tuple[Region, ...] = ()
+            if anomalous := score > self.threshold:
+                place = self._geometry.place(image.original)
+                regions = rule.find(score_map.numpy(), self.settings.normal_map[0], *place)
+            share = self.normalised(score)
+            yield Inspection(image.path, score, anomalous, self.threshold, laid, regions, share)

@@ -26,8 +26,9 @@ from adpt.weights.projector_file import filled_projector
 from adpt.weights.tensor_file import write_tensors
 
 FORMAT = "adpt-inspector"
-VERSION = 1
-"""Raised when a file of the new kind could not be read by code of before."""
+VERSION = 2
+"""Of a file with a region of interest, which code of before would pass over; others are of 1.
+Raised when a file of the new kind could not be read by code of before."""
 
 _LONGEST_HEADER = 2**24
 """Bytes; a header says what tensors there are, and JSON takes many times its length in memory."""
@@ -88,6 +89,8 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
         tensors |= _named("references", levels)
     if projector is not None:
         tensors |= _named("projector", projector.state_dict())
+    if scorer.interest is not None:
+        tensors["interest"] = scorer.interest
     if backbone_weights:
         tensors |= _named("backbone", backbone.state_dict())
     settings = model.settings.to_json()
@@ -110,7 +113,8 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
             "std": backbone.std.tolist(),
         },
     }
-    header = {"format": FORMAT, "version": str(VERSION), "content": json.dumps(content)}
+    version = "1" if scorer.interest is None else str(VERSION)
+    header = {"format": FORMAT, "version": version, "content": json.dumps(content)}
     write_tensors(tensors, path, header)
 
 
@@ -163,12 +167,17 @@ def read_model(
         # Not as they lie in the file, which another program may cut short.
         levels = [saved[str(number)].clone() for number in range(len(saved))]
         references = references_from(levels, device) if levels else None
+        inside = tensors.get("interest")
+        if inside is not None:
+            if (inside.shape, inside.dtype) != (method.image_size, torch.bool):
+                raise ValueError(f"a region of interest of {tuple(inside.shape)} {inside.dtype}")
+            inside = inside.clone().to(device)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise WeightsError(
             f"{path} does not hold a whole model (written by adpt {content.get('adpt')}):"
             f" {error!r}. Fit it again."
         ) from error
-    scorer = Scorer(backbone.to(device), method.to(device), kind, references, projector)
+    scorer = Scorer(backbone.to(device), method.to(device), kind, references, projector, inside)
     try:
         return Model(scorer, settings, threshold, good_scores)
     except UserError as error:

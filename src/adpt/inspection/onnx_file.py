@@ -93,9 +93,9 @@ def write_onnx(model: Model, path: Path) -> None:
     model = _on_cpu(model)
     graph = Graph(model.scorer, model.threshold.value).eval()
     _check_size(graph)
-    side = model.settings.image_size
+    height, width = model.scorer.method.image_size
     generator = torch.Generator().manual_seed(0)
-    shape = (3, 3, side, side)
+    shape = (3, 3, height, width)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     # Also makes what is computed once and kept: while tracing there are no values to keep.
     expected = graph(images)
@@ -106,9 +106,9 @@ def write_onnx(model: Model, path: Path) -> None:
             ClearMetadataAndDocStringPass()(exported.model)
         exported.model.metadata_props.update(describe(model))
         exported.model.graph.doc_string = (
-            f"images: (batch, 3, {side}, {side}) uint8 RGB. map: (batch, {side}, {side}) score of"
-            " each pixel. score: (batch,) score of each image. anomalous: (batch,) whether it is"
-            " above the threshold."
+            f"images: (batch, 3, {height}, {width}) uint8 RGB. map: (batch, {height}, {width}), the"
+            " score of each pixel. score: (batch,) score of each image. anomalous: (batch,) whether"
+            " it is above the threshold."
         )
         exported.save(temporary, external_data=False)
         _compare(temporary, images, expected)

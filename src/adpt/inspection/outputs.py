@@ -7,21 +7,21 @@ import json
 import logging
 import re
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from adpt.data.files import images_in
 from adpt.errors import BadImageError, UserError
 from adpt.inspection.inputs import UnreadImage, picture_of
-from adpt.inspection.inspector import Inspection, Inspector
+from adpt.inspection.inspection import Inspection
+from adpt.inspection.inspector import Inspector
 from adpt.inspection.page import MOST, Card, build_page
-from adpt.inspection.rows import Row
+from adpt.inspection.rows import COLUMNS, Row
 from adpt.page.plots import Picture, heatmap, outline
 from adpt.running.files import (
     is_full_disk,
@@ -152,10 +152,10 @@ class Outputs:
             replacing(self.folder / "scores.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            table = csv.DictWriter(file, [field.name for field in fields(Row)])
+            table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
             for row in self.rows:
-                table.writerow({k: spreadsheet_cell(v) for k, v in row.as_dict().items()})
+                table.writerow({k: spreadsheet_cell(v) for k, v in row.cells().items()})
         with replacing(self.folder / "scores.jsonl") as temporary:
             temporary.write_text("".join(map(_line, self.rows)), encoding="utf-8")
         (self.folder / _PARTIAL).unlink(missing_ok=True)
@@ -200,8 +200,9 @@ class Outputs:
             log.warning("%s: %s", path, error)
             return Row(path, None, None, None, self.inspector.threshold, error)
         name = self._heatmap(result)
-        found = (result.score, result.normalised, result.anomalous, result.threshold)
-        return Row(printable(result.path or ""), *found, heatmap=name)
+        path = printable(result.path or "")
+        told = (result.score, result.normalised, result.anomalous, result.threshold)
+        return Row(path, *told, "", name, result.regions)
 
     def _heatmap(self, result: Inspection) -> str:
         """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""
@@ -246,8 +247,7 @@ def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, fl
     """The score map over the picture, (H, W, 3) uint8, of the picture's size.
 
     The colours are one scale for all images of a model: dark up to the median of left-out normal
-    images, half way at the highest score that a pixel has in them. What exceeds that in an
-    anomalous image is outlined.
+    images, half way at the highest score that a pixel has in them. Defect regions are outlined.
 
     Args:
         picture: As it was scored, or smaller.
@@ -260,9 +260,14 @@ def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, fl
         resized = Image.fromarray(scores).resize(picture.size, Image.Resampling.BILINEAR)
         scores = np.asarray(resized)
     rendered = heatmap(np.asarray(picture), scores, median, 2 * highest - median)
-    if not result.anomalous:
+    if not result.regions:
         return rendered
-    return outline(rendered, scores > highest, width=max(1, round(max(scores.shape) / 500)))
+    mask = Image.new("L", picture.size)
+    across, down = picture.width / result.map.shape[1], picture.height / result.map.shape[0]
+    for region in result.regions:
+        corners = [(x * across, y * down) for x, y in region.outline]
+        ImageDraw.Draw(mask).polygon(corners, fill=1)
+    return outline(rendered, np.asarray(mask), width=max(1, round(max(scores.shape) / 500)))
 
 
 def thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:

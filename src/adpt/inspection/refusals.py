@@ -1,17 +1,18 @@
 """Refusing what cannot be meant in the config of `adpt.predict`, before anything is loaded."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.entry import check_backbone
 from adpt.errors import UserError
 from adpt.inspection.command import device_of, overridden, own_targets, policy_of, settled
 from adpt.inspection.onnx_file import require_onnx
+from adpt.inspection.sizes import AUTO
 from adpt.inspection.threshold import Threshold
 from adpt.running.files import require_writable
 from adpt.running.paths import expanded
 
 OF_FITTING = (
-    "backbone", "method", "projector", "features", "shots", "seed", "data", "quantile",
+    "backbone", "method", "projector", "features", "shots", "seed", "data", "roi", "quantile",
     "false_positive_rate", "folds", "good_test", "defects",
 )  # fmt: skip
 """Settled once an inspector is fitted."""
@@ -32,7 +33,10 @@ def check(config: DictConfig) -> None:
     check_files(config)
     device_of(config)
     if config.fit is not None:
-        check_backbone(config.backbone)
+        backbone = config.backbone
+        if backbone.get("image_size") == AUTO:
+            backbone = OmegaConf.merge(backbone, {"image_size": 224})
+        check_backbone(backbone)
 
 
 def check_task(config: DictConfig) -> None:

@@ -3,6 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from adpt.inspection.regions import Region
+
+COLUMNS = (
+    "path", "score", "normalised", "anomalous", "threshold", "error", "heatmap", "regions",
+    "largest", "largest_mm2",
+)  # fmt: skip
+"""Of the table."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -16,6 +24,7 @@ class Row:
         threshold: The threshold.
         error: Why the image could not be read; "" for one that was.
         heatmap: Its heatmap, from the table's folder; "" where there is none.
+        regions: Where an anomalous image is so.
     """
 
     path: str
@@ -25,7 +34,32 @@ class Row:
     threshold: float
     error: str = ""
     heatmap: str = ""
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def largest(self) -> Region | None:
+        """The region of the largest area."""
+        return max(self.regions, key=lambda region: region.area, default=None)
+
+    @property
+    def sizes(self) -> str:
+        """How many regions there are, and how large; "" for none."""
+        if (largest := self.largest) is None:
+            return ""
+        in_mm = largest.area_mm2 is not None
+        area = f"{largest.area_mm2:.3g} mm²" if in_mm else f"{largest.area:,.0f} px"
+        count = len(self.regions)
+        return f"{count} regions, the largest {area}" if count > 1 else f"1 region, {area}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The columns by name."""
+        """All of it by name, for a line of JSON."""
         return asdict(self)
+
+    def cells(self) -> dict[str, Any]:
+        """What the table's columns hold: of the regions their number, and the largest area."""
+        largest = self.largest
+        return self.as_dict() | {
+            "regions": None if self.error else len(self.regions),
+            "largest": largest and largest.area,
+            "largest_mm2": largest and largest.area_mm2,
+        }

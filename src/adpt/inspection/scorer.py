@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from adpt.backbones import Backbone
 from adpt.evaluation import Features, FixedReferences
+from adpt.inspection.interest import blank
 from adpt.methods import Method, Scores
 from adpt.methods.feature_sets import InMemory
 from adpt.projector import FeatureProjector
@@ -22,7 +23,11 @@ class Scorer(nn.Module):
         kind: The features that `method` was fitted on.
         references: What residual features are taken against; None for own features.
         projector: For the kind "pretrained".
+        interest: (H, W) bool: outside of it nothing of an image is looked at, and maps are 0. None
+            for the whole image.
     """
+
+    interest: Tensor | None
 
     def __init__(
         self,
@@ -31,10 +36,12 @@ class Scorer(nn.Module):
         kind: Kind,
         references: FixedReferences | None = None,
         projector: FeatureProjector | None = None,
+        interest: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.method, self.projector = backbone, method, projector
         self.kind, self.references = kind, references
+        self.register_buffer("interest", interest)
         self.eval()
 
     @property
@@ -63,9 +70,11 @@ class Scorer(nn.Module):
         Returns:
             Maps (B, H, W) and image scores (B,), float32, on `device`.
         """
-        levels = [level.float() for level in self.backbone(images.to(self.device))]
+        seen = blank(images.to(self.device), self.interest)
+        levels = [level.float() for level in self.backbone(seen)]
         scores = self.method.score(self.convert(levels))
-        return Scores(scores.maps.float(), scores.image.float())
+        maps = scores.maps.float()
+        return Scores(maps if self.interest is None else maps * self.interest, scores.image.float())
 
 
 def references_from(levels: Sequence[Tensor], device: torch.device) -> FixedReferences:

@@ -21,7 +21,7 @@ class Settings:
         backbone: The spec of the backbone.
         method: The method's name.
         method_options: The spec of the method.
-        image_size: Side of the images that the backbone sees, in pixels.
+        image_size: Side of the images that the backbone sees, in pixels, or (height, width).
         resize: See `adpt.data.transforms.Geometry`.
         images: Good images that it was fitted on.
         normal_map: Median and highest score of a pixel in normal images that were left out: what a
@@ -34,7 +34,7 @@ class Settings:
     backbone: Spec
     method: str
     method_options: Spec
-    image_size: int
+    image_size: int | tuple[int, int]
     resize: int | tuple[int, int] | None
     images: int
     normal_map: tuple[float, float]
@@ -57,14 +57,15 @@ class Settings:
         Raises:
             KeyError: There is no such method.
         """
-        resize, options = values["resize"], dict(values["method_options"])
+        options = dict(values["method_options"])
         if "_target_" not in options:
             options |= {"_target_": METHODS[values["method"]], "image_size": values["image_size"]}
         changed = {
             "backbone": {"_target_": BUILD_BACKBONE, **values["backbone"]},
             "method_options": options,
-            "resize": tuple(resize) if isinstance(resize, list) else resize,
-            "normal_map": tuple(values["normal_map"]),
+        } | {
+            name: tuple(value) if isinstance(value := values[name], list) else value
+            for name in ("image_size", "resize", "normal_map")
         }
         return cls(**{**values, **changed})
 

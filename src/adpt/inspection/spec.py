@@ -4,13 +4,15 @@ Hydra's `instantiate` would do it too, but a machine that only inspects has no H
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
-from adpt.backbones import Backbone
+from adpt.backbones import Backbone, patch_size
+from adpt.data.transforms import pair
 from adpt.errors import UserError
+from adpt.inspection.sizes import AUTO
 from adpt.methods import Method, try_making
 from adpt.methods.trained import TrainedMethod
 
@@ -22,6 +24,9 @@ METHODS = {
     "patchcore": "adpt.methods.PatchCore",
 }
 """Those of adpt that are not trained for many epochs."""
+
+_PROBED = 224
+"""Side of the images that a patch's size is looked up with."""
 
 Spec = dict[str, Any]
 """A `_target_` and its arguments, plain values."""
@@ -67,18 +72,33 @@ def _resolved(target: str) -> Any:
 # ---- The backbone -------------------------------------------------------------------------------
 
 
-def backbone_spec(backbone: str | Mapping[str, Any], image_size: int) -> Spec:
+def backbone_spec(backbone: str | Mapping[str, Any], image_size: int | Sequence[int]) -> Spec:
     """The spec of a backbone.
 
     Args:
         backbone: A name, or arguments of `build_backbone`, or a `_target_` with its own.
-        image_size: Side of the images in pixels.
+        image_size: Side of the images in pixels, or (height, width).
     """
     given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     spec = {"_target_": BUILD_BACKBONE, **given}
-    if spec["_target_"] == BUILD_BACKBONE:
-        spec.setdefault("image_size", image_size)
+    if spec["_target_"] == BUILD_BACKBONE or spec.get("image_size") == AUTO:
+        spec["image_size"] = _settled(spec.get("image_size", AUTO), image_size)
     return spec
+
+
+def patch_of(backbone: str | Mapping[str, Any]) -> int:
+    """Pixels that a patch of a backbone's coarsest level has on a side; 32 of one's own."""
+    spec = backbone_spec(backbone, _PROBED)
+    if spec["_target_"] != BUILD_BACKBONE:
+        return 32
+    given = {key: value for key, value in spec.items() if key not in _OF_HYDRA}
+    return patch_size(**given | {"image_size": _PROBED})
+
+
+def _settled(asked: Any, image_size: int | Sequence[int]) -> Any:
+    """A part's own size; the images' where it is left to them."""
+    plain = image_size if isinstance(image_size, int) else list(image_size)
+    return plain if asked == AUTO else asked
 
 
 def make_backbone(spec: Spec) -> Backbone:
@@ -93,7 +113,9 @@ def make_backbone(spec: Spec) -> Backbone:
 # ---- The method ---------------------------------------------------------------------------------
 
 
-def method_spec(name: str, options: Mapping[str, Any], pretrained: bool, image_size: int) -> Spec:
+def method_spec(
+    name: str, options: Mapping[str, Any], pretrained: bool, image_size: int | Sequence[int]
+) -> Spec:
     """The spec of a method.
 
     Args:
@@ -101,7 +123,7 @@ def method_spec(name: str, options: Mapping[str, Any], pretrained: bool, image_s
         options: Its arguments, and its `_target_` if it is one's own; `pretrained` in them are
             those that replace the others on pretrained features.
         pretrained: True if it sees pretrained features.
-        image_size: Side of its score maps in pixels.
+        image_size: Side of its score maps in pixels, or (height, width).
 
     Raises:
         UserError: There is no such method, or it does not take these options.
@@ -115,7 +137,7 @@ def method_spec(name: str, options: Mapping[str, Any], pretrained: bool, image_s
         given["_target_"] = METHODS[name]
     takes = accepted(given["_target_"])
     if takes is None or "image_size" in takes:
-        given.setdefault("image_size", image_size)
+        given["image_size"] = _settled(given.get("image_size", AUTO), image_size)
     if takes is not None and (unknown := sorted(given.keys() - takes - _OF_HYDRA)):
         raise UserError(
             f"{name} has no option {', '.join(unknown)}; it has"
@@ -124,13 +146,13 @@ def method_spec(name: str, options: Mapping[str, Any], pretrained: bool, image_s
     return given
 
 
-def make_method(name: str, spec: Spec, image_size: int) -> Method:
+def make_method(name: str, spec: Spec, image_size: int | Sequence[int]) -> Method:
     """A fresh method.
 
     Args:
         name: What it is called.
         spec: What makes it.
-        image_size: Side of the images in pixels.
+        image_size: Side of the images in pixels, or (height, width).
 
     Raises:
         UserError: It refuses its options, is trained for many epochs, or gives maps of another
@@ -139,7 +161,7 @@ def make_method(name: str, spec: Spec, image_size: int) -> Method:
     made: Method = try_making(f"method={name}", partial(build, spec))
     if isinstance(made, TrainedMethod):
         raise _not_for_this(name)
-    if made.image_size != (image_size, image_size):
+    if made.image_size != pair(image_size, "image_size"):
         raise UserError(
             f"method.{name}.image_size={list(made.image_size)}: its maps must be of the images'"
             f" size, data.image_size={image_size}."

@@ -55,8 +55,8 @@ def signalled(monkeypatch: pytest.MonkeyPatch, signum: int, after: int) -> None:
     """A signal comes when so many images were scored."""
     plain = Inspector.predict_many
 
-    def predict_many(self, *arguments) -> Iterator:
-        for number, result in enumerate(plain(self, *arguments)):
+    def predict_many(self, *arguments, **options) -> Iterator:
+        for number, result in enumerate(plain(self, *arguments, **options)):
             if number == after:
                 os.kill(os.getpid(), signum)
                 time.sleep(5)
@@ -147,10 +147,10 @@ def test_a_stopped_stream_is_whole(model, photos, tmp_path, monkeypatch) -> None
     given = "".join(f"{photos}/{number}.png\n" for number in range(3))
     plain = Inspector.predict_many
 
-    def predict_many(self, images, *arguments) -> Iterator:
+    def predict_many(self, images, *arguments, **options) -> Iterator:
         if str(images[0]).endswith("2.png"):
             os.kill(os.getpid(), signal.SIGTERM)
-        yield from plain(self, images, *arguments)
+        yield from plain(self, images, *arguments, **options)
 
     monkeypatch.setattr(Inspector, "predict_many", predict_many)
     monkeypatch.setattr("sys.stdin", io.StringIO(given))

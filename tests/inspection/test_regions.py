@@ -194,7 +194,7 @@ def test_the_tables_heatmap_and_page_tell_regions(
 
 
 def test_the_worst_images_are_named_first_and_a_few_only() -> None:
-    found = [Row(f"{n}.png", float(n), n > 0, 0.5) for n in range(NAMED + 3)]
+    found = [Row(f"{n}.png", float(n), None, n > 0, 0.5) for n in range(NAMED + 3)]
     lines = worst(found).splitlines()
     assert len(lines) == NAMED + 1
     assert lines[0].split() == [str(NAMED + 2), f"{NAMED + 2}.png"]

@@ -87,8 +87,9 @@ def check_sizes(settings: Settings) -> None:
     Raises:
         ValueError: They are such.
     """
-    resize = settings.resize
-    sides = [settings.image_size, *(resize if isinstance(resize, tuple) else [resize or 1])]
+    sides: list[Any] = []
+    for size in (settings.image_size, settings.resize or 1):
+        sides += [size] if isinstance(size, int) else size
     if not all(type(side) is int and 1 <= side <= MOST_SIDE for side in sides):
         raise ValueError(f"images of {sides} pixels, where {MOST_SIDE} are the most")
     for spec in (settings.backbone, settings.method_options):

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from adpt.inspection.pictures import find_images, read
 from left_out import Bank, padim_maps
 from torch import Tensor
 
@@ -24,7 +25,6 @@ from adpt.data.synthetic import SyntheticDefects
 from adpt.data.texture_defects import TextureDefects
 from adpt.data.transforms import Geometry
 from adpt.inspection.fitting import Fitter, encode
-from adpt.inspection.pictures import find_images, read
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.threshold import folds_of
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore

@@ -147,6 +147,9 @@ class Evaluation:
                     progress,
                     few_shot=self.setting.few_shot,
                     aligned=self.setting.aligned,
+                    lists=self.setting.lists,
+                    self_match=self.setting.published.self_match,
+                    reference_resize=self.setting.published.reference_resize,
                     cache=self.cache,
                 )
                 if found is None:
@@ -242,6 +245,7 @@ class Evaluation:
                 self.folder / "unfinished" / cells[0].sha256[:16],
                 self.setting.memory_gb,
             ),
+            dilated_overlap=self.setting.published.dilated_overlap,
             defects=None
             if spec.unified or not spec.uses_defects
             else self._defect_pool(encoded[cells[0].class_name], kind, progress),

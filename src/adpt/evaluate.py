@@ -123,7 +123,7 @@ def prepare(
         data = instantiate(config.data)
         data.setup("test")
     file = find_projector(config.projector) if config.projector is not None else None
-    setting = setting_of(config, file)
+    setting = setting_of(config, file, data.set_name)
     methods = method_specs(config.method)
     if part.missing is not None:
         methods = {name: part.unpublished(spec, name) for name, spec in methods.items()}
@@ -164,7 +164,7 @@ def prepare(
     )
 
 
-def setting_of(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
+def setting_of(config: DictConfig, projector: "ProjectorFile | None", set_name: str) -> "Setting":
     """All that the config fixes beside set, backbone and methods."""
     from adpt.data.reference_lists import ReferenceLists
     from adpt.evaluation.cells import PublishedChoices, Setting
@@ -175,7 +175,9 @@ def setting_of(config: DictConfig, projector: "ProjectorFile | None") -> "Settin
         seed=config.seed,
         few_shot=config.few_shot,
         aligned=config.aligned,
-        lists=ReferenceLists(places) if (places := names(config.reference_lists)) else None,
+        lists=ReferenceLists(places, set_name)
+        if (places := names(config.reference_lists))
+        else None,
         published=PublishedChoices(**config.published),
         protocol="paper" if chosen_on_test_data else config.protocol,
         checks=config.checks,

@@ -22,20 +22,23 @@ class ReferenceLists:
     - a folder of copies of the images, `<class>/…/<name>`, as the authors' `8shot/<set>`: an image
       is known by its name.
 
-    Paths of a list count from their end, so that it matters nowhere where the set lay.
+    Of a folder that holds one for each set, that of `set_name` is taken. Paths of a list count from
+    the class on, so that it matters nowhere where the set lay.
 
     Args:
         places: Files and folders.
+        set_name: The set that is evaluated.
 
     Raises:
         DataError: A place is missing, or is none of these.
     """
 
-    def __init__(self, places: Sequence[str | Path]) -> None:
+    def __init__(self, places: Sequence[str | Path], set_name: str = "") -> None:
         self.fixed: dict[str, list[str]] = {}
         self.aligned: dict[str, dict[str, list[str]]] = {}
         for place in map(Path, places):
-            self._read(place)
+            of_set = place / set_name
+            self._read(of_set if of_set.is_dir() else place)
 
     def of_class(self, class_name: str, normal: Sequence[Sample]) -> list[str] | None:
         """The references of a class, as paths of its images; None where no list names them.

@@ -112,11 +112,17 @@ def _part(
                 config.projector = variant_of(str(found), value)
         elif value == _TO_BE_GIVEN:
             missing += [name] if found == _default(name) else []
-        elif found == _default(name):
+        elif found == _default(name) or name in _asked_for():
             OmegaConf.update(config, name, value, force_add=True)
         elif found != value:
             missing.append(name)
     return Part(config, tuple(missing), options)
+
+
+def _asked_for() -> set[str]:
+    """Options that the user gives for some sets, and the authors fix on others."""
+    of_sets = [options for methods in _paper()["sets"].values() for options in methods.values()]
+    return {name for options in of_sets for name, v in options.items() if v == _TO_BE_GIVEN}
 
 
 def _default(name: str) -> Any:

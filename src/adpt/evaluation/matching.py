@@ -58,7 +58,8 @@ class References(ABC):
         self.train_rows = {path: row for row, path in enumerate(train.paths)}
         self.train_keys = train.keys
         among = chosen or train
-        levels = among.read([among.paths.index(path) for path in self.paths])
+        rows = {path: row for row, path in enumerate(among.paths)}
+        levels = among.read([rows[path] for path in self.paths])
         self.levels = [level.flatten(2).transpose(1, 2).to(device) for level in levels]
         self._scale: Tensor | None = None
 

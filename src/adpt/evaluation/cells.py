@@ -77,6 +77,17 @@ class Setting:
     heatmaps: int = 8
     tsne: tuple[str, ...] = ()
 
+    @property
+    def of_references(self) -> dict[str, Any]:
+        """What chooses references beside number and seed, as arguments of `encode_class`."""
+        return {
+            "few_shot": self.few_shot,
+            "aligned": self.aligned,
+            "lists": self.lists,
+            "self_match": self.published.self_match,
+            "reference_resize": self.published.reference_resize,
+        }
+
     def with_references(self, kind: Kind) -> bool:
         """True if references decide over results on such features."""
         return kind != "own" or self.few_shot

@@ -145,11 +145,7 @@ class Evaluation:
                     self.setting.seed,
                     self.device,
                     progress,
-                    few_shot=self.setting.few_shot,
-                    aligned=self.setting.aligned,
-                    lists=self.setting.lists,
-                    self_match=self.setting.published.self_match,
-                    reference_resize=self.setting.published.reference_resize,
+                    **self.setting.of_references,
                     cache=self.cache,
                 )
                 if found is None:

@@ -8,6 +8,7 @@ stands in `NOT_RUN`, with the reason.
 import importlib
 import inspect
 import io
+import json
 import pkgutil
 import re
 import runpy
@@ -196,6 +197,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bad, mask = drawn.picture("board", 9, defect=True)
     drawn.save(bad, sets / "line3/board/bad/9.png")
     drawn.save(mask, sets / "line3/board/bad_masks/9.png")
+
+    for number in (0, 4):
+        normal = sets / f"mvtec/bottle/train/good/{number:03d}.png"
+        copy = folder / f"lists/8shot/mvtec/bottle/train/good/{number:03d}.png"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(normal, copy)
+    aligned = folder / "lists/aligned/references/mvtec/bottle.json"
+    aligned.parent.mkdir(parents=True)
+    start = "/theirs/mvtec/bottle"
+    aligned.write_text(json.dumps({f"{start}/test/good/000.png": [f"{start}/train/good/001.png"]}))
+    drawn.save(drawn.picture("board", 1)[0], folder / "dtd/images/woven/0.png")
+    drawn.save(np.full((48, 48), 255, np.uint8), folder / "fg_mask/bottle/000.png")
 
     torch.manual_seed(0)
     every = build_backbone(SMALL).channels

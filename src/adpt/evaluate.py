@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,8 +18,13 @@ from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
 
 if TYPE_CHECKING:
+    import torch
+
+    from adpt.backbones import Backbone
     from adpt.data import AnomalyDataModule
     from adpt.evaluation.cells import Setting
+    from adpt.evaluation.protocol import Part
+    from adpt.evaluation.table import Evaluation
     from adpt.weights import ProjectorFile
 
 log = logging.getLogger(__name__)
@@ -30,48 +36,111 @@ def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
     from hydra.utils import instantiate
 
-    from adpt.evaluation import choose_kinds
-    from adpt.evaluation.identity import Identity
+    from adpt.evaluation.protocol import parts_of
     from adpt.evaluation.recorded import not_recorded, record_last
     from adpt.evaluation.specs import method_specs
-    from adpt.evaluation.table import Evaluation, LoadedProjector
     from adpt.page import build_page
     from adpt.results import (
         append_records,
-        pretraining_of,
         print_table,
-        provenance,
         read_records,
         to_csv,
     )
     from adpt.running.devices import choose_device, seed_everything
     from adpt.running.files import advising_on_full_disk, remove_leftovers
-    from adpt.running.progress import StepBar
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
-    from adpt.weights import find_projector, load_matching_projector
 
     seed_everything(config.seed)
     device = choose_device(config.device, job_number())
     folder = Path(config.output_dir)
     remove_leftovers(folder)
-    file = find_projector(config.projector) if config.projector is not None else None
-    setting = setting_of(config, file)
     check_backbone(config.backbone)
-    methods = method_specs(config.method)
+    method_specs(config.method)
 
     data = instantiate(config.data)
     data.prepare_data()
     data.setup("test")
+    parts = parts_of(config, data.set_name, data.classes)
     backbone = instantiate(config.backbone).to(device)
+    evaluations = [prepare(part, data, backbone, device, folder) for part in parts]
+    due = [not_recorded(config, one.cells, data.set_name) for one in evaluations]
+    asked = {cell.sha256 for one in evaluations for cell in one.cells}
+    origin = evaluations[0].origin
+
+    loggers = instantiate_all(config.logger)
+    log_config(loggers, config)
+    records = folder / "results.jsonl"
+    advice = partial(how_to_go_on, folder)
+    with advising_on_full_disk(advice), advising(advice), finishing(loggers):
+        for one in evaluations:
+            use_projector(loggers, one.projector.file if one.projector else None)
+        again = record_last(records, asked)
+        for one, cells in zip(evaluations, due, strict=True):
+            one.render_again([cell for cell in one.cells if cell.sha256 in again])
+            for record in one.run(cells):
+                append_records(records, [record])
+
+        if records.exists():
+            results = read_records(folder)
+            to_csv(results, folder / "results.csv")
+            print_table(results)
+            build_page(results, folder, folder / "report.html", config.title)
+            log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
+            log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
+        for one in evaluations[1:]:
+            evaluations[0].failures += one.failures
+        evaluations[0].raise_failures()
+
+
+def prepare(
+    part: "Part",
+    data: "AnomalyDataModule",
+    backbone: "Backbone",
+    device: "torch.device",
+    folder: Path,
+) -> "Evaluation":
+    """All that it takes to run a part of the table.
+
+    Args:
+        part: Its config, and what the protocol says of it.
+        data: The set as the whole table's config has it, set up.
+        backbone: On `device`.
+        device: Where to compute.
+        folder: The run's.
+    """
+    from hydra.utils import instantiate
+
+    from adpt.evaluation import choose_kinds
+    from adpt.evaluation.identity import Identity
+    from adpt.evaluation.specs import method_specs
+    from adpt.evaluation.table import Evaluation, LoadedProjector
+    from adpt.results import pretraining_of, provenance
+    from adpt.running.progress import StepBar
+    from adpt.weights import find_projector, load_matching_projector
+
+    config = part.config
+    if part.missing is not None:
+        data = instantiate(config.data)
+        data.setup("test")
+    file = find_projector(config.projector) if config.projector is not None else None
+    setting = setting_of(config, file, data.set_name)
+    methods = method_specs(config.method)
+    if part.missing is not None:
+        methods = {name: part.unpublished(spec, name) for name, spec in methods.items()}
+        lacking = part.lacking(file, setting.lists)
+        setting = replace(setting, as_published=not lacking)
+        if lacking:
+            log.warning(
+                "protocol=paper: %s of %s are not as published, for want of: %s",
+                ", ".join(methods), data.set_name, ", ".join(lacking),
+            )  # fmt: skip
     module = load_matching_projector(file, backbone, device)
     projector = LoadedProjector(module, file) if module and file else None
-    kinds = choose_kinds(names(config.features), module)
     origin = provenance(config) | {"projector_saw_the_images": saw_images(file, data)}
     if file and (pretraining := pretraining_of(file.metadata)):
         origin["projector_pretraining"] = pretraining
     if file and file.source:
         origin["projector_source"] = dict(file.source)
-
     with StepBar("Identifying", shown=len(data.samples) > 5000) as progress:
         identity = Identity(
             cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
@@ -82,44 +151,23 @@ def evaluate(config: DictConfig) -> None:
             setting=setting,
             progress=progress,
         )
-        evaluation = Evaluation(
-            identity=identity,
-            kinds=kinds,
-            backbone=backbone,
-            projector=projector,
-            device=device,
-            folder=folder,
-            cache=instantiate(config.cache) if config.cache else None,
-            defects=instantiate(config.defects.draw, geometry=data.geometry),
-            origin=origin,
-        )
-    due = not_recorded(config, evaluation.cells, data.set_name)
-    asked = {cell.sha256 for cell in evaluation.cells}
-
-    loggers = instantiate_all(config.logger)
-    log_config(loggers, config)
-    records = folder / "results.jsonl"
-    advice = partial(how_to_go_on, folder)
-    with advising_on_full_disk(advice), advising(advice), finishing(loggers):
-        use_projector(loggers, file)
-        again = record_last(records, asked)
-        evaluation.render_again([cell for cell in evaluation.cells if cell.sha256 in again])
-        for record in evaluation.run(due):
-            append_records(records, [record])
-
-        if records.exists():
-            results = read_records(folder)
-            to_csv(results, folder / "results.csv")
-            print_table(results)
-            build_page(results, folder, folder / "report.html", config.title)
-            log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
-            log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
-        evaluation.raise_failures()
+    return Evaluation(
+        identity=identity,
+        kinds=choose_kinds(names(config.features), module),
+        backbone=backbone,
+        projector=projector,
+        device=device,
+        folder=folder,
+        cache=instantiate(config.cache) if config.cache else None,
+        defects=instantiate(config.defects.draw, geometry=data.geometry),
+        origin=origin,
+    )
 
 
-def setting_of(config: DictConfig, projector: "ProjectorFile | None") -> "Setting":
+def setting_of(config: DictConfig, projector: "ProjectorFile | None", set_name: str) -> "Setting":
     """All that the config fixes beside set, backbone and methods."""
-    from adpt.evaluation.cells import Setting
+    from adpt.data.reference_lists import ReferenceLists
+    from adpt.evaluation.cells import PublishedChoices, Setting
 
     chosen_on_test_data = projector is not None and projector.protocol == "paper"
     return Setting(
@@ -127,6 +175,10 @@ def setting_of(config: DictConfig, projector: "ProjectorFile | None") -> "Settin
         seed=config.seed,
         few_shot=config.few_shot,
         aligned=config.aligned,
+        lists=ReferenceLists(places, set_name)
+        if (places := names(config.reference_lists))
+        else None,
+        published=PublishedChoices(**config.published),
         protocol="paper" if chosen_on_test_data else config.protocol,
         checks=config.checks,
         memory_gb=config.memory_gb,

@@ -78,6 +78,17 @@ class Defects(Section):
     """what draws them"""
 
 
+class Published(Section):
+    """Choices of ADPretrain's authors that `protocol=paper` makes, and no other option."""
+
+    self_match: bool
+    """true: a training image that is a reference matches itself"""
+    reference_resize: Positive | None
+    """resize of fixed references, where it differs from data.resize"""
+    dilated_overlap: bool
+    """true: the paper's AUPRO takes overlaps from maps dilated by 5 x 5 pixels (GLASS)"""
+
+
 class Evaluate(Section):
     """`python -m adpt.evaluate`."""
 
@@ -100,8 +111,12 @@ class Evaluate(Section):
     """true: these are all the training images there are, for own features too"""
     aligned: Positive | None
     """a number n: each image's references are the n training images nearest to it"""
+    reference_lists: Names | None
+    """files or folders that name the reference images of each class; null chooses them by seed, or
+    by nearness where aligned"""
     protocol: Literal["clean", "paper"]
-    """clean: last epoch | paper: trained methods report the best checked epoch per metric"""
+    """clean: nothing is chosen on test data | paper: the published setting, by method and set, as
+    conf/protocols/paper.yaml has it"""
     checks: Natural
     """how often a trained method is scored in training, early to late"""
     heatmaps: Natural
@@ -119,6 +134,8 @@ class Evaluate(Section):
     """features up to this size are held in memory while a method trains"""
     defects: Defects
     """drawn on training images, for methods that train on them (GLASS)"""
+    published: Published
+    """what protocol=paper alone needs"""
     device: Text
     """auto | cpu | cuda | cuda:1"""
     title: Text

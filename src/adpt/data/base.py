@@ -4,10 +4,11 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Self, get_args
 
 import torch
 from lightning import LightningDataModule
@@ -30,7 +31,7 @@ from adpt.data.sample import Batch, Masks, Sample, Split, collate
 from adpt.data.sampling import EpochSampler
 from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
-from adpt.data.transforms import Geometry
+from adpt.data.transforms import Geometry, MaskResize
 from adpt.data.views import PhotometricViews
 from adpt.errors import BadImageError, DataError
 from adpt.running.names import composed
@@ -74,6 +75,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
             images take, by their metadata or else their largest value.
         invert_masks: True if masks mark what is sound.
         max_megapixels: Files whose header claims more are not decoded, as if they were broken.
+        as_torchvision: True rounds sizes and crops as torchvision does; see `Geometry`.
+        mask_resize: "nearest", "within" or "touched"; see `Geometry`.
         seed: Decides order, views and drawn defects of the images in pretraining, and which images
             `train_fraction` and `noise_ratio` choose.
     """
@@ -96,11 +99,15 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         bit_depth: int | None = None,
         invert_masks: bool = False,
         max_megapixels: float = MAX_MEGAPIXELS,
+        as_torchvision: bool = False,
+        mask_resize: MaskResize = "nearest",
         seed: int = 0,
     ) -> None:
         super().__init__(root, classes, masks)
         rules = reading_rules(bit_depth, invert_masks, max_megapixels)
-        self.geometry = Geometry(image_size, resize, rules)
+        self.geometry = Geometry(
+            image_size, resize, rules, as_torchvision=as_torchvision, mask_resize=mask_resize
+        )
         if min(self.geometry.image_size) < SMALLEST_SIDE:
             raise DataError(
                 f"data.image_size={image_size} is too small: {SMALLEST_SIDE} pixels at least."
@@ -182,6 +189,18 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         rules = self.geometry.rules
         if not rules.bit_depths and (bits := bit_depth_of(samples, rules.max_megapixels)):
             self.geometry.rules = replace(rules, bit_depths={"": bits})
+
+    def resized(self, resize: int | None) -> Self:
+        """The same set, its pictures read at another `resize`."""
+        other, known = copy(self), self.geometry
+        other.geometry = Geometry(
+            known.image_size,
+            resize,
+            known.rules,
+            as_torchvision=known.as_torchvision,
+            mask_resize=known.mask_resize,
+        )
+        return other
 
     @property
     def classes(self) -> list[str]:

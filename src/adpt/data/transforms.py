@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from adpt.data.images import ReadingRules
 from adpt.errors import UserError
 
 Size = tuple[int, int]
+MaskResize = Literal["nearest", "within", "touched"]
 
 _STRIP = 4_000_000
 """Pixels of a score map that are laid back at a time."""
@@ -32,6 +33,10 @@ class Geometry:
             to it, keeping the aspect ratio, a pair (height, width) squeezes the picture to that;
             both then crop the centre to `image_size`.
         rules: How files are read.
+        as_torchvision: Truncate the longer side and round the crop's offset, as torchvision's
+            `Resize` and `CenterCrop` do; else both fall where the picture's middle is.
+        mask_resize: By "nearest" neighbour, or with bilinear interpolation, after which a pixel is
+            anomalous that lies "within" a defect altogether, or is "touched" by one at all.
 
     Raises:
         UserError: A size is no positive whole number, or the crop would be larger than the resized
@@ -43,8 +48,12 @@ class Geometry:
         image_size: int | Sequence[int] = 224,
         resize: int | Sequence[int] | None = None,
         rules: ReadingRules | None = None,
+        *,
+        as_torchvision: bool = False,
+        mask_resize: MaskResize = "nearest",
     ) -> None:
         self.rules = rules or ReadingRules()
+        self.as_torchvision, self.mask_resize = as_torchvision, mask_resize
         self.image_size = pair(image_size, "image_size")
         smallest = self.image_size if resize is None else pair(resize, "resize")
         self.resize = resize if resize is None or isinstance(resize, int) else smallest
@@ -60,9 +69,13 @@ class Geometry:
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def mask(self, mask: NDArray[np.bool_]) -> Tensor:
-        """A mask (h, w) as (H, W) bool, resized by nearest neighbour."""
-        pixels = self._scaled(Image.fromarray(mask.astype(np.uint8)), Image.Resampling.NEAREST)
-        return torch.from_numpy(pixels != 0)
+        """A mask (h, w) as (H, W) bool, resized as `mask_resize` says."""
+        nearest = self.mask_resize == "nearest"
+        how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+        if self.mask_resize == "touched":
+            return torch.from_numpy(self._scaled(Image.fromarray(mask.astype(np.float32)), how) > 0)
+        pixels = self._scaled(Image.fromarray(mask.astype(np.uint8) * 255), how)
+        return torch.from_numpy(pixels == 255)
 
     def decides(self) -> dict[str, Any]:
         """All that decides over the pixels that come of an image file, as plain values."""
@@ -70,6 +83,7 @@ class Geometry:
             "image_size": list(self.image_size),
             "resize": list(self.resize) if isinstance(self.resize, tuple) else self.resize,
             "bit_depth": dict(self.rules.bit_depths),
+            **({"as_torchvision": True} if self.as_torchvision else {}),
         }
 
     def lay_back(self, score_map: Tensor, original: Size, fill: float = float("nan")) -> Tensor:
@@ -124,14 +138,17 @@ class Geometry:
             return self.image_size
         if isinstance(self.resize, tuple):
             return self.resize
-        short = min(original)
-        height, width = (max(self.resize, round(side * self.resize / short)) for side in original)
+        short, whole = min(original), int if self.as_torchvision else round
+        height, width = (max(self.resize, whole(side * self.resize / short)) for side in original)
         return height, width
 
     def _offset(self, resized: Size) -> Size:
-        return (resized[0] - self.image_size[0]) // 2, (resized[1] - self.image_size[1]) // 2
+        spare = resized[0] - self.image_size[0], resized[1] - self.image_size[1]
+        if self.as_torchvision:
+            return round(spare[0] / 2), round(spare[1] / 2)
+        return spare[0] // 2, spare[1] // 2
 
-    def _scaled(self, picture: Image.Image, how: Image.Resampling) -> NDArray[np.uint8]:
+    def _scaled(self, picture: Image.Image, how: Image.Resampling) -> NDArray[Any]:
         """A picture, resized and cropped."""
         height, width = self._resized((picture.height, picture.width))
         top, left = self._offset((height, width))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from adpt.data.reference_lists import ReferenceLists
 from adpt.methods import Method
 from adpt.residual import Kind
 
@@ -28,6 +29,21 @@ class MethodSpec:
 
 
 @dataclass(frozen=True)
+class PublishedChoices:
+    """Choices of the authors that `clean` does not make, and no other option.
+
+    Attributes:
+        self_match: A training image that is a reference matches itself.
+        reference_resize: `resize` of fixed references, where it differs from the images'.
+        dilated_overlap: The paper's AUPRO takes overlaps from maps dilated by 5 × 5 pixels.
+    """
+
+    self_match: bool = False
+    reference_resize: int | None = None
+    dilated_overlap: bool = False
+
+
+@dataclass(frozen=True)
 class Setting:
     """All that an experiment fixes beside set, backbone and methods.
 
@@ -36,6 +52,9 @@ class Setting:
         seed: Chooses them.
         few_shot: The references are all the training images there are.
         aligned: Give each image this many nearest training images as references instead.
+        lists: Name the references.
+        published: The authors' choices that no other option makes.
+        as_published: True if protocol `paper` is in force whole.
         protocol: `clean` or `paper`.
         checks: How often trained methods are scored in training.
         memory_gb: Features up to this size are held in memory while training.
@@ -48,12 +67,26 @@ class Setting:
     seed: int = 0
     few_shot: bool = False
     aligned: int | None = None
+    lists: ReferenceLists | None = None
+    published: PublishedChoices = PublishedChoices()
+    as_published: bool = False
     protocol: str = "clean"
     checks: int = 5
     memory_gb: float = 4.0
     refresh: float = 0.1
     heatmaps: int = 8
     tsne: tuple[str, ...] = ()
+
+    @property
+    def of_references(self) -> dict[str, Any]:
+        """What chooses references beside number and seed, as arguments of `encode_class`."""
+        return {
+            "few_shot": self.few_shot,
+            "aligned": self.aligned,
+            "lists": self.lists,
+            "self_match": self.published.self_match,
+            "reference_resize": self.published.reference_resize,
+        }
 
     def with_references(self, kind: Kind) -> bool:
         """True if references decide over results on such features."""

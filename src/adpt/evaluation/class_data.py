@@ -8,6 +8,7 @@ import torch
 
 from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule
+from adpt.data.reference_lists import ReferenceLists
 from adpt.data.references import choose_references
 from adpt.errors import DataError
 from adpt.evaluation.feature_cache import FeatureCache
@@ -61,6 +62,9 @@ def encode_class(
     *,
     few_shot: bool = False,
     aligned: int | None = None,
+    lists: ReferenceLists | None = None,
+    self_match: bool = False,
+    reference_resize: int | None = None,
     cache: FeatureCache | None = None,
 ) -> ClassData:
     """Encode a class's training and test images and choose its references.
@@ -75,6 +79,9 @@ def encode_class(
         progress: Told of every batch.
         few_shot: Let the references be all the training images there are.
         aligned: Give each image this many nearest training images as its references instead.
+        lists: Name the references of some classes, in place of `seed` and of nearness.
+        self_match: True if an image may be its own reference.
+        reference_resize: Read fixed references at this `resize` where it differs from the images'.
         cache: Keeps features on disk.
 
     Raises:
@@ -99,14 +106,30 @@ def encode_class(
         test = replace(test, masks=test.masks[:, :0, :0])
     for sentence in lacks(counts_of(test)):
         log.warning("%s: %s.", class_name, sentence)
+    named = lists.of_class(class_name, normal) if lists else None
     chosen = [str(sample.image) for sample in choose_references(normal, shots, seed)]
+    chosen = named[:shots] if named else chosen
     if few_shot:
         train = train.take([train.paths.index(path) for path in chosen])
-    references: References = (
-        FixedReferences(train, chosen, device)
-        if aligned is None
-        else AlignedReferences(train, chosen, device, aligned)
-    )
+    references: References
+    if aligned is not None:
+        listed = lists.of_images(class_name, normal, [*samples, *tested]) if lists else None
+        references = AlignedReferences(
+            train, chosen, device, aligned, listed, self_match=self_match
+        )
+    elif reference_resize in (None, data.geometry.resize):
+        references = FixedReferences(train, chosen, device, self_match=self_match)
+    else:
+        apart = data.resized(reference_resize)
+        images = [sample for sample in normal if str(sample.image) in chosen]
+        references = FixedReferences(
+            train,
+            chosen,
+            device,
+            self_match=self_match,
+            chosen=extract(backbone, apart, images, device, cache=cache),
+            geometry=f" as {apart.geometry.decides()}",
+        )
     return ClassData(class_name, train, test, references, time.perf_counter() - started)
 
 

@@ -39,6 +39,8 @@ CANNOT_DECIDE = frozenset({
 Whatever else the config holds decides, and so does what a user adds to it.
 """
 
+_OF_REFERENCES = {"shots", "aligned", "reference_lists", "published.self_match",
+                  "published.reference_resize"}  # fmt: skip
 _OF_A_PART = re.compile(r"^data\.sets\.[^.]+\.")
 """One set of a mixed one: its options are called as those of a set."""
 
@@ -120,13 +122,24 @@ class Identity:
         size = self.data.geometry.image_size
         found: dict[str, Any] = {
             "few_shot": self.setting.few_shot,
-            "aligned": self.setting.aligned,
             "train_fraction": self.data.train_fraction if self.data.train_fraction < 1 else None,
             "noise_ratio": self.data.noise_ratio,
-            "resize": self.data.geometry.resize,
             "masks": self.data.masks if self.data.masks != "required" else None,
             "image_size": None if size == (224, 224) else list(size),
         }
+        masks = self.data.geometry.mask_resize
+        if self.setting.as_published:
+            found["as_published"] = True
+        else:
+            found |= {
+                "aligned": self.setting.aligned,
+                "listed_references": self.setting.lists is not None,
+                "self_match": self.setting.published.self_match,
+                "reference_resize": self.setting.published.reference_resize,
+                "dilated_overlap": self.setting.published.dilated_overlap,
+                "resize": self.data.geometry.resize,
+                "mask_resize": None if masks == "nearest" else masks,
+            }
         return {name: value for name, value in found.items() if value}
 
     def cell(self, class_name: str, method: str, kind: Kind) -> Cell:
@@ -161,7 +174,7 @@ class Identity:
 
     def _leaves_out(self, name: str, spec: MethodSpec, kind: Kind) -> bool:
         """True if an option has no part in the cells of this method and kind."""
-        of_references = _is_named(name, {"shots", "aligned"})
+        of_references = _is_named(name, _OF_REFERENCES)
         return (
             (of_references and not self.setting.with_references(kind))
             or (_is_named(name, {"defects"}) and not spec.uses_defects)

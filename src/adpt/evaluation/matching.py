@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -38,14 +38,29 @@ class References(ABC):
         train: Features of the class's training images.
         paths: The k references chosen among them; they give the class its scale.
         device: Where to compute.
+        self_match: True if an image may be its own reference all the same.
+        chosen: Features of the k references where they are read in another geometry.
+        geometry: What that geometry decides.
     """
 
-    def __init__(self, train: Features, paths: Sequence[str], device: torch.device) -> None:
+    def __init__(
+        self,
+        train: Features,
+        paths: Sequence[str],
+        device: torch.device,
+        *,
+        self_match: bool = False,
+        chosen: Features | None = None,
+        geometry: str = "",
+    ) -> None:
         self.paths, self.device = list(paths), device
+        self.self_match, self.geometry = self_match, geometry
         self.train_rows = {path: row for row, path in enumerate(train.paths)}
         self.train_keys = train.keys
-        chosen = train.read([self.train_rows[path] for path in self.paths])
-        self.levels = [level.flatten(2).transpose(1, 2).to(device) for level in chosen]
+        among = chosen or train
+        rows = {path: row for row, path in enumerate(among.paths)}
+        levels = among.read([rows[path] for path in self.paths])
+        self.levels = [level.flatten(2).transpose(1, 2).to(device) for level in levels]
         self._scale: Tensor | None = None
 
     @abstractmethod
@@ -105,7 +120,8 @@ class References(ABC):
             if not self.alone(paths[rows[0]]):
                 rows = _padded(rows, batch_size)
             chosen = [level[rows] for level in levels]
-            within = len(self.paths) == 1 and [paths[row] for row in rows] == self.paths
+            alone = len(self.paths) == 1 and not self.self_match
+            within = alone and [paths[row] for row in rows] == self.paths
             found = self._convert(chosen, references, projector, within)
             for level, values in zip(made, found, strict=True):
                 level[rows] = values.to(level.dtype)
@@ -140,20 +156,20 @@ class FixedReferences(References):
 
     @property
     def name(self) -> str:
-        """The references themselves."""
-        return f"fixed {self.keys_of(self.paths)}"
+        """The references themselves, and how they are told from the images."""
+        return f"fixed {self.keys_of(self.paths)}{self.geometry}{' self' * self.self_match}"
 
     def leaves_out(self, path: str) -> bool:
         """True for a reference."""
-        return path in self.paths
+        return path in self.paths and not self.self_match
 
     def matches(self, levels: list[Tensor], paths: Sequence[str]) -> Iterator[Match]:
         """All references; for an image that is one of them, the others."""
-        others = [row for row, path in enumerate(paths) if path not in self.paths]
+        others = [row for row, path in enumerate(paths) if not self.leaves_out(path)]
         if others:
             yield Match(others, self._all())
         for row, path in enumerate(paths):
-            if path in self.paths:
+            if self.leaves_out(path):
                 rest = [i for i, other in enumerate(self.paths) if other != path] or [0]
                 yield Match([row], [level[rest].flatten(0, 1) for level in self.levels])
 
@@ -173,31 +189,46 @@ class AlignedReferences(References):
     """For each image the n training images whose global feature is nearest to its own.
 
     The global feature is the last level's mean over the image; nearest by cosine similarity
-    (ADPretrain's evaluation of FeatureNorm takes 10 such images from a list made beforehand).
+    (ADPretrain's evaluation of FeatureNorm takes 10 images from a list made beforehand: `listed`).
 
     Args:
         train: Features of the class's training images.
         paths: The k references that give the class its scale.
         device: Where to compute.
         count: n; all other training images where there are fewer.
+        listed: An image to its references, the n first of which stand in for the nearest ones.
+        self_match: True if an image may be its own reference all the same.
     """
 
     def __init__(
-        self, train: Features, paths: Sequence[str], device: torch.device, count: int
+        self,
+        train: Features,
+        paths: Sequence[str],
+        device: torch.device,
+        count: int,
+        listed: Mapping[str, Sequence[str]] | None = None,
+        *,
+        self_match: bool = False,
     ) -> None:
-        super().__init__(train, paths, device)
+        super().__init__(train, paths, device, self_match=self_match)
         self.train, self.count = train, count
+        self.listed = {
+            path: [self.train_rows[one] for one in names[:count] if one in self.train_rows]
+            for path, names in (listed or {}).items()
+        }
         self.descriptors = torch.cat([_descriptor(levels) for levels in train.batches(32, device)])
 
     @property
     def name(self) -> str:
         """The number, and all images that are chosen among."""
         among, scale = self.keys_of(self.train.paths), self.keys_of(self.paths)
-        return f"aligned {self.count} of {among} scaled by {scale}"
+        listed = f" listed {sorted(self.listed.items())}" if self.listed else ""
+        told = f"{listed}{' self' * self.self_match}"
+        return f"aligned {self.count} of {among} scaled by {scale}{told}"
 
     def leaves_out(self, path: str) -> bool:
         """True for a training image."""
-        return path in self.train_rows
+        return path in self.train_rows and not self.self_match
 
     def alone(self, path: str) -> bool:
         """True for every image."""
@@ -207,15 +238,16 @@ class AlignedReferences(References):
         """Rows of the nearest training images, (B, n), nearest first."""
         similarity = _descriptor(levels) @ self.descriptors.T
         for row, path in enumerate(paths):
-            if path in self.train_rows and len(self.descriptors) > 1:
+            if self.leaves_out(path) and len(self.descriptors) > 1:
                 similarity[row, self.train_rows[path]] = -torch.inf
         return similarity.topk(min(self.count, len(self.descriptors)), dim=1).indices
 
     def matches(self, levels: list[Tensor], paths: Sequence[str]) -> Iterator[Match]:
         """Each image with its own references."""
         for row, nearest in enumerate(self.nearest(levels, paths).tolist()):
-            own = self.train_rows.get(paths[row])
-            others = [train_row for train_row in nearest if train_row != own] or nearest
+            own = self.train_rows[paths[row]] if self.leaves_out(paths[row]) else None
+            near = self.listed.get(paths[row]) or nearest
+            others = [train_row for train_row in near if train_row != own] or near
             read = self.train.read(others)
             flat = [level.flatten(2).transpose(1, 2).flatten(0, 1) for level in read]
             yield Match([row], [level.to(self.device) for level in flat])

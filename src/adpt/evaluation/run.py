@@ -13,7 +13,7 @@ from adpt.evaluation.features import Chained, Features
 from adpt.methods.base import Method, Scores
 from adpt.methods.feature_sets import DefectSet
 from adpt.methods.trained import TrainedMethod
-from adpt.metrics import Rankings, rank_maps, ranked_metrics
+from adpt.metrics import Rankings, aupro_dilated, rank_maps, ranked_metrics
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.details import Details, details_of
@@ -96,6 +96,7 @@ def run_method(
     device: torch.device,
     plan: TrainingPlan | None = None,
     defects: DefectSet | None = None,
+    dilated_overlap: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Outcome]:
     """Fit one method on training features and score test features with it.
@@ -110,6 +111,7 @@ def run_method(
         device: Where to compute.
         plan: For trained methods; as `TrainingPlan` has it by default.
         defects: For methods that train on drawn defects: features of the training images with one.
+        dilated_overlap: Take `pixel_aupro_paper` by `aupro_dilated`.
         progress: Told of epochs.
 
     Returns:
@@ -120,7 +122,15 @@ def run_method(
         scored = (
             (name, test, score(method, test, batch_size, device)) for name, test in tests.items()
         )
-        return {name: _metrics(_rankings(scores, test)) for name, test, scores in scored}
+        return {
+            name: metrics_of(_rankings(scores, test), scores, test) for name, test, scores in scored
+        }
+
+    def metrics_of(rankings: Rankings, scores: Scores, test: Features) -> dict[str, float]:
+        found = ranked_metrics(rankings, paper_aupro=True)
+        if dilated_overlap and test.marked:
+            found["pixel_aupro_paper"] = aupro_dilated(scores.maps, test.masks)
+        return found
 
     started = time.perf_counter()
     plan = plan or TrainingPlan()
@@ -150,7 +160,8 @@ def run_method(
         scores = score(method, test, batch_size, device)
         seconds = {"fit": fitting / len(tests), "score": time.perf_counter() - begun}
         rankings = _rankings(scores, test)
-        metrics, epochs, history = checks.report(class_name, _metrics(rankings))
+        measured = metrics_of(rankings, scores, test)
+        metrics, epochs, history = checks.report(class_name, measured)
         details = details_of(
             test.paths, test.labels, test.masks, scores.image, scores.maps, rankings
         )
@@ -163,17 +174,18 @@ def run_method(
 
 @torch.no_grad()
 def score(method: Method, test: Features, batch_size: int, device: torch.device) -> Scores:
-    """Scores of all images, on the CPU in float32."""
+    """Scores of all images, on the CPU, in float32 unless the method gives doubles."""
+    if method.looks_at_all:
+        method.look_at(test.batches(batch_size, device))
     scores = [method.score(levels) for levels in test.batches(batch_size, device)]
-    maps = torch.cat([part.maps.float().cpu() for part in scores])
-    return Scores(maps, torch.cat([part.image.float().cpu() for part in scores]))
+    maps = torch.cat([_at_least_single(part.maps) for part in scores])
+    return Scores(maps, torch.cat([_at_least_single(part.image) for part in scores]))
+
+
+def _at_least_single(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32)).cpu()
 
 
 def _rankings(scores: Scores, test: Features) -> Rankings:
     masks = test.masks if test.marked else None
     return rank_maps(scores.maps, masks, scores.image, labels=test.labels)
-
-
-def _metrics(rankings: Rankings) -> dict[str, float]:
-    """All metrics of a class, nan where the test images define none."""
-    return ranked_metrics(rankings, paper_aupro=True)

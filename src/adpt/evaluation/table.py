@@ -145,8 +145,7 @@ class Evaluation:
                     self.setting.seed,
                     self.device,
                     progress,
-                    few_shot=self.setting.few_shot,
-                    aligned=self.setting.aligned,
+                    **self.setting.of_references,
                     cache=self.cache,
                 )
                 if found is None:
@@ -242,6 +241,7 @@ class Evaluation:
                 self.folder / "unfinished" / cells[0].sha256[:16],
                 self.setting.memory_gb,
             ),
+            dilated_overlap=self.setting.published.dilated_overlap,
             defects=None
             if spec.unified or not spec.uses_defects
             else self._defect_pool(encoded[cells[0].class_name], kind, progress),

@@ -35,7 +35,8 @@ class Method(nn.Module, ABC):
     """An anomaly detection method on feature levels.
 
     What `fit` learns lies in parameters or buffers, so that a fitted method is saved by its
-    `state_dict`. The scores of an image depend on that image alone, not on the batch it came in.
+    `state_dict`. The scores of an image depend on that image alone, not on the batch it came in,
+    unless the method `looks_at_all` images first.
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
@@ -52,6 +53,12 @@ class Method(nn.Module, ABC):
                 f"image_size is {image_size}: give one positive side in pixels, or (height, width)."
             )
         self.image_size = (int(sides[0]), int(sides[1]))
+
+    looks_at_all = False
+    """True if scores are to be relative to all images that are scored: `look_at` them first."""
+
+    def look_at(self, batches: Iterable[list[Tensor]]) -> None:
+        """See all images that are going to be scored."""
 
     @abstractmethod
     def fit(self, batches: Iterable[list[Tensor]]) -> None:

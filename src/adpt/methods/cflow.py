@@ -1,7 +1,7 @@
 """CFLOW: the likelihood of a patch at its position, by a conditional normalizing flow a level."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class CFlow(TrainedMethod):
     scores depend on what else is scored; ours differ by a factor a level. The level maps are
     averaged and the score is minus the logarithm of that: the original's largest value less the
     value orders pixels and images the same way, but runs out of digits for very unlikely patches.
+    With `published_maps` they are the original's: m is the largest value among all images that are
+    scored, and the score is the number of levels less the sum of the level maps, in doubles.
 
     Scoring holds intermediate numbers of at most 128 MB a tensor (or one image's).
 
@@ -47,6 +49,8 @@ class CFlow(TrainedMethod):
         patches_per_step: Patches of an optimizer step.
         num_levels: Levels used, counted from the last; all if there are fewer.
         learning_rate: The largest, of Adam.
+        published_maps: True makes scores relative to the images scored, as the authors' are.
+        drop_last: True leaves an epoch's last batch out where it is not full.
         seed: Decides weights, order and all that is drawn in training.
 
     Raises:
@@ -63,16 +67,18 @@ class CFlow(TrainedMethod):
         patches_per_step: int = 4096,
         num_levels: int = 3,
         learning_rate: float = 2e-4,
+        published_maps: bool = False,
+        drop_last: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_size, epochs, batch_size, seed)
+        super().__init__(image_size, epochs, batch_size, seed, drop_last)
         if patches_per_step < 1 or num_levels < 1 or not learning_rate > 0:
             raise ValueError(
                 f"patches_per_step is {patches_per_step}, num_levels {num_levels} and "
                 f"learning_rate {learning_rate}: all must be positive."
             )
         self.patches_per_step, self.num_levels = patches_per_step, num_levels
-        self.learning_rate = learning_rate
+        self.learning_rate, self.looks_at_all = learning_rate, published_maps
 
     def build(self, shapes: Sequence[Shape]) -> None:
         """Make a flow for each of the last levels."""
@@ -123,9 +129,22 @@ class CFlow(TrainedMethod):
                 upsample(relative.double().exp(), self.image_size, align_corners=True)
                 for relative in self._relative_log_likelihoods(levels)
             ]
+            if self.looks_at_all:
+                unlikely = len(likelihoods) - torch.stack(likelihoods).sum(0)
+                return Scores(unlikely, unlikely.amax((1, 2)))
             mean = torch.stack(likelihoods).mean(0)
             maps = -mean.clamp_min(torch.finfo(mean.dtype).tiny).log().float()
             return Scores(maps, maps.amax((1, 2)))
+
+    def look_at(self, batches: Iterable[list[Tensor]]) -> None:
+        """Take the largest likelihoods among these images for those of the training images."""
+        self.max_log_likelihood.zero_()
+        largest = torch.full_like(self.max_log_likelihood, -math.inf)
+        for levels in batches:
+            with self.scoring(levels) as levels:
+                found = [part.amax() for part in self._relative_log_likelihoods(levels)]
+                largest = torch.maximum(largest, torch.stack(found))
+        self.max_log_likelihood.copy_(largest)
 
     def _relative_log_likelihoods(self, levels: list[Tensor]) -> list[Tensor]:
         """Log-likelihood per channel of each patch, less the largest in training.

@@ -8,14 +8,17 @@ _CANDIDATES = 512
 _CHUNK_NUMBERS = 2**20
 
 
-def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def greedy_coreset(
+    points: Tensor, count: int, generator: torch.Generator, num_starts: int = 1
+) -> Tensor:
     """Pick points one after the other, each the farthest from those picked before.
 
-    The first is drawn by the generator. Distances only shrink as picks are made, so as long as the
-    next pick lies among the points that were the farthest, no other has to be looked at: a pass
-    over all points is due when these are used up, not at every pick. In the worst case, such as
-    copies of few points, each pick costs a pass; memory is a copy of the points. Another order of
-    the points changes the result only through the first pick and ties.
+    The first is drawn by the generator, or with several starts it is the farthest from these, by
+    the mean distance, which also bounds all distances from above. Distances only shrink as picks
+    are made, so as long as the next pick lies among the points that were the farthest, no other has
+    to be looked at: a pass over all points is due when these are used up, not at every pick. In the
+    worst case, such as copies of few points, each pick costs a pass; memory is one copy of them.
+    Another order of the points changes the result only through the first pick and ties.
 
     (PatchCore, arXiv 2106.08265, algorithm 1. Its authors `project` the points to 128 dimensions
     first, to save time; the points picked then lie less evenly.)
@@ -24,6 +27,7 @@ def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Te
         points: (N, D), float32.
         count: How many to pick, 1 to N.
         generator: A CPU generator: the same one picks the same on every device, up to rounding.
+        num_starts: How many points are drawn to start from; PatchCore's authors take 10.
 
     Returns:
         (count,) different indices, in the order they were picked.
@@ -38,7 +42,12 @@ def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Te
     points = points - points.mean(0)
     lengths = points.square().sum(1)
     nearest = torch.full_like(lengths, torch.inf)
-    picks = torch.randint(total, (1,), generator=generator).to(points.device)
+    if num_starts > 1:
+        starts = torch.randperm(total, generator=generator)[:num_starts].to(points.device)
+        nearest = _mean_distances(points, points[starts]).square()
+        picks = nearest.argmax()[None]
+    else:
+        picks = torch.randint(total, (1,), generator=generator).to(points.device)
     picked = [picks]
     left = count - 1
     while left > 0:
@@ -65,6 +74,12 @@ def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
     mapping = torch.randn(points.shape[1], width, generator=generator) / width**0.5
     mapped: Tensor = points @ mapping.to(points)
     return mapped
+
+
+def _mean_distances(points: Tensor, starts: Tensor) -> Tensor:
+    """(N,), each point's mean distance from some others."""
+    parts = points.split(max(1, _CHUNK_NUMBERS // len(starts)))
+    return torch.cat([torch.cdist(part, starts).mean(1) for part in parts])
 
 
 def _shorten(nearest: Tensor, points: Tensor, lengths: Tensor, picks: Tensor) -> None:

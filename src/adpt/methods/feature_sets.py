@@ -79,6 +79,9 @@ class Trainable(Protocol):
     batch_size: int
     seed: int
 
+    def batches_of_epoch(self, images: int) -> int:
+        """Batches that an epoch takes of so many images."""
+
     def prepare(self, features: FeatureSet, device: torch.device) -> None:
         """Make the modules, on the device."""
 

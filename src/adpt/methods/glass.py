@@ -83,6 +83,7 @@ class Glass(TrainedMethod):
         ascent_steps: Steps up the loss, a multiple of 5.
         hypothesis: "hypersphere" or "manifold".
         learning_rate: Of the adaptor; the discriminator's is twice that.
+        images_per_epoch: An epoch ends with the batch that reaches so many; None takes all images.
         seed: Decides weights, order and all that is drawn in training.
 
     Raises:
@@ -104,6 +105,7 @@ class Glass(TrainedMethod):
         ascent_steps: int = 20,
         hypothesis: Hypothesis = "hypersphere",
         learning_rate: float = 1e-4,
+        images_per_epoch: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed)
@@ -128,7 +130,13 @@ class Glass(TrainedMethod):
         self.num_levels, self.embedding_dim, self.hidden_dim = num_levels, embedding_dim, hidden_dim
         self.has_adaptor, self.noise_std = adaptor, noise_std
         self.ascent_steps, self.hypothesis = ascent_steps, hypothesis
-        self.learning_rate = learning_rate
+        if images_per_epoch is not None and images_per_epoch < 1:
+            raise ValueError(f"images_per_epoch is {images_per_epoch}: it must be at least 1.")
+        self.learning_rate, self.images_per_epoch = learning_rate, images_per_epoch
+
+    def batches_of_epoch(self, images: int) -> int:
+        """Batches that an epoch takes of so many images."""
+        return super().batches_of_epoch(min(images, self.images_per_epoch or images))
 
     def build(self, shapes: Sequence[Shape]) -> None:
         """Make adaptor and discriminator; the shapes of the levels do not matter to them."""

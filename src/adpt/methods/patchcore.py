@@ -26,8 +26,8 @@ class PatchCore(FittedMethod):
 
     How the training images are batched does not change the bank; their order does, through the
     coreset's first point, a random row, and ties. The authors' coreset differs in two ways: they
-    draw ten points and start at the farthest from them, and they choose in 128 random dimensions
-    (`projection_dim=128`), which spreads the bank less evenly.
+    draw ten points and start at the farthest from them (`num_starts=10`), and they choose in 128
+    random dimensions (`projection_dim=128`), which spreads the bank less evenly.
 
     Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats) twice;
     embedding works in chunks of at most 256 MB a tensor (or one image), scoring in tiles of 8 MB
@@ -41,6 +41,7 @@ class PatchCore(FittedMethod):
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         seed: Seed of the coreset's first point, and of the projection.
         projection_dim: Random dimensions in which the coreset is chosen; None for the patches' own.
+        num_starts: Points that the coreset is started from; see `greedy_coreset`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -56,22 +57,24 @@ class PatchCore(FittedMethod):
         num_levels: int = 3,
         seed: int = 0,
         projection_dim: int | None = None,
+        num_starts: int = 1,
     ) -> None:
         super().__init__(image_size)
         if not 0 < coreset_ratio <= 1:
             raise ValueError(
                 f"coreset_ratio is {coreset_ratio}: give a share above 0 and at most 1 (all)."
             )
-        if min(embedding_dim, num_levels, 1 if projection_dim is None else projection_dim) < 1:
+        width = 1 if projection_dim is None else projection_dim
+        if min(embedding_dim, num_levels, num_starts, width) < 1:
             raise ValueError(
-                f"embedding_dim is {embedding_dim}, num_levels {num_levels} and projection_dim "
-                f"{projection_dim}: all must be at least 1."
+                f"embedding_dim is {embedding_dim}, num_levels {num_levels}, num_starts"
+                f" {num_starts} and projection_dim {projection_dim}: all must be at least 1."
             )
         self.coreset_ratio = coreset_ratio
         self.embedding_dim = embedding_dim
         self.num_levels = num_levels
         self.seed = seed
-        self.projection_dim = projection_dim
+        self.projection_dim, self.num_starts = projection_dim, num_starts
 
     def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
         """Fill the memory bank."""
@@ -89,7 +92,7 @@ class PatchCore(FittedMethod):
                 points = patches
                 if self.projection_dim is not None:
                     points = project(patches, self.projection_dim, generator)
-                patches = patches[greedy_coreset(points, count, generator)]
+                patches = patches[greedy_coreset(points, count, generator, self.num_starts)]
             return {"bank": patches}
 
     def score(self, levels: list[Tensor]) -> Scores:

@@ -35,6 +35,8 @@ class TrainedMethod(LearnedMethod):
         epochs: Times that training goes over all images.
         batch_size: Images in a batch.
         seed: Decides weights, order and all that is drawn in training.
+        drop_last: True leaves an epoch's last batch out where it is not full, unless it is the
+            only one.
 
     Raises:
         ValueError: If `epochs` or `batch_size` is not positive.
@@ -46,7 +48,12 @@ class TrainedMethod(LearnedMethod):
     """True where training looks at images with drawn defects."""
 
     def __init__(
-        self, image_size: int | Sequence[int], epochs: int, batch_size: int, seed: int
+        self,
+        image_size: int | Sequence[int],
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(image_size)
         if epochs < 1 or batch_size < 1:
@@ -54,6 +61,12 @@ class TrainedMethod(LearnedMethod):
                 f"epochs is {epochs} and batch_size {batch_size}: both must be at least 1."
             )
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.drop_last = drop_last
+
+    def batches_of_epoch(self, images: int) -> int:
+        """Batches that an epoch takes of so many images."""
+        whole, rest = divmod(images, self.batch_size)
+        return whole if whole and self.drop_last else whole + (rest > 0)
 
     # ---- What a subclass says ----------------------------------------------------------------
 

@@ -71,16 +71,17 @@ class _Batches:
 
     def __init__(self, features: FeatureSet, method: Trainable) -> None:
         self.count, self.size, self.seed = len(features), method.batch_size, method.seed
+        self.number = method.batches_of_epoch(self.count)
         self.epoch = 0
         self.sampler = self  # Where Lightning looks for what to tell the epoch.
 
     def __len__(self) -> int:
-        return -(-self.count // self.size)
+        return self.number
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(draw_seed(self.seed, self.epoch))
         order = torch.randperm(self.count, generator=generator).tolist()
-        for start in range(0, self.count, self.size):
+        for start in range(0, self.number * self.size, self.size):
             yield order[start : start + self.size]
 
     def set_epoch(self, epoch: int) -> None:

@@ -57,6 +57,7 @@ class UniAD(TrainedMethod):
         neighbour_size: Side of the square of patches around each that it must not attend to, odd;
             0 for no mask. On small grids it shrinks (`neighbour_mask`).
         jitter_scale: Noise on the features in training, as of `jitter`; 0 for none.
+        drop_last: True leaves an epoch's last batch out where it is not full.
         seed: Decides weights, order and all that is drawn in training.
 
     Raises:
@@ -78,9 +79,10 @@ class UniAD(TrainedMethod):
         dropout: float = 0.1,
         neighbour_size: int = 7,
         jitter_scale: float = 20.0,
+        drop_last: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_size, epochs, batch_size, seed)
+        super().__init__(image_size, epochs, batch_size, seed, drop_last)
         if min(hidden_dim, num_heads, num_layers, feedforward_dim) < 1 or (
             hidden_dim % 2 or hidden_dim % num_heads
         ):

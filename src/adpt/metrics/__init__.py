@@ -1,5 +1,6 @@
 """Image and pixel metrics of anomaly detection, exact for scores of any range."""
 
+from adpt.metrics.dilated import aupro_dilated
 from adpt.metrics.exact import (
     anomaly_metrics,
     aupro,
@@ -16,6 +17,7 @@ __all__ = [
     "Rankings",
     "anomaly_metrics",
     "aupro",
+    "aupro_dilated",
     "aupro_paper",
     "auroc",
     "average_precision",

@@ -167,6 +167,18 @@ def _aupro(ranking: Ranking) -> float:
 
 
 def _aupro_paper(ranking: Ranking) -> float:
+    return stretched_area(ranking, ranking, fewest=3, otherwise=0.5)
+
+
+def stretched_area(ranking: Ranking, overlapping: Ranking, fewest: int, otherwise: float) -> float:
+    """Area below the approximate PRO curve, its false positive rates stretched to [0, 1].
+
+    Args:
+        ranking: Of the pixels; gives thresholds and false positive rates.
+        overlapping: Gives the overlap, from the same maps or from dilated ones.
+        fewest: Points that a curve has at least.
+        otherwise: What fewer are worth.
+    """
     low = float(min(ranking.normal[0], ranking.anomalous[0]))
     high = float(max(ranking.normal[-1], ranking.anomalous[-1]))
     step = np.arange(_PAPER_THRESHOLDS) / _PAPER_THRESHOLDS
@@ -176,13 +188,13 @@ def _aupro_paper(ranking: Ranking) -> float:
 
     above = len(ranking.normal) - np.searchsorted(ranking.normal, thresholds, side="right")
     fpr = above / len(ranking.normal)
-    first = np.searchsorted(ranking.anomalous, thresholds, side="right")
-    pro = np.append(ranking.overlap, 0.0)[first]
+    first = np.searchsorted(overlapping.anomalous, thresholds, side="right")
+    pro = np.append(overlapping.overlap, 0.0)[first]
 
     kept = fpr < _FPR_LIMIT
     fpr, pro = fpr[kept][::-1], pro[kept][::-1]
-    if len(fpr) < 3:
-        return 0.5
+    if len(fpr) < fewest:
+        return otherwise
     if fpr[0] == fpr[-1]:
         return float("nan")
     return _trapezoid((fpr - fpr[0]) / (fpr[-1] - fpr[0]), pro)

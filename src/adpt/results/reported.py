@@ -45,6 +45,7 @@ class Reported:
     Args:
         note: Where they come from, and what limits them.
         protocol: Ours must be of this protocol,
+        setting: in this setting, as of `Record.setting`,
         shots: with so many references per class,
         classes: and on so many classes, by the name of the data set: all of it.
         metrics: Names of `METRICS` that the figures are of.
@@ -53,6 +54,7 @@ class Reported:
 
     note: str
     protocol: str
+    setting: dict[str, Any]
     shots: int
     classes: dict[str, int]
     metrics: list[str]
@@ -61,13 +63,13 @@ class Reported:
     def of(self, summary: Summary) -> Result | None:
         """The result that a summary may be held against; None where there is none.
 
-        Nothing but the conditions may differ from the plain experiment.
+        Nothing but the setting may differ from the plain experiment.
         """
         means = summary.mean.metrics
         counts = {means[metric].classes for metric in self.metrics if metric in means}
         if (
             summary.protocol != self.protocol
-            or summary.varied
+            or summary.varied != self.setting
             or summary.budget
             or summary.shots != self.shots
             or {len(summary.rows), *counts} != {self.classes.get(summary.dataset)}
@@ -133,6 +135,15 @@ def _block(ours: Summary, theirs: Result, metrics: Sequence[str]) -> Block:
         Line("ours", (own, pretrained, tuple(gain(cell.difference) for cell in cells))),
         Line("published", (_percents(theirs.own), _percents(theirs.pretrained), gains)),
     ]
+    if theirs.own and theirs.pretrained:
+        apart = (
+            tuple(
+                gain(getattr(cell, kind) - figure / 100)
+                for cell, figure in zip(cells, figures, strict=True)
+            )
+            for kind, figures in (("own", theirs.own), ("pretrained", theirs.pretrained))
+        )
+        lines.append(Line("ours − published", (*apart, (UNKNOWN,))))
     lines += [
         Line(f"published, {change}", ((UNKNOWN,), _percents(figures), (UNKNOWN,)))
         for change, figures in theirs.ablation.items()

@@ -123,6 +123,8 @@ def _phrase(name: str, value: Any) -> str:
             return f"images of {height} × {width} pixels"
         case "aligned", int():
             return f"for each image the {value} nearest training images as references"
+        case "as_published", True:
+            return "the published setting"
         case "masks", "none":
             return "without masks"
         case "epochs", str():

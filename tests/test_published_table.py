@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adpt.backbones.embedded import EmbeddedBackbone
 
 import drawn
 from adpt.projector import FeatureProjector
@@ -51,10 +50,10 @@ def draw_lists(lists: Path, root: Path, set_name: str, classes: tuple[str, ...],
 
 def write_weights(folder: Path) -> None:
     """Both variants of a projector, as the authors' .pth files name and hold them."""
-    backbone, theirs = EmbeddedBackbone(), {own: name for name, own in PUBLISHED_NAMES.items()}
+    theirs = {own: name for name, own in PUBLISHED_NAMES.items()}
     for seed, variant in enumerate(("angle", "norm")):
         torch.manual_seed(seed)
-        made = FeatureProjector([backbone.channels[1], backbone.channels[2]], num_references=8)
+        made = FeatureProjector([40, 112], num_references=8)
         state = {}
         for name, tensor in made.state_dict().items():
             if name.startswith("blocks."):

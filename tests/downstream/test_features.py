@@ -111,7 +111,7 @@ def test_whatever_the_cache_lacks_no_bit_changes(
     torch.manual_seed(0)
     through, sha256 = None, None
     if block:
-        through = FeatureProjector((64, 96), num_heads=4, num_references=8, block=block).eval()
+        through = FeatureProjector((40, 112), num_heads=4, num_references=8, block=block).eval()
         sha256 = "a" * 64
 
     def both(cache: FeatureCache | None) -> list[Features]:

@@ -26,10 +26,14 @@ def _check_sizes(path: Path) -> None:
     """Refuse an archive whose parts are larger than itself, before one is unpacked.
 
     Raises:
-        ValueError: It is such; PyTorch compresses nothing, and no part of its lies in another.
+        ValueError: It is such; PyTorch compresses no weights, and no part of its lies in another.
+            Or it is a program: TorchScript compresses its code.
     """
     with zipfile.ZipFile(path) as archive:
-        claimed = sum(part.file_size for part in archive.infolist())
+        parts = archive.infolist()
+    if any(part.filename.endswith("/constants.pkl") for part in parts):
+        raise ValueError("a TorchScript archive")
+    claimed = sum(part.file_size for part in parts)
     if claimed > path.stat().st_size:
         raise ValueError(f"its parts claim {claimed} bytes, and it has {path.stat().st_size}")
 

@@ -111,6 +111,7 @@ MISTAKES = {
     " data.root=/nowhere": [
         r"page\.pth cannot be read as tensors alone: it is neither a file that"
     ],
+    "evaluate projector=no.safetensors data.root=/nowhere": [r"adpt: .*no\.safetensors"],
     "evaluate device=cuda:77 data.root=/nowhere": [
         r"adpt: device=cuda:77 cannot be used here: PyTorch finds no such device on this machine\."
     ],

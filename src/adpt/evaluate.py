@@ -18,11 +18,13 @@ from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from adpt.backbones import Backbone
     from adpt.data import AnomalyDataModule
-    from adpt.evaluation.cells import Setting
+    from adpt.evaluation.cells import MethodSpec, Setting
     from adpt.evaluation.protocol import Part
     from adpt.evaluation.table import Evaluation
     from adpt.weights import ProjectorFile
@@ -39,30 +41,30 @@ def evaluate(config: DictConfig) -> None:
     from adpt.evaluation.protocol import parts_of
     from adpt.evaluation.recorded import not_recorded, record_last
     from adpt.evaluation.specs import method_specs
+    from adpt.evaluation.table import raise_failures
     from adpt.page import build_page
-    from adpt.results import (
-        append_records,
-        print_table,
-        read_records,
-        to_csv,
-    )
+    from adpt.results import append_records, print_table, read_records, to_csv
     from adpt.running.devices import choose_device, seed_everything
     from adpt.running.files import advising_on_full_disk, remove_leftovers
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
+    from adpt.weights import find_projector
 
     seed_everything(config.seed)
     device = choose_device(config.device, job_number())
     folder = Path(config.output_dir)
     remove_leftovers(folder)
     check_backbone(config.backbone)
-    method_specs(config.method)
+    methods = method_specs(config.method)
+    # The protocol `paper` chooses a projector for each part.
+    plain = config.projector is not None and config.protocol != "paper"
+    file = find_projector(config.projector) if plain else None
 
     data = instantiate(config.data)
     data.prepare_data()
     data.setup("test")
     parts = parts_of(config, data.set_name, data.classes)
     backbone = instantiate(config.backbone).to(device)
-    evaluations = [prepare(part, data, backbone, device, folder) for part in parts]
+    evaluations = [prepare(part, methods, file, data, backbone, device, folder) for part in parts]
     due = [not_recorded(config, one.cells, data.set_name) for one in evaluations]
     asked = {cell.sha256 for one in evaluations for cell in one.cells}
     origin = evaluations[0].origin
@@ -87,13 +89,13 @@ def evaluate(config: DictConfig) -> None:
             build_page(results, folder, folder / "report.html", config.title)
             log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
             log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
-        for one in evaluations[1:]:
-            evaluations[0].failures += one.failures
-        evaluations[0].raise_failures()
+        raise_failures([failure for one in evaluations for failure in one.failures])
 
 
 def prepare(
     part: "Part",
+    methods: "Mapping[str, MethodSpec]",
+    file: "ProjectorFile | None",
     data: "AnomalyDataModule",
     backbone: "Backbone",
     device: "torch.device",
@@ -103,6 +105,8 @@ def prepare(
 
     Args:
         part: Its config, and what the protocol says of it.
+        methods: The whole table's.
+        file: The projector; where the protocol makes parts, each has its own.
         data: The set as the whole table's config has it, set up.
         backbone: On `device`.
         device: Where to compute.
@@ -122,11 +126,11 @@ def prepare(
     if part.missing is not None:
         data = instantiate(config.data)
         data.setup("test")
-    file = find_projector(config.projector) if config.projector is not None else None
+        file = find_projector(config.projector) if config.projector is not None else None
     setting = setting_of(config, file, data.set_name)
-    methods = method_specs(config.method)
     if part.missing is not None:
-        methods = {name: part.unpublished(spec, name) for name, spec in methods.items()}
+        specs = method_specs(config.method)
+        methods = {name: part.unpublished(spec, name) for name, spec in specs.items()}
         lacking = part.lacking(file, setting.lists)
         setting = replace(setting, as_published=not lacking)
         if lacking:

@@ -101,6 +101,22 @@ def test_what_the_user_sets_stands_and_is_told() -> None:
     assert parts(set_name="folder")["uniad",].missing[0] == "data set folder"
 
 
+@pytest.mark.parametrize("method", ["padim", "feature_norm"])
+def test_a_class_that_the_lists_pass_over_is_not_as_published(tmp_path: Path, method: str) -> None:
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    names = ["000.png"]
+    (folder / "bottle.json").write_text(json.dumps({"bottle/a.png": names}))
+    (tmp_path / "fixed.json").write_text(json.dumps({"bottle": names}))
+    lists = ReferenceLists([folder, tmp_path / "fixed.json"])
+    kind = "aligned" if method == "feature_norm" else "fixed"
+    words = f"reference_lists=[{folder}]"
+    both = next(part for key, part in parts(words).items() if method in key)
+    assert both.lacking(None, lists) == [f"lists of {kind} references of wood"]
+    one = next(p for key, p in parts(words, classes=("bottle",)).items() if method in key)
+    assert one.lacking(None, lists) == []
+
+
 # ---- Projectors -------------------------------------------------------------------------------
 
 

@@ -37,8 +37,11 @@ class Part:
         found = list(self.missing or ())
         if projector and projector.protocol != "paper":
             found.append("the authors' projector")
-        if lists and self.config.aligned and not lists.aligned:
-            found.append("lists of aligned references")
+        if lists:
+            kind = "aligned" if self.config.aligned else "fixed"
+            held = lists.aligned if self.config.aligned else lists.fixed
+            if absent := [name for name in self.config.data.classes if name not in held]:
+                found.append(f"lists of {kind} references of {', '.join(absent)}")
         return found
 
     def unpublished(self, spec: MethodSpec, name: str) -> MethodSpec:

@@ -168,20 +168,6 @@ class Evaluation:
             self._embedding_path(name).unlink(missing_ok=True)
             self._try(f"{name}, heatmaps of {method}", self._write_panels, name, method)
 
-    def raise_failures(self) -> None:
-        """Say what failed, if anything did.
-
-        Raises:
-            UserError: Something failed; the message names all of it.
-        """
-        if not self.failures:
-            return
-        lines = [f"{one.where}: {one.error or type(one.error).__name__}" for one in self.failures]
-        raise UserError(
-            f"{len(lines)} of the steps failed; all other results are recorded.\n"
-            + "\n".join(lines)
-        )
-
     # ---- From features to records ------------------------------------------------------------
 
     def _run_cells(
@@ -347,3 +333,17 @@ class Evaluation:
             log.debug("", exc_info=True)
             self.failures.append(Failure(where, error))
             return None
+
+
+def raise_failures(failures: Sequence[Failure]) -> None:
+    """Say what failed, if anything did.
+
+    Raises:
+        UserError: Something failed; the message names all of it.
+    """
+    if not failures:
+        return
+    lines = [f"{one.where}: {one.error or type(one.error).__name__}" for one in failures]
+    raise UserError(
+        f"{len(lines)} of the steps failed; all other results are recorded.\n" + "\n".join(lines)
+    )

@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from lightning import Trainer
 from omegaconf import DictConfig
 
+import warm
 from adpt.cli.check import check_options
 from adpt.data import AnomalyDataModule, Folder
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
@@ -94,11 +95,14 @@ def command(
     module: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m adpt.<module>` in a process of its own; None removes a variable."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment
+    changed = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment
+    env = {name: value for name, value in changed.items() if value is not None}
+    if warm.suits(env):
+        return warm.run(f"adpt.{module}", list(arguments), cwd, env, timeout)
     return subprocess.run(
         [sys.executable, "-m", f"adpt.{module}", *arguments],
         cwd=cwd,
-        env={name: value for name, value in env.items() if value is not None},
+        env=env,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -55,7 +55,8 @@ class Server:
     def __init__(self, model: Path, port: int = 0) -> None:
         start = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "adpt.serve", f"inspector={model}", f"port={port}", "device=cpu"],
+            [sys.executable, "-m", "adpt.serve", f"inspector={model}", f"port={port}",
+             "device=cpu"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -70,18 +71,22 @@ class Server:
         ).start()
 
     def post(self, connection: HTTPConnection, content: bytes) -> tuple[int, Any]:
+        """Status and answer to a picture."""
         connection.request("POST", "/inspect", content, {"Content-Type": "image/png"})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
 
     def connection(self) -> HTTPConnection:
+        """A new connection to it."""
         return HTTPConnection("127.0.0.1", self.port, timeout=300)
 
     def memory_mb(self) -> float:
+        """Its resident memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1e3  # type: ignore[index]
 
     def cpu_s(self) -> float:
+        """The time that it has computed."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -176,7 +176,7 @@ class Predict(Section):
     backbone: Made
     """frozen network that features come from"""
     method: Parts
-    """patchcore | padim | feature_norm"""
+    """patchcore | padim | feature_norm, or trained for many epochs: cflow | glass | uniad"""
     fit: Text | None
     """good images to fit on: a folder, or a pattern such as 'photos/*.png'"""
     inspector: Text | None

@@ -23,8 +23,10 @@ FLOORS = [
     {"evaluation", "tracking"},
     # 6: pretraining, and the inspection of one's own product
     {"inspection", "pretraining"},
-    # 7: the entries, imported by nobody
-    {"anomalib", "doctor", "evaluate", "predict", "publish", "report", "train"},
+    # 7: inspectors over HTTP
+    {"serving"},
+    # 8: the entries, imported by nobody
+    {"anomalib", "doctor", "evaluate", "predict", "publish", "report", "serve", "train"},
 ]
 
 # What the package itself offers by name, and imports only when it is asked for.

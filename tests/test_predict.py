@@ -486,10 +486,9 @@ COMMANDS = {
     "method=means method.means.power=0": (FITTED, r"adpt: method=means: power is 0"),
     "method=means +method.means.powr=1": (FITTED, r"method\.means\.powr=1 .* method\.means\.power"),
     "method=padim method.padim.image_size=32": (FITTED, r"its maps must be of the images' size"),
-    "method=cflow": (
+    "method=cflow method.cflow.published_maps=true": (
         FITTED,
-        r"method=cflow: choose one of feature_norm, padim, patchcore\. Methods that are trained for"
-        r" many epochs are for adpt\.evaluate\.",
+        r"method=cflow: its options make the scores of an image depend on the others",
     ),
     "method=patchcore method.patchcore.coreset_ratio=7": (FITTED, r"method=patchcore: coreset_rat"),
     "backbone=imagebind": (FITTED, r"adpt: imagebind needs its published weights"),

@@ -35,7 +35,14 @@ def pool(root: Path, refresh: float, seed: int = 0) -> tuple[DefectPool, Countin
     backbone = Counting()
     draw = TextureDefects(geometry=data.geometry)
     return DefectPool(
-        data, samples, backbone, draw, device=CPU, refresh=refresh, seed=seed
+        samples,
+        data.geometry,
+        backbone,
+        draw,
+        batch_size=data.batch_size,
+        device=CPU,
+        refresh=refresh,
+        seed=seed,
     ), backbone
 
 

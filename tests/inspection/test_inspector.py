@@ -20,7 +20,7 @@ from adpt.inspection import ThresholdPolicy, UnreadImage
 from adpt.inspection.fitting import Fitter
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.spec import make_backbone
-from adpt.methods import CFlow, FeatureNorm, Scores
+from adpt.methods import FeatureNorm, Scores
 from adpt.projector import FeatureProjector
 from adpt.running.progress import no_progress
 from adpt.weights import save_projector
@@ -404,10 +404,6 @@ class Brightness(FeatureNorm):
         return Scores(maps, maps.amax((1, 2)))
 
 
-class Trained(CFlow):
-    """A trained method that is not adpt's."""
-
-
 OWN = {"_target_": f"{__name__}.Brightness"}
 
 
@@ -440,10 +436,10 @@ def test_options_for_pretrained_features_replace_the_others(photos: Path, projec
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "cflow"}, "choose one of feature_norm, padim, patchcore"),
+        ({"method": "flow"}, "choose one of cflow, feature_norm, glass, padim, patchcore, uniad"),
         (
-            {"method": "mine", "method_options": {"_target_": f"{__name__}.Trained"}},
-            "for adpt.eval",
+            {"method": "cflow", "method_options": {"published_maps": True}},
+            "depend on the others that are scored",
         ),
         ({"method_options": {"image_size": 32}}, "maps must be of the images' size"),
         (

@@ -161,7 +161,7 @@ class Reading(Section):
 
 
 class Regions(Section):
-    """Which pixels of an anomalous image `predict` takes for a defect region."""
+    """Which pixels of an anomalous image are taken for a defect region."""
 
     of_peak: Annotated[float, Range(least=0, below=1)]
     """their scores are above this share of the way from the median pixel of good images to the
@@ -176,7 +176,7 @@ class Predict(Section):
     backbone: Made
     """frozen network that features come from"""
     method: Parts
-    """patchcore | padim | feature_norm"""
+    """patchcore | padim | feature_norm, or trained for many epochs: cflow | glass | uniad"""
     fit: Text | None
     """good images to fit on: a folder, or a pattern such as 'photos/*.png'"""
     inspector: Text | None
@@ -237,6 +237,38 @@ class Predict(Section):
     """heading of the page"""
     output_dir: Text
     """where the run's files go"""
+
+
+class Serve(Section):
+    """`python -m adpt.serve`."""
+
+    inspector: Text
+    """the file of a fitted inspector, or a folder of several, <product>.adpt.safetensors"""
+    host: Text
+    """address to listen at; 0.0.0.0 for all networks of this machine"""
+    port: Annotated[int, Range(least=0, most=65535)]
+    """0 for a free one"""
+    token: Text | None
+    """what clients have to know; rather by the environment variable, which no list of processes
+    shows"""
+    queue: Positive
+    """pictures that are arriving, waiting or in work; further ones are refused with 503"""
+    max_megabytes: Above0
+    """larger files are refused with 413"""
+    max_megapixels: Above0
+    """pictures whose header claims more are not decoded, as if they were broken"""
+    timeout: Above0
+    """seconds that a picture may take to arrive"""
+    mm_per_pixel: Above0 | None
+    """side of a pixel of the pictures in millimetres: regions get an area in mm² too"""
+    regions: Regions
+    """defect regions of an anomalous image"""
+    heatmap_size: Positive | None
+    """longest side of heatmaps in pixels; null for the picture's own"""
+    backbone_weights: Text | None
+    """the backbone's weights, for inspectors that were saved without them"""
+    device: Text
+    """auto | cpu | cuda | cuda:1"""
 
 
 class Report(Section):
@@ -311,6 +343,7 @@ COMMANDS: dict[str, type[Section]] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "serve": Serve,
     "report": Report,
     "doctor": Doctor,
     "publish": Publish,

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from adpt.backbones.base import Backbone
-from adpt.data import AnomalyDataModule, Sample
+from adpt.data import Sample
 from adpt.data.reading import PlainImages
 from adpt.data.sample import UnreadSample
 from adpt.data.sampling import draw_seed
-from adpt.data.texture_defects import TextureDefects
+from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, UserError
 from adpt.running.progress import Progress, no_progress
 
 _THREADS = 4
+Draw = Callable[[Tensor, int, Path], tuple[Tensor, Tensor]]
+"""An image (3, H, W), a seed and the image's file, to the image and its mask (H, W)."""
 Convert = Callable[[list[Tensor], Sequence[str]], list[Tensor]]
 """Own features of images, and their paths, to features of the kind that a method gets."""
 
@@ -30,10 +33,11 @@ class DefectPool:
     Memory: as much as the features of the training images.
 
     Args:
-        data: Reads the images.
         samples: The training images, in the order of the features that they belong to.
+        geometry: Brings them to the size that `backbone` sees.
         backbone: On `device`.
-        draw: Draws a defect.
+        draw: Draws a defect, as `TextureDefects` does.
+        batch_size: Images at a time.
         convert: Makes features of the wanted kind; None for the backbone's own.
         device: Where to compute.
         refresh: Share of the images that is drawn anew in every epoch, 0 to 1; rounded to one over
@@ -47,11 +51,12 @@ class DefectPool:
 
     def __init__(
         self,
-        data: AnomalyDataModule,
         samples: Sequence[Sample],
+        geometry: Geometry,
         backbone: Backbone,
-        draw: TextureDefects,
+        draw: Draw,
         *,
+        batch_size: int,
         convert: Convert | None = None,
         device: torch.device,
         refresh: float = 0.1,
@@ -60,8 +65,9 @@ class DefectPool:
     ) -> None:
         if not 0 <= refresh <= 1:
             raise UserError(f"defects.refresh={refresh} must be a share, 0 to 1.")
-        self.data, self.samples, self.backbone = data, list(samples), backbone
-        self.draw, self.convert, self.device = draw, convert, device
+        self.samples, self.geometry, self.backbone = list(samples), geometry, backbone
+        self.batch_size, self.draw = batch_size, draw
+        self.convert, self.device = convert, device
         self.period = max(1, round(1 / refresh)) if refresh else 0
         self.seed, self.progress = seed, progress
         self._drawn: list[int | None] = [None] * len(self.samples)
@@ -72,7 +78,7 @@ class DefectPool:
         """Draw anew what is due, and after a resumption all that was drawn before."""
         due = [self._last_draw(epoch, row) for row in range(len(self.samples))]
         rows = [row for row, when in enumerate(due) if self._drawn[row] != when]
-        size = self.data.batch_size
+        size = self.batch_size
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             self._fill(chunk, [due[row] for row in chunk])
@@ -89,7 +95,7 @@ class DefectPool:
 
     @torch.no_grad()
     def _fill(self, rows: Sequence[int], epochs: Sequence[int]) -> None:
-        images = PlainImages([self.samples[row] for row in rows], self.data.geometry)
+        images = PlainImages([self.samples[row] for row in rows], self.geometry)
 
         def drawn(index: int) -> tuple[Tensor, Tensor]:
             item = images[index]

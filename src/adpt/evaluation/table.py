@@ -247,10 +247,11 @@ class Evaluation:
         through = self.projector.module if self.projector and kind == "pretrained" else None
         convert = partial(encoded.references.convert, projector=through)
         return DefectPool(
-            self.data,
             [sample_of[path] for path in encoded.train.paths],
+            self.data.geometry,
             self.backbone,
             self.defects,
+            batch_size=self.data.batch_size,
             convert=None if kind == "own" else convert,
             device=self.device,
             refresh=self.setting.refresh,

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,11 +15,14 @@ from adpt.data.references import choose_references
 from adpt.data.transforms import Geometry
 from adpt.errors import DataError, UserError
 from adpt.evaluation import Features, FixedReferences, convert_features
+from adpt.evaluation.defect_pool import Convert
+from adpt.inspection.defective import drawn_defects
 from adpt.inspection.inputs import Read, read_batches
 from adpt.inspection.interest import blank
 from adpt.inspection.scorer import Scorer, features_in_memory, references_from
 from adpt.inspection.threshold import folds_of
 from adpt.methods import Method, Scores
+from adpt.methods.trained import TrainedMethod
 from adpt.projector import FeatureProjector
 from adpt.residual import KINDS, Kind
 from adpt.running.progress import Progress, no_progress
@@ -26,7 +30,12 @@ from adpt.running.progress import Progress, no_progress
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+TRAINED_FOLDS = 3
+"""Parts that the good images are left out in where each takes a training: together twice as long
+as the first."""
+
+
+@dataclass
 class Fitter:
     """Fits fresh methods on features of good images.
 
@@ -38,6 +47,10 @@ class Fitter:
         shots: References for residual features.
         seed: Chooses them.
         batch_size: Images at a time; changes no score.
+        files: Reads the images again where a method trains on defects drawn on them; without it
+            there are none.
+        convert: Own features of images to what the method sees, once `scorer` has settled it; None
+            for own ones.
     """
 
     backbone: Backbone
@@ -47,19 +60,21 @@ class Fitter:
     shots: int
     seed: int
     batch_size: int
+    files: "ImageFiles | None" = None
+    convert: Convert | None = field(default=None, init=False)
 
     @property
     def device(self) -> torch.device:
         """Where to compute."""
         return self.backbone.mean.device
 
-    def scorer(self, own: Features) -> tuple[Scorer, Features]:
+    def scorer(self, own: Features, progress: Progress = no_progress) -> tuple[Scorer, Features]:
         """A scorer fitted on all of these images, and their features as its method sees them.
 
         None of the images is its own reference.
         """
         if self.kind == "own":
-            return Scorer(self.backbone, self.fit(own), self.kind), own
+            return Scorer(self.backbone, self.fit(own, progress), self.kind), own
         samples = [Sample(Path(path), 0, "", "train") for path in own.paths]
         chosen = choose_references(samples, self.shots, self.seed)
         references = FixedReferences(own, [str(sample.image) for sample in chosen], self.device)
@@ -67,11 +82,21 @@ class Fitter:
         seen = convert_features(own, references, through, self.batch_size)
         # As they come out of a file: strides too, which decide over the last bits.
         saved = references_from([level.contiguous() for level in references.levels], self.device)
-        return Scorer(self.backbone, self.fit(seen), self.kind, saved, through), seen
+        self.convert = partial(references.convert, projector=through)
+        return Scorer(self.backbone, self.fit(seen, progress), self.kind, saved, through), seen
 
-    def fit(self, seen: Features) -> Method:
-        """A method fitted on all of these images."""
+    def fit(self, seen: Features, progress: Progress = no_progress) -> Method:
+        """A method fitted on all of these images; progress is told of the epochs of a training."""
         method = self.make().to(self.device)
+        if isinstance(method, TrainedMethod):
+            drawn = None
+            if method.uses_defects and self.files is not None:
+                drawn = drawn_defects(
+                    seen.paths, self.files.geometry, self.files.interest, self.backbone,
+                    self.convert, self.batch_size, self.seed,
+                )  # fmt: skip
+            method.train_on(seen, self.device, defects=drawn, progress=progress)
+            return method
         with torch.no_grad():
             method.fit(seen.batches(self.batch_size, self.device))
         return method
@@ -97,6 +122,8 @@ class Fitter:
                 scores = method.left_out_scores(seen.batches(self.batch_size, self.device))
             if scores is not None:
                 return _on_cpu(scores), "each left out in turn"
+        if folds is None and isinstance(method, TrainedMethod):
+            folds = TRAINED_FOLDS
         parts = folds_of(len(seen), folds)
         how = "each left out in turn"
         if len(parts) < len(seen):
@@ -119,7 +146,13 @@ class Fitter:
         for number, fold in enumerate(folds):
             progress("leaving good images out", number, len(folds))
             left = set(fold)
-            method = self.fit(seen.take([row for row in range(len(seen)) if row not in left]))
+            rest = seen.take([row for row in range(len(seen)) if row not in left])
+            part = f"without part {number + 1} of {len(folds)}"
+
+            def within(what: str, done: int, total: int, part: str = part) -> None:
+                progress(f"{what} {part}", done, total)
+
+            method = self.fit(rest, within)
             levels = seen.take(fold).batches(self.batch_size, self.device)
             found += [_on_cpu(method.score(batch)) for batch in levels]
         scores = Scores.joined(found)

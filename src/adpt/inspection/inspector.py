@@ -104,7 +104,8 @@ class Inspector:
 
         Args:
             images: Good images of the product, two at least.
-            method: "patchcore", "padim" or "feature_norm", or what one of your own is called.
+            method: "patchcore", "padim", "feature_norm", or one that is trained for many epochs,
+                "cflow", "glass" or "uniad"; or what one of your own is called.
             method_options: Its arguments, such as `{"coreset_ratio": 0.25}`; one of your own is
                 named by `_target_`, such as "mine.MeanDistance".
             backbone: A name, such as "dinov2_b"; arguments of `adpt.backbones.build_backbone`; or
@@ -158,11 +159,11 @@ class Inspector:
         built = make_backbone(spec).to(where)
         through = load_matching_projector(os.fspath(projector) if projector else None, built, where)
 
-        fitter = Fitter(built, through, kind, make, shots, seed, batch_size)
         files = ImageFiles(geometry, batch_size, inside)
+        fitter = Fitter(built, through, kind, make, shots, seed, batch_size, files)
         own = files.encoded(built, good, progress)
         progress("fitting the method", 0, len(own))
-        scorer, seen = fitter.scorer(own)
+        scorer, seen = fitter.scorer(own, progress)
         scorer.interest = None if inside is None else inside.to(where)
         names = seen.paths
         if good_test is None:

@@ -14,16 +14,18 @@ from adpt.data.transforms import pair
 from adpt.errors import UserError
 from adpt.inspection.sizes import AUTO
 from adpt.methods import Method, try_making
-from adpt.methods.trained import TrainedMethod
 
 BUILD_BACKBONE = "adpt.backbones.build_backbone"
 
 METHODS = {
+    "cflow": "adpt.methods.CFlow",
     "feature_norm": "adpt.methods.FeatureNorm",
+    "glass": "adpt.methods.Glass",
     "padim": "adpt.methods.PaDiM",
     "patchcore": "adpt.methods.PatchCore",
+    "uniad": "adpt.methods.UniAD",
 }
-"""Those of adpt that are not trained for many epochs."""
+"""Those of adpt."""
 
 _PROBED = 224
 """Side of the images that a patch's size is looked up with."""
@@ -133,7 +135,7 @@ def method_spec(
         given |= options.get("pretrained", {})
     if "_target_" not in given:
         if name not in METHODS:
-            raise _not_for_this(name)
+            raise UserError(f"method={name}: choose one of {', '.join(METHODS)}.")
         given["_target_"] = METHODS[name]
     takes = accepted(given["_target_"])
     if takes is None or "image_size" in takes:
@@ -155,22 +157,18 @@ def make_method(name: str, spec: Spec, image_size: int | Sequence[int]) -> Metho
         image_size: Side of the images in pixels, or (height, width).
 
     Raises:
-        UserError: It refuses its options, is trained for many epochs, or gives maps of another
-            size.
+        UserError: It refuses its options, scores images by others that are scored, or gives maps
+            of another size.
     """
     made: Method = try_making(f"method={name}", partial(build, spec))
-    if isinstance(made, TrainedMethod):
-        raise _not_for_this(name)
+    if made.looks_at_all:
+        raise UserError(
+            f"method={name}: its options make the scores of an image depend on the others that are"
+            " scored (published_maps=true does), and an inspector sees one at a time."
+        )
     if made.image_size != pair(image_size, "image_size"):
         raise UserError(
             f"method.{name}.image_size={list(made.image_size)}: its maps must be of the images'"
             f" size, data.image_size={image_size}."
         )
     return made
-
-
-def _not_for_this(name: str) -> UserError:
-    return UserError(
-        f"method={name}: choose one of {', '.join(METHODS)}. Methods that are trained for many"
-        " epochs are for adpt.evaluate."
-    )

@@ -13,6 +13,7 @@ from adpt.methods.flow import ConditionalFlow, log_likelihood, position_encoding
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
 from adpt.methods.trained import TrainedMethod
+from adpt.nearest import slices
 
 _NUM_BLOCKS = 8
 _CONDITION_CHANNELS = 128
@@ -161,10 +162,10 @@ class CFlow(TrainedMethod):
             per_image = 2 * (channels + _CONDITION_CHANNELS) * height * width
             positions = _positions(level)
             found = [
-                log_likelihood(
-                    *self.flows[number](_patches(images), positions.repeat(len(images), 1))
-                )
-                for images in level.split(max(1, _CHUNK_NUMBERS // per_image))
+                log_likelihood(*self.flows[number](_patches(images), positions.repeat(count, 1)))
+                for some in slices(level.shape[0], _CHUNK_NUMBERS // per_image)
+                for images in [level[some]]
+                for count in [images.shape[0]]
             ]
             relative = torch.cat(found) - self.max_log_likelihood[number]
             maps.append(relative.reshape(-1, height, width))

@@ -113,7 +113,7 @@ class ConditionalFlow(nn.Module):
 
     def forward(self, features: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Map features (N, C) to latent vectors (N, C); with the log-determinants (N,)."""
-        log_determinant = features.new_zeros(len(features))
+        log_determinant = features.new_zeros(features.shape[0])
         for block in self.blocks:
             features, added = block(features, condition)
             log_determinant = log_determinant + added

@@ -256,7 +256,7 @@ class Glass(TrainedMethod):
             patches = self.embed(levels)
             logits = self.discriminator(self.adaptor(patches).flatten(0, 1))
             grid = levels[-self.num_levels :][0].shape[-2:]
-            scores = logits.sigmoid().reshape(len(patches), *grid)
+            scores = logits.sigmoid().reshape(patches.shape[0], *grid)
             maps = smooth(upsample(scores, self.image_size, align_corners=False))
             return Scores(maps, scores.amax((1, 2)))
 

@@ -50,7 +50,8 @@ class LearnedMethod(Method):
             )
         self.check_form(levels)
         check_shapes(shapes_of(levels), shapes, f"fitted {name} was trained on")
-        self.to(levels[0].device)
+        if not torch.compiler.is_compiling():  # A graph's parts cannot be moved while it is traced.
+            self.to(levels[0].device)
 
     def no_images(self) -> UserError:
         """The error for training batches that held no image."""

@@ -23,9 +23,19 @@ def upsample(scores: Tensor, size: tuple[int, int], *, align_corners: bool) -> T
     Returns:
         (B, H, W).
     """
+    if torch.compiler.is_compiling() and scores.dtype == torch.float64 and align_corners:
+        # onnxruntime resizes no doubles.
+        rows, columns = map(_corner_weights, size, scores.shape[-2:])
+        return rows.to(scores) @ scores @ columns.to(scores).T
     return F.interpolate(
         scores[:, None], size=size, mode="bilinear", align_corners=align_corners
     ).squeeze(1)
+
+
+def _corner_weights(size: int, count: int) -> Tensor:
+    """(size, count): the share of each of `count` patches in each pixel."""
+    places = torch.arange(size, dtype=torch.float64) * ((count - 1) / max(1, size - 1))
+    return (1 - (places[:, None] - torch.arange(count)).abs()).clamp_min(0)
 
 
 def smooth(maps: Tensor, sigma: float = SIGMA) -> Tensor:

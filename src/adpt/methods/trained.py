@@ -21,6 +21,9 @@ from adpt.methods.feature_sets import (
 from adpt.methods.learned import LearnedMethod, Shape, shapes_of
 from adpt.running.progress import Progress, no_progress
 
+_SMALL = 2**26
+"""Bytes that modules may take whatever their state says."""
+
 
 class TrainedMethod(LearnedMethod):
     """A method whose modules are made for the levels it is given, and trained on them.
@@ -155,6 +158,20 @@ class TrainedMethod(LearnedMethod):
         self.remember_shapes(shapes)
         self.build(shapes)
 
+    def _check_size(self, shapes: list[Shape], given: int) -> None:
+        """Refuse a state whose modules would take far more memory than it does, with a ValueError.
+
+        The state, or the options that came with it, may be anybody's.
+        """
+        with torch.device("meta"):  # Takes none.
+            self._build(shapes)
+        needed = _bytes_of([*self.parameters(), *self.buffers()])
+        if needed > 2 * given + _SMALL:
+            raise ValueError(
+                f"{type(self).__name__} for levels of shapes {shapes} takes {needed:,} bytes, and"
+                f" the state that says so has {given:,}."
+            )
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
@@ -163,6 +180,12 @@ class TrainedMethod(LearnedMethod):
             shapes: list[Shape] = [(c, h, w) for c, h, w in saved.tolist()]
             if shapes != self.learned_shapes():
                 device = next((p.device for p in self.parameters()), saved.device)
+                given = [value for name, value in state_dict.items() if name.startswith(prefix)]
+                self._check_size(shapes, _bytes_of(given))
                 self._build(shapes)
                 self.to(device).eval().requires_grad_(False)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,6 +1,7 @@
 """The loop around trained methods, by Lightning, on features that are read and never computed."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,11 +153,13 @@ class _Training(lightning.LightningModule):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning from saying for every training which devices there are."""
+    """Keep Lightning from saying for every training which devices there are, and what torch is."""
     speaker = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     level = speaker.level
     speaker.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*isinstance.treespec", module="lightning.*")
+            yield
     finally:
         speaker.setLevel(level)

@@ -16,6 +16,7 @@ from adpt.methods.trained import TrainedMethod
 from adpt.methods.uniad_transformer import Reconstruction
 
 _PATCHES = 16 * 16
+_MOST_LAYERS = 64
 _CLIP_NORM = 0.1
 _FULL_RATE = 0.8
 """Share of the epochs before the learning rate falls to a tenth: 800 of 1000."""
@@ -83,13 +84,16 @@ class UniAD(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        if min(hidden_dim, num_heads, num_layers, feedforward_dim) < 1 or (
-            hidden_dim % 2 or hidden_dim % num_heads
+        if (
+            min(hidden_dim, num_heads, num_layers, feedforward_dim) < 1
+            or num_layers > _MOST_LAYERS
+            or hidden_dim % 2
+            or hidden_dim % num_heads
         ):
             raise ValueError(
                 f"hidden_dim is {hidden_dim}, num_heads {num_heads}, num_layers {num_layers} and "
-                f"feedforward_dim {feedforward_dim}: all must be at least 1, hidden_dim even and "
-                "divisible by num_heads."
+                f"feedforward_dim {feedforward_dim}: all must be at least 1, num_layers at most "
+                f"{_MOST_LAYERS}, hidden_dim even and divisible by num_heads."
             )
         if neighbour_size < 0 or (neighbour_size and neighbour_size % 2 == 0):
             raise ValueError(
@@ -151,7 +155,7 @@ class UniAD(TrainedMethod):
             features = self.gather(levels)
             difference = self.reconstruction(features) - features
             distances = torch.linalg.vector_norm(difference, dim=2)
-            scores = distances.reshape(len(features), *self.grid)
+            scores = distances.reshape(features.shape[0], *self.grid)
             maps = upsample(scores, self.image_size, align_corners=True)
             return Scores(maps, maps.amax((1, 2)))
 

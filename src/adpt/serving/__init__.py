@@ -1,0 +1,1 @@
+"""Inspectors over HTTP: pictures in, verdicts out. Needs the extra `adpt[serve]`."""

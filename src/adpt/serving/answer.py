@@ -1,0 +1,77 @@
+"""From a picture's file to an answer: the row that `adpt.predict` would write, and a heatmap."""
+
+import io
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from PIL import Image
+
+from adpt.inspection import Inspector, RegionRule, UnreadImage
+from adpt.inspection.inputs import picture_of
+from adpt.inspection.outputs import render
+from adpt.inspection.rows import Row
+from adpt.running.names import printable
+
+Format = Literal["jpg", "png"]
+
+_QUALITY = 88
+
+
+class Answer(NamedTuple):
+    """What is told of a picture.
+
+    Attributes:
+        row: As in the tables of `adpt.predict`.
+        heatmap: A picture file's content; empty where none is wanted, or there is none.
+    """
+
+    row: Row
+    heatmap: bytes = b""
+
+    @property
+    def verdict(self) -> str:
+        """normal, anomalous or unreadable."""
+        if self.row.error:
+            return "unreadable"
+        return "anomalous" if self.row.anomalous else "normal"
+
+
+def inspect(
+    inspector: Inspector,
+    path: Path,
+    name: str,
+    rule: RegionRule,
+    heatmap: Format | None = None,
+    longest_side: int | None = None,
+) -> Answer:
+    """Inspect a file.
+
+    Args:
+        inspector: Of its product.
+        path: The file.
+        name: What the client calls it; may be empty.
+        rule: What a defect region is.
+        heatmap: Format of the heatmap; None for none.
+        longest_side: Of the heatmap, in pixels; None for the picture's own.
+    """
+    (found,) = inspector.predict_many([path], 1, rule)
+    if isinstance(found, UnreadImage):
+        error = printable(found.error.replace(str(path), name or "the picture"))
+        unread = Row(
+            path=name, score=None, normalised=None, anomalous=None,
+            threshold=inspector.threshold, error=error,
+        )  # fmt: skip
+        return Answer(unread)
+    row = Row(
+        path=name, score=found.score, normalised=found.normalised, anomalous=found.anomalous,
+        threshold=found.threshold, regions=found.regions,
+    )  # fmt: skip
+    if heatmap is None:
+        return Answer(row)
+    picture = picture_of(path, inspector.geometry.rules)
+    if longest_side is not None:
+        picture.thumbnail((longest_side, longest_side))
+    shown = Image.fromarray(render(picture, found, inspector.settings.normal_map))
+    content = io.BytesIO()
+    shown.save(content, format="JPEG" if heatmap == "jpg" else "PNG", quality=_QUALITY)
+    return Answer(row, content.getvalue())

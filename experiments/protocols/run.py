@@ -1,9 +1,9 @@
 """Run each choice of `protocol=paper` alone and all together beside `clean`; see README.md.
 
-python experiments/protocols/run.py <data> <mobilenetv2's weights> <folder for runs> [<stage> ...]
+python experiments/protocols/run.py <data> <mobilenetv2's weights> <folder for runs> [<part> ...]
 
-<data> holds products/, labelled/ and mvtec/. Started again, it skips what is recorded; results.csv
-beside this file is written anew from all runs in the folder.
+<data> holds products/, labelled/ and mvtec/; a part is a stage, or <stage>/<choice>. Started again,
+it skips what is recorded; results.csv beside this file is written anew from all runs in the folder.
 """
 
 import csv
@@ -25,8 +25,8 @@ FEW = "data.classes=[asphalt_cfd,bottle,cookie,hazelnut_toy]"
 """Products of few training images, for what trains long."""
 CROP = ("data.resize=224", "data.as_torchvision=true")
 CFLOW = ("method=[cflow_quick]", "method.cflow.epochs=8")
-UNIAD = ("method=[uniad_quick]", "method.uniad.epochs=20", FEW)
-GLASS = ("method=[glass_quick]", "method.glass.epochs=10", "defects.draw.foreground=estimate", FEW)
+UNIAD = ("method=[uniad_quick]", "method.uniad.epochs=8", FEW)
+GLASS = ("method=[glass_quick]", "method.glass.epochs=8", "defects.draw.foreground=estimate", FEW)
 
 # Stage to the choices made in it, by what sets them; `clean` is what they are held against.
 STAGES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -48,12 +48,12 @@ STAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "last batch": (*CFLOW, "checks=1", "method.cflow.drop_last=true"),
     },
     "uniad": {
-        "clean": (*UNIAD, "checks=5"),
+        "clean": (*UNIAD, "checks=4"),
         "paper": (*UNIAD, "protocol=paper"),
         "last batch": (*UNIAD, "checks=1", "method.uniad.drop_last=true"),
     },
     "glass": {
-        "clean": (*GLASS, "checks=10"),
+        "clean": (*GLASS, "checks=8"),
         "paper": (*GLASS, "protocol=paper", "defects.draw.foreground=none"),
         "masks": (*GLASS, "checks=1", "data.mask_resize=within"),
         "foreground": (*GLASS, "checks=1", "defects.draw.foreground=none"),
@@ -62,8 +62,8 @@ STAGES: dict[str, dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def main(data: Path, weights: Path, out: Path, stages: list[str]) -> None:
-    """Run the stages, all of them unless some are named, and gather what lies in the folder."""
+def main(data: Path, weights: Path, out: Path, wanted: list[str]) -> None:
+    """Run what is wanted, all unless something is named, and gather what lies in the folder."""
     links = out / "products"
     links.mkdir(parents=True, exist_ok=True)
     for product in PRODUCTS:
@@ -76,8 +76,10 @@ def main(data: Path, weights: Path, out: Path, stages: list[str]) -> None:
         "features=[residual]", "heatmaps=0", "device=cpu",
     )  # fmt: skip
     for seed in SEEDS:
-        for stage in stages or STAGES:
-            for choice, words in STAGES[stage].items():
+        for stage, choices in STAGES.items():
+            for choice, words in choices.items():
+                if wanted and not {stage, f"{stage}/{choice}"} & set(wanted):
+                    continue
                 folder = out / f"{stage}_{choice.replace(' ', '_')}_{seed}"
                 words = (*common, *words, *_seeds(choice, stage, seed))
                 sys.argv = ["evaluate", *words, f"hydra.run.dir={folder}"]

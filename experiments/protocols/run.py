@@ -24,7 +24,7 @@ PRODUCTS = (
 FEW = "data.classes=[asphalt_cfd,bottle,cookie,hazelnut_toy]"
 """Products of few training images, for what trains long."""
 CROP = ("data.resize=224", "data.as_torchvision=true")
-CFLOW = ("method=[cflow_quick]", "method.cflow.epochs=8")
+CFLOW = ("method=[cflow_quick]", "method.cflow.epochs=8", FEW)
 UNIAD = ("method=[uniad_quick]", "method.uniad.epochs=8", FEW)
 GLASS = ("method=[glass_quick]", "method.glass.epochs=8", "defects.draw.foreground=estimate", FEW)
 

@@ -2,13 +2,15 @@
 
 The values were recorded by running functions of github.com/xcyao00/ADPretrain (as of commit 8d1a32c
 of its fork by shirazzyy) on the inputs that are made here: the matching of reference features, and
-the FeatureNorm maps that follow; torchvision's `Resize` (bicubic) and `CenterCrop` as their data
-sets chain them; the mask transforms of GLASS's data sets; the approximate greedy coreset sampler
-with identity projection and the ten starts that our generator draws, and as it is from 60 seeds;
-GLASS's `compute_pro` and `calculate_aupro`; and CFLOW's `train_val`, in which the log-likelihoods
-of test images were put in place of those that a training gives, and the maps taken from what it
-hands to its metrics.
+the FeatureNorm maps that follow; torchvision's `Resize` and `CenterCrop` as their data sets chain
+them for images (bicubic) and masks, and as GLASS's data sets do for masks; the approximate greedy
+coreset sampler with identity projection and the ten starts that our generator draws, and as it is
+from 60 seeds; GLASS's `compute_pro` and `calculate_aupro`; and CFLOW's `train_val`, in which the
+log-likelihoods of test images were put in place of those that a training gives, and the maps taken
+from what it hands to its metrics.
 """
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +19,21 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from adpt.data.transforms import Geometry
-from adpt.evaluation import AlignedReferences, Features, FixedReferences, TrainingPlan
+from adpt.evaluation import (
+    AlignedReferences,
+    Features,
+    FixedReferences,
+    TrainingPlan,
+    encode_class,
+)  # fmt: skip
 from adpt.evaluation.epochs import EpochChecks
 from adpt.methods import CFlow, FeatureNorm, Glass, UniAD
 from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.feature_sets import InMemory
 from adpt.metrics import aupro_dilated, aupro_paper
+from drawn import draw_folder
+from runs import folder_data
+from small import SmallBackbone
 
 # Height and width of the picture, `resize`, sizes after it, and three sums over the 224 × 224
 # pixels of the crop: plain, and weighted by row and by column.
@@ -72,12 +83,45 @@ def test_without_it_some_sizes_fall_on_another_pixel() -> None:
     assert sum(mine != case[3] for mine, case in zip(others, GEOMETRIES, strict=True)) == 5
 
 
+MASK = np.zeros((300, 401), bool)
+MASK[40:71, 100:173] = MASK[200:203, 300:310] = MASK[150, 200] = True
+
+
 @pytest.mark.parametrize(("how", "pixels"), [("within", 1173), ("touched", 1429)])
 def test_masks_are_those_of_glass(how: str, pixels: int) -> None:
-    mask = np.zeros((300, 401), bool)
-    mask[40:71, 100:173] = mask[200:203, 300:310] = mask[150, 200] = True
     geometry = Geometry(224, 224, as_torchvision=True, mask_resize=how)
-    assert geometry.mask(mask).sum() == pixels
+    assert geometry.mask(MASK).sum() == pixels
+
+
+@pytest.mark.parametrize(
+    ("resize", "plain", "by_row", "by_column"),
+    [(224, 1264, 55448, 84211), (256, 1717, 56936, 101882)],
+)
+def test_masks_of_the_other_methods_are_cropped_to_the_pixel_as_theirs(
+    resize: int, plain: int, by_row: int, by_column: int
+) -> None:
+    mask = Geometry(224, resize, as_torchvision=True).mask(MASK).long()
+    weights = torch.arange(1, 225)
+    sums = mask, mask * weights[:, None], mask * weights
+    assert [int(one.sum()) for one in sums] == [plain, by_row, by_column]
+
+
+def test_references_are_read_in_a_geometry_of_their_own(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path / "own", ("key",), train=4)
+
+    def references(resize: int, of_references: int | None) -> list[torch.Tensor]:
+        data = folder_data(root, image_size=32, resize=resize)
+        data.setup()
+        backbone, cpu = SmallBackbone(), torch.device("cpu")
+        found = encode_class(
+            data, "key", backbone, 2, 0, cpu, self_match=True, reference_resize=of_references
+        )
+        return found.references.levels
+
+    apart, alike, other = references(40, 32), references(32, None), references(40, None)
+    for level, same, different in zip(apart, alike, other, strict=True):
+        assert torch.allclose(level, same, atol=1e-4)
+        assert not torch.allclose(level, different, atol=1e-2)
 
 
 def test_the_coreset_picks_the_same_patches() -> None:

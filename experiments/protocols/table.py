@@ -1,0 +1,48 @@
+"""What each choice changes against `clean`, from results.csv.
+
+python experiments/protocols/table.py
+"""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+METRICS = ("image_auroc", "pixel_ap", "pixel_aupro")
+METHODS = ("feature_norm", "padim", "patchcore", "cflow", "uniad", "glass")
+
+
+def main() -> None:
+    """Print a line for each method and choice: mean, and range over products and seeds."""
+    with (Path(__file__).parent / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {(r["method"], r["choice"], r["product"], r["seed"]): r for r in rows}
+    changes: dict[tuple[str, str], list[tuple[str, str, list[float]]]] = defaultdict(list)
+    for (method, choice, product, seed), row in found.items():
+        clean = found.get((method, "clean", product, seed))
+        if choice != "clean" and clean:
+            points = [100 * (float(row[name]) - float(clean[name])) for name in METRICS]
+            changes[method, choice].append((product, seed, points))
+    print("| method | choice | products | seeds | image AUROC | pixel AP | AUPRO |")
+    print("|---|---|---|---|---|---|---|")
+    for (method, choice), cells in sorted(changes.items(), key=_order):
+        products, seeds = ({cell[at] for cell in cells} for at in (0, 1))
+        told = (_told([points[at] for *_, points in cells]) for at in range(len(METRICS)))
+        print(f"| {method} | {choice} | {len(products)} | {len(seeds)} | {' | '.join(told)} |")
+
+
+def _order(item: tuple[tuple[str, str], object]) -> tuple[int, bool, str]:
+    method, choice = item[0]
+    return METHODS.index(method), choice == "paper", choice
+
+
+def _told(points: list[float]) -> str:
+    """Mean, and lowest to highest."""
+    texts = (
+        f"{value:+.1f}".replace("-", "−") for value in (mean(points), min(points), max(points))
+    )
+    return "{} ({} to {})".format(*texts)
+
+
+if __name__ == "__main__":
+    main()

@@ -33,12 +33,12 @@ STAGES: dict[str, dict[str, tuple[str, ...]]] = {
     "training_free": {
         "clean": ("method=[feature_norm,padim,patchcore]",),
         "paper": ("method=[feature_norm,padim,patchcore]", "protocol=paper"),
-        "geometry": ("method=[feature_norm,padim,patchcore]", *CROP),
-        "self match": ("method=[padim,patchcore]", "published.self_match=true"),
+        "geometry": ("method=[feature_norm,padim]", *CROP),
+        "self match": ("method=[padim]", "published.self_match=true"),
         "aligned": ("method=[feature_norm]", "aligned=10"),
         "coreset": (
             "method=[patchcore]", "method.patchcore.projection_dim=128",
-            "method.patchcore.num_starts=10",
+            "method.patchcore.num_starts=10", FEW,
         ),
     },
     "cflow": {

@@ -67,7 +67,8 @@ class TextureFolder:
                     log.warning("Texture skipped: %s", error.__cause__ or error)
                 continue
             if self.shorter is not None:
-                return V.resize(V.pil_to_tensor(picture), [self.shorter])
+                whole: Tensor = V.resize(V.pil_to_tensor(picture), [self.shorter])
+                return whole
             return Geometry(shape, resize=max(shape)).image(picture)
         raise DataError(
             f"None of the {len(self.files)} texture files in {self.folder} can be read."

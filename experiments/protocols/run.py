@@ -55,6 +55,7 @@ STAGES: dict[str, dict[str, tuple[str, ...]]] = {
     "glass": {
         "clean": (*GLASS, "checks=8"),
         "paper": (*GLASS, "protocol=paper", "defects.draw.foreground=none"),
+        "drawing": (*GLASS, "checks=1", "defects.draw.published=true"),
         "masks": (*GLASS, "checks=1", "data.mask_resize=within"),
         "foreground": (*GLASS, "checks=1", "defects.draw.foreground=none"),
         "new defects": (*GLASS, "checks=1", "defects.refresh=1"),

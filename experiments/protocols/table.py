@@ -47,9 +47,8 @@ def _order(item: tuple[tuple[str, str], object]) -> tuple[int, bool, str]:
 
 def _told(points: list[float]) -> str:
     """Mean, and lowest to highest."""
-    texts = (
-        f"{value:+.1f}".replace("-", "−") for value in (mean(points), min(points), max(points))
-    )
+    values = mean(points), min(points), max(points)
+    texts = (f"{round(value, 1) + 0.0:+.1f}".replace("-", "−") for value in values)
     return "{} ({} to {})".format(*texts)
 
 

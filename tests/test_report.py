@@ -193,7 +193,7 @@ def test_published_numbers_are_marked(tmp_path: Path) -> None:
     build_page(made, tmp_path, output, "Title", reported=read_reported(file))
     found = Page(output.read_text(encoding="utf-8"))
     assert found.open == []
-    assert ["published", "92.6 / 86.3", "95.4 / 88.7", "+2.8 / +2.4"] in found.rows
+    assert ["published, Table 2", "92.6 / 86.3", "95.4 / 88.7", "+2.8 / +2.4"] in found.rows
     assert "to be checked against the paper" in found.text
 
 

@@ -233,7 +233,7 @@ def test_the_images_own_share_is_that_of_the_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adpt.data.texture_defects._OWN_SHARE", (0.7, 0.0))
-    monkeypatch.setattr("adpt.data.texture_defects.augment", lambda texture, _: texture)
+    monkeypatch.setattr("adpt.data.texture_defects.augment", lambda texture, *_, **__: texture)
     draw = TextureDefects(textures=white_textures(tmp_path), foreground="none")
     image, mask = draw(BLACK, 0)
     assert set(image[:, mask].unique().tolist()) == {76}  # 0.3 of white.
@@ -243,7 +243,7 @@ def test_a_defect_that_would_leave_no_trace_is_drawn_anew(monkeypatch: pytest.Mo
     speck, spot = np.zeros((2, 100, 100), dtype=np.bool_)
     speck[0, :4], spot[0, :5] = True, True  # Just below and at the smallest share.
     masks = iter([speck, speck, spot])
-    monkeypatch.setattr("adpt.data.texture_defects.perlin_mask", lambda *_: next(masks))
+    monkeypatch.setattr("adpt.data.texture_defects.perlin_mask", lambda *_, **__: next(masks))
     _, mask = TextureDefects(foreground="none")(torch.zeros(3, 100, 100, dtype=torch.uint8), 0)
     assert int(mask.sum()) == 5
 

@@ -35,13 +35,14 @@ class TextureFolder:
 
     Args:
         folder: Of image files, in subfolders or not, such as DTD's `images`.
+        shorter: Bring the shorter side to so many pixels and crop nothing; None gives the middle.
 
     Raises:
         DataError: There is no image in it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, shorter: int | None = None) -> None:
+        self.folder, self.shorter = folder, shorter
         self.files = sorted(here / name for here, names in walk_files(folder) for name in names)
         if not self.files:
             raise DataError(
@@ -51,7 +52,7 @@ class TextureFolder:
         self.broken: set[Path] = set()
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
-        """Sample a texture, (3, H, W) uint8; a file that cannot be read is named and passed over.
+        """Sample a texture, (3, …) uint8; a file that cannot be read is named and passed over.
 
         Raises:
             DataError: None of the files can be read.
@@ -65,6 +66,9 @@ class TextureFolder:
                     self.broken.add(file)
                     log.warning("Texture skipped: %s", error.__cause__ or error)
                 continue
+            if self.shorter is not None:
+                whole: Tensor = V.resize(V.pil_to_tensor(picture), [self.shorter])
+                return whole
             return Geometry(shape, resize=max(shape)).image(picture)
         raise DataError(
             f"None of the {len(self.files)} texture files in {self.folder} can be read."
@@ -125,12 +129,13 @@ def _colour(rng: np.random.Generator) -> Field:
     return np.asarray(colorsys.hsv_to_rgb(hue, saturation, value), dtype=np.float32)
 
 
-def augment(texture: Tensor, rng: np.random.Generator) -> Tensor:
+def augment(texture: Tensor, rng: np.random.Generator, *, empty_corners: bool = False) -> Tensor:
     """Change a texture in three of nine ways, those that GLASS's authors use.
 
     Args:
         texture: (3, H, W) uint8.
         rng: Decides which ways, their order and how much.
+        empty_corners: Leave the corners of a turned picture black, as they do.
 
     Returns:
         (3, H, W) uint8.
@@ -139,6 +144,7 @@ def augment(texture: Tensor, rng: np.random.Generator) -> Tensor:
     hue, angle = float(rng.uniform(-0.2, 0.2)), float(rng.uniform(-45, 45))
     # Turned within a square, the picture is enlarged until no empty corner shows.
     scale = float(abs(np.cos(np.radians(angle))) + abs(np.sin(np.radians(angle))))
+    scale = 1.0 if empty_corners else scale
     ways: list[Callable[[Tensor], Tensor]] = [
         partial(V.adjust_contrast, contrast_factor=factors[0]),
         partial(V.adjust_brightness, brightness_factor=factors[1]),

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as V
 
 from adpt.data.files import walk_files
 from adpt.data.foreground import estimate_foreground, mask_files
@@ -40,6 +42,9 @@ class TextureDefects:
             "none" allows the whole image, anything else is a folder of foreground masks (not
             zero on the product; see `foreground.mask_files` for their names), where an image
             without a file gets the estimate.
+        published: As the authors' code draws them: defects of any size, none in the corners that
+            turned masks leave, textures turned into black and cropped afterwards, and a foreground
+            of all pixels that its mask touches.
         geometry: How the images were brought to their size, for the masks in a folder; None if
             they were squeezed to it.
 
@@ -51,14 +56,17 @@ class TextureDefects:
         self,
         textures: str | Path | None = None,
         foreground: str | Path = "estimate",
+        published: bool = False,
         geometry: Geometry | None = None,
     ) -> None:
         self.sample_texture: Callable[[np.random.Generator, tuple[int, int]], Tensor] = (
             render_texture
         )
         if textures is not None:
-            self.sample_texture = TextureFolder(Path(textures))
-        self.foreground = foreground
+            self.sample_texture = TextureFolder(
+                Path(textures), _shorter_side(geometry) if published else None
+            )
+        self.foreground, self.published = foreground, published
         self.geometry = geometry
         self.warned = False
         if foreground not in ("estimate", "none") and not any(
@@ -88,8 +96,9 @@ class TextureDefects:
         """
         shape = (image.shape[1], image.shape[2])
         rng = np.random.default_rng(seed)
-        mask = torch.from_numpy(_mask(rng, self._allowed(image, path)))
-        texture = augment(self.sample_texture(rng, shape), rng).float()
+        mask = torch.from_numpy(_mask(rng, self._allowed(image, path), self.published))
+        texture = augment(self.sample_texture(rng, shape), rng, empty_corners=self.published)
+        texture = V.center_crop(texture, list(shape)).float()
         own = float(np.clip(rng.normal(*_OWN_SHARE), *_OWN_SHARE_RANGE))
         blended = texture.lerp(image.float(), own).round().to(torch.uint8)
         return torch.where(mask, blended, image), mask
@@ -103,7 +112,9 @@ class TextureDefects:
             places = mask_files(Path(self.foreground), Path(path)) if path is not None else ()
             file = next((place for place in places if place.is_file()), None)
             if file is not None:
-                geometry = self.geometry or Geometry(shape)
+                geometry = copy(self.geometry or Geometry(shape))
+                if self.published:
+                    geometry.mask_resize = "touched"
                 return np.asarray(geometry.mask(read_mask(file, "foreground")).numpy())
             if not self.warned:
                 self.warned = True
@@ -115,14 +126,20 @@ class TextureDefects:
         return np.asarray(estimate_foreground(image).numpy())
 
 
-def _mask(rng: np.random.Generator, allowed: Mask) -> Mask:
+def _shorter_side(geometry: Geometry | None) -> int:
+    """What a texture's shorter side is brought to, as that of the images."""
+    side = (geometry or Geometry()).resize
+    return side if isinstance(side, int) else max((geometry or Geometry()).image_size)
+
+
+def _mask(rng: np.random.Generator, allowed: Mask, published: bool) -> Mask:
     """A mask of at least the smallest size; outside of `allowed` only if there is no other."""
     height, width = allowed.shape
     attempt = 0
     while True:
-        mask = perlin_mask(rng, (height, width))
+        mask = perlin_mask(rng, (height, width), turn_picture=published)
         if attempt < _ATTEMPTS:
             mask &= allowed
-        if mask.any() and mask.mean() >= _LEAST:
+        if mask.any() and (published or mask.mean() >= _LEAST):
             return mask
         attempt += 1

@@ -23,6 +23,7 @@ class Result:
         dataset: Name of the data set.
         backbone: Name of the backbone.
         method: Name of the method.
+        place: Where it is reported, such as "Table 1".
         own: With the backbone's own features, in percent.
         pretrained: With pretrained features.
         gain: Pretrained minus own in points, where only that is known.
@@ -32,6 +33,7 @@ class Result:
     dataset: str
     backbone: str
     method: str
+    place: str = ""
     own: list[float] | None = None
     pretrained: list[float] | None = None
     gain: list[float] | None = None
@@ -133,7 +135,10 @@ def _block(ours: Summary, theirs: Result, metrics: Sequence[str]) -> Block:
     gains = tuple(gain(value / 100) for value in difference or ()) or (UNKNOWN,)
     lines = [
         Line("ours", (own, pretrained, tuple(gain(cell.difference) for cell in cells))),
-        Line("published", (_percents(theirs.own), _percents(theirs.pretrained), gains)),
+        Line(
+            f"published, {theirs.place}" if theirs.place else "published",
+            (_percents(theirs.own), _percents(theirs.pretrained), gains),
+        ),
     ]
     if theirs.own and theirs.pretrained:
         apart = (

@@ -340,6 +340,7 @@ def test_the_projectors_of_the_best_checks_are_kept(
     for variant, epoch in (("angle", 2), ("norm", 4)):
         found = find_projector(variant_of(str(run), variant))
         assert found.protocol == "paper"
+        assert not found.authors
         assert f"test set of {checking.data.set_name}" in found.metadata["selection"]
         assert json.loads(found.metadata["images"])
         kept = load_projector(found.path).state_dict()

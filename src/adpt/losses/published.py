@@ -9,8 +9,8 @@ from adpt.losses.norm import NormContrastiveLoss, norm_score
 class PublishedNormLoss(NormContrastiveLoss):
     """As `NormContrastiveLoss`, with every step rounded to the features' own precision.
 
-    In bfloat16 scores from 0.25 to 0.5 lie 0.008 apart, more than the shell is wide. Args and
-    errors as of `NormContrastiveLoss`.
+    In bfloat16 scores below 1 lie 0.008 apart, and the shell is 0.004 wide. Args and errors as of
+    `NormContrastiveLoss`.
     """
 
     def forward(self, features: Tensor, anomalous: Tensor) -> Tensor:

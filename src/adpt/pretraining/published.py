@@ -1,7 +1,7 @@
 """Pretraining as the authors of ADPretrain ran it, `model=published`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -59,12 +59,14 @@ class PublishedPretraining(Pretraining):
         **options: As `Pretraining`.
     """
 
+    precision: ClassVar[torch.dtype] = torch.bfloat16
+
     def __init__(self, centre_batch_size: int = 16, **options: Any) -> None:
         super().__init__(**options)
         if self.train_backbone:
             raise UserError("model=published trains no backbone: model.train_backbone=false.")
         self.centre_batch_size = centre_batch_size
-        self.projector.to(torch.bfloat16)
+        self.projector.to(self.precision)
         self._worth_a_step = False
 
     def on_fit_start(self) -> None:
@@ -82,8 +84,10 @@ class PublishedPretraining(Pretraining):
         backbone = self.backbone
         _ = backbone.fingerprint  # Files know the backbone by its weights as they were.
         mean, std = backbone.mean, backbone.std
-        backbone.to(torch.bfloat16)
+        backbone.to(self.precision)
         backbone.mean, backbone.std = mean, std  # Images are normalised in float32.
+        if self.uses_references:  # A pool is encoded anew, by the rounded backbone.
+            self.references.setup(self.trainer.datamodule, self.encode)  # type: ignore[attr-defined]
 
     def centre_samples(self, data: Any) -> list[Sample]:
         """Normal images among those of whole batches.

@@ -7,17 +7,12 @@ taking the next number of torch's generator; `calculate_norm_loss`; and the trai
 Adam in bfloat16.
 """
 
-import json
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from adpt.backbones import Levels
@@ -27,18 +22,11 @@ from adpt.data.pil_views import PilViews
 from adpt.data.sample import Batch
 from adpt.data.sampling import EpochSampler
 from adpt.errors import UserError
-from adpt.losses import AngleContrastiveLoss, PublishedNormLoss
-from adpt.methods import FeatureNorm, PatchCore
-from adpt.pretraining import PublishedPretraining, PublishedReferences
-from adpt.pretraining.best_epoch import BestEpoch
-from adpt.pretraining.callbacks import SaveProjector
+from adpt.losses import PublishedNormLoss
+from adpt.pretraining import PublishedReferences
 from adpt.projector import FeatureProjector
-from adpt.running.checkpoints import LastCheckpoint
-from adpt.weights import find_projector, load_projector, projector_metadata
-from adpt.weights.variants import variant_of
 from drawn import draw_folder, draw_realiad
-from runs import composed, fitted, folder_data, state
-from small import ShortFeatures
+from runs import composed, fitted, folder_data, published_pretraining
 
 # ---- As recorded ----------------------------------------------------------------------------
 
@@ -128,26 +116,10 @@ def step_of(number: int) -> tuple[Levels, Levels, Batch]:
     return [torch.cat(pair) for pair in zip(first, second, strict=True)], references, batch
 
 
-def published(**options: Any) -> PublishedPretraining:
-    return PublishedPretraining(
-        **{
-            "backbone": options.pop("backbone", None) or ShortFeatures(),
-            "projector": partial(FeatureProjector, num_heads=4, num_references=8),
-            "references": PublishedReferences(pool_size=None, shots=(1, 2)),
-            "angle_loss": AngleContrastiveLoss(),
-            "norm_loss": PublishedNormLoss(),
-            "optimizer": partial(torch.optim.Adam, lr=1e-4, weight_decay=5e-4),
-            "scheduler": partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[7]),
-            "centre_batch_size": 5,
-            **options,
-        }
-    )
-
-
 def test_steps_in_bfloat16_are_those_of_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(5)
     backbone = Given()
-    module = published(backbone=backbone, projector=FeatureProjector)
+    module = published_pretraining(backbone=backbone, projector=FeatureProjector)
     centres = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(7)) * 0.05
     for own, centre in zip(module.centres, centres, strict=True):
         own.data.copy_(centre)
@@ -230,7 +202,7 @@ def test_a_last_partial_batch_is_left_out() -> None:
 def test_centres_leave_out_a_partial_batch_and_are_not_rounded(tmp_path: Path) -> None:
     data = folder_data(draw_folder(tmp_path, ("key",)), drop_last=True)
     data.setup()
-    module = published()
+    module = published_pretraining()
     assert len(data.pretraining_samples()) == 12
     kept = {sample.image for sample in module.centre_samples(data)}
     assert len(kept) in (7, 8, 9)
@@ -238,11 +210,11 @@ def test_centres_leave_out_a_partial_batch_and_are_not_rounded(tmp_path: Path) -
     assert all(centre.dtype == torch.float32 for centre in module.centres)
     assert any((centre.bfloat16().float() != centre).any() for centre in module.centres)
     with pytest.raises(UserError, match="leaves nothing of 12 images"):
-        published(centre_batch_size=16).centre_samples(data)
+        published_pretraining(centre_batch_size=16).centre_samples(data)
 
 
 def test_all_is_bfloat16_but_the_normalisation_of_images(tmp_path: Path) -> None:
-    module = published()
+    module = published_pretraining()
     before = module.backbone.fingerprint
     fitted(folder_data(draw_folder(tmp_path, ("key",))), module)
     assert {value.dtype for value in module.projector.parameters()} == {torch.bfloat16}
@@ -267,7 +239,7 @@ def test_all_is_bfloat16_but_the_normalisation_of_images(tmp_path: Path) -> None
 def test_another_precision_of_the_trainer_is_refused(tmp_path: Path) -> None:
     data = folder_data(draw_folder(tmp_path, ("key",)))
     with pytest.raises(UserError, match=r"trainer\.precision=32-true"):
-        fitted(data, published(), precision="bf16-mixed")
+        fitted(data, published_pretraining(), precision="bf16-mixed")
 
 
 def test_one_file_says_what_the_authors_did() -> None:
@@ -289,105 +261,3 @@ def test_one_file_says_what_the_authors_did() -> None:
     check = config.callbacks.best_epoch
     assert (check.data.resize, check.reference_resize, check.shots) == (256, 224, 8)
     assert (check.methods.angle.projection_dim, check.methods.angle.num_starts) == (128, 10)
-
-
-# ---- The best epoch -------------------------------------------------------------------------
-
-FIGURES = {"angle": [0.5, 0.7, 0.7, 0.6], "norm": [0.4, 0.3, 0.2, 0.9]}
-
-
-class Planned(BestEpoch):
-    """Measures what is in `FIGURES`."""
-
-    def _check(self, trainer: Any, module: Any, kind: Any) -> dict[str, float]:
-        epoch = trainer.current_epoch
-        return {
-            f"{self._where}/{variant}/pixel_aupro_paper/pretrained": values[epoch]
-            for variant, values in FIGURES.items()
-        }
-
-
-def best_epoch(root: Path, folder: Path, kind: type[BestEpoch] = Planned, **options: Any) -> Any:
-    methods = {"angle": partial(PatchCore, 48), "norm": partial(FeatureNorm, 48)}
-    return kind(folder_data(root), methods, folder, shots=2, **options)
-
-
-@pytest.fixture
-def roots(tmp_path: Path) -> tuple[Path, Path]:
-    return draw_folder(tmp_path / "own", ("key",)), draw_folder(tmp_path / "test", ("cup",))
-
-
-def chosen(folder: Path) -> list[str]:
-    paths = [folder / f"projector_{variant}.safetensors" for variant in FIGURES]
-    return [projector_metadata(path)["epoch"] for path in paths]
-
-
-def test_the_projectors_of_the_best_checks_are_kept(
-    roots: tuple[Path, Path], tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    after: list[dict[str, Tensor]] = []
-
-    class Watch(Callback):
-        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            after.append(state(module))
-
-    saving = SaveProjector(run / "projector.safetensors", OmegaConf.create({}))
-    checking = best_epoch(roots[1], run)
-    fitted(folder_data(roots[0]), published(), callbacks=[saving, checking, Watch()], max_epochs=4)
-    assert chosen(run) == ["2", "4"]
-    assert checking.best == {"angle": 0.7, "norm": 0.9}
-    for variant, epoch in (("angle", 2), ("norm", 4)):
-        found = find_projector(variant_of(str(run), variant))
-        assert found.protocol == "paper"
-        assert not found.authors
-        assert f"test set of {checking.data.set_name}" in found.metadata["selection"]
-        assert json.loads(found.metadata["images"])
-        kept = load_projector(found.path).state_dict()
-        assert all(
-            torch.equal(value, after[epoch - 1][f"projector.{name}"].float())
-            for name, value in kept.items()
-        )
-    assert find_projector(run / "projector.safetensors").protocol == "clean"
-
-
-def test_a_resumed_run_knows_its_best_epoch(roots: tuple[Path, Path], tmp_path: Path) -> None:
-    def run(folder: Path, epochs: int, ckpt_path: Path | None = None) -> None:
-        saving = SaveProjector(folder / "projector.safetensors", OmegaConf.create({}))
-        last = LastCheckpoint(folder / "checkpoints")
-        fitted(
-            folder_data(roots[0]),
-            published(),
-            callbacks=[saving, best_epoch(roots[1], folder), last],
-            max_epochs=epochs,
-            ckpt_path=ckpt_path,
-            enable_checkpointing=True,
-        )
-
-    run(tmp_path / "first", 2)
-    for folder in ("second", "first"):
-        run(tmp_path / folder, 3, tmp_path / "first" / "checkpoints" / "last.ckpt")
-        assert chosen(tmp_path / folder) == ["2", "1"]
-    (tmp_path / "first" / "projector_norm.safetensors").unlink()
-    with pytest.raises(UserError, match=r"projector_norm\.safetensors nor"):
-        run(tmp_path / "third", 4, tmp_path / "first" / "checkpoints" / "last.ckpt")
-
-
-def test_checks_of_rounded_projectors_measure(roots: tuple[Path, Path], tmp_path: Path) -> None:
-    saving = SaveProjector(tmp_path / "run" / "projector.safetensors", OmegaConf.create({}))
-    checking = best_epoch(roots[1], tmp_path / "run", BestEpoch, reference_resize=96)
-    checking.data.geometry = folder_data(roots[1], resize=64).geometry
-    fitted(folder_data(roots[0]), published(), callbacks=[saving, checking])
-    assert chosen(tmp_path / "run") == ["1", "1"]
-    assert all(0 < value <= 1 for value in checking.best.values())
-    lists = tmp_path / "lists.json"
-    lists.write_text(json.dumps({"cup": ["cup/train/good/004.png"]}))
-    listed = best_epoch(roots[1], tmp_path, BestEpoch, reference_lists=[str(lists)])
-    listed._choose(None)
-    encoded = listed._encode("cup", published(), torch.device("cpu"))
-    assert [Path(path).name for path in encoded.references.paths] == ["004.png"]
-
-
-def test_a_variant_that_there_is_not_is_refused(roots: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there are angle, norm"):
-        BestEpoch(folder_data(roots[1]), {"patchcore": partial(PatchCore, 48)}, tmp_path)

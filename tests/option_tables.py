@@ -115,7 +115,8 @@ def made(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
     package = re.search(r"^# @package (\S+)", file.read_text(), re.MULTILINE)
     group = file.parent.name if file.parent != CONF else ""
-    yield from walk(content | {"hydra": None}, package[1] if package else group)
+    start = package[1].removeprefix("_global_") if package else group
+    yield from walk(content | {"hydra": None}, start)
 
 
 def of_parts() -> Iterator[str]:

@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 import warm
 from adpt.cli.check import check_options
 from adpt.data import AnomalyDataModule, Folder
-from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
-from adpt.pretraining import Pretraining
+from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss, PublishedNormLoss
+from adpt.pretraining import Pretraining, PublishedPretraining, PublishedReferences
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from small import ShortFeatures
@@ -161,6 +161,23 @@ def pretraining(seed: int = 0, **options: Any) -> Pretraining:
             "norm_loss": NormContrastiveLoss(),
             "optimizer": partial(torch.optim.SGD, lr=0.05),
             "scheduler": partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2]),
+            **options,
+        }
+    )
+
+
+def published_pretraining(**options: Any) -> PublishedPretraining:
+    """A tiny module that trains as the authors did."""
+    return PublishedPretraining(
+        **{
+            "backbone": options.pop("backbone", None) or ShortFeatures(),
+            "projector": partial(FeatureProjector, num_heads=4, num_references=8),
+            "references": PublishedReferences(pool_size=None, shots=(1, 2)),
+            "angle_loss": AngleContrastiveLoss(),
+            "norm_loss": PublishedNormLoss(),
+            "optimizer": partial(torch.optim.Adam, lr=1e-4, weight_decay=5e-4),
+            "scheduler": partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[7]),
+            "centre_batch_size": 5,
             **options,
         }
     )

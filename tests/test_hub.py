@@ -146,6 +146,7 @@ def test_provenance_and_protocol_of_published_weights(tmp_path: Path, hub: stand
     file = "clip-large/checkpoints_pro_angle.pth"
     assert found.name == "hub:adpretrain/clip_l"
     assert found.protocol == "paper"
+    assert found.authors
     assert found.sha256 == find_projector(by_hand).sha256
     assert found.source == {"repo": AUTHORS, "file": file, "commit": commit, "sha256": found.sha256}
     assert found.path.suffix == ".safetensors"

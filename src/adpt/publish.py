@@ -56,7 +56,7 @@ def check_own(projector: "ProjectorFile") -> None:
     Raises:
         UserError: They are.
     """
-    if projector.path.suffix != ".safetensors" or "origin" in projector.metadata:
+    if projector.authors:
         raise UserError(
             f"{projector.name} is of the authors' publication, which has its place on the hub."
             " Publish a projector.safetensors that adpt.train wrote."

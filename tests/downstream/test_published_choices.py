@@ -289,3 +289,13 @@ def test_an_epoch_takes_as_many_batches_as_theirs(
     method: CFlow | UniAD | Glass, images: int, batches: int
 ) -> None:
     assert method.batches_of_epoch(images) == batches
+
+
+def test_the_mean_patch_of_glass_weighs_batches_alike() -> None:
+    levels = [torch.randn(11, 4, 6, 6, generator=torch.Generator().manual_seed(1))] * 2
+    method = Glass(224, batch_size=4, embedding_dim=8, hidden_dim=8, mean_of_batches=True)
+    method.prepare(InMemory(levels), torch.device("cpu"))
+    means = [method.embed([level[rows] for level in levels]).mean(0)
+             for rows in (slice(0, 4), slice(4, 8), slice(8, 11))]  # fmt: skip
+    torch.testing.assert_close(method._mean, torch.stack(means).mean(0))
+    assert (method._mean - method.embed(levels).mean(0)).abs().max() > 1e-3

@@ -93,6 +93,8 @@ class Backbone(nn.Module, ABC):
             mean, std = self.mean.view(1, 3, 1, 1), self.std.view(1, 3, 1, 1)
             # Channels last: MobileNetV2 takes about a third less time on a CPU.
             images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+            if (weight := next(self.parameters(), None)) is not None:
+                images = images.to(weight.dtype)
             return [level.contiguous() for level in self.levels(images)]
 
     @property

@@ -19,6 +19,7 @@ from adpt.data.files import refuse_output
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.index import no_collection
 from adpt.data.listed import ListedSet, several
+from adpt.data.pil_views import PilViews
 from adpt.data.reading import (
     BatchLoader,
     OnBadImage,
@@ -77,6 +78,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         max_megapixels: Files whose header claims more are not decoded, as if they were broken.
         as_torchvision: True rounds sizes and crops as torchvision does; see `Geometry`.
         mask_resize: "nearest", "within" or "touched"; see `Geometry`.
+        drop_last: Leave a smaller last batch of an epoch out of pretraining.
+        pil_views: Make the views of pretraining with PIL, see `PilViews`.
         seed: Decides order, views and drawn defects of the images in pretraining, and which images
             `train_fraction` and `noise_ratio` choose.
     """
@@ -101,6 +104,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         max_megapixels: float = MAX_MEGAPIXELS,
         as_torchvision: bool = False,
         mask_resize: MaskResize = "nearest",
+        drop_last: bool = False,
+        pil_views: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(root, classes, masks)
@@ -112,7 +117,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
             raise DataError(
                 f"data.image_size={image_size} is too small: {SMALLEST_SIDE} pixels at least."
             )
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.drop_last, self.seed = batch_size, drop_last, seed
+        self.views = PilViews() if pil_views else PhotometricViews()
         self.defects = SyntheticDefects(synthetic_defects)
         self.on_bad_image = on_bad_image
         self.pretrain_splits: tuple[Split, ...] = tuple(pretrain_splits)
@@ -249,10 +255,17 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         samples = self.pretraining_samples()
         return BatchLoader(
             PretrainingImages(
-                PlainImages(samples, self.geometry), PhotometricViews(), self.defects, self.seed
+                PlainImages(samples, self.geometry), self.views, self.defects, self.seed
             ),
             batch_size=self.batch_size // world_size,
-            sampler=EpochSampler(len(samples), self.batch_size, self.seed, rank, world_size),
+            sampler=EpochSampler(
+                len(samples),
+                self.batch_size,
+                self.seed,
+                rank,
+                world_size,
+                drop_last=self.drop_last,
+            ),
             collate_fn=partial(collate, image_shape=(2, 3, *self.geometry.image_size)),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

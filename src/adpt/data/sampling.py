@@ -19,8 +19,8 @@ class EpochSampler(Sampler[Key]):
     """Shuffled images, each with the epoch it is drawn for, dealt out to the processes.
 
     Every process takes its share of each global batch, so that the same images meet in a step
-    whatever the number of processes. The last batch of an epoch is smaller; it is left out only
-    where it has fewer images than there are processes.
+    whatever the number of processes. The last batch of an epoch is smaller; it is left out where
+    `drop_last` says so, or where it has fewer images than there are processes.
 
     Args:
         length: Number of images.
@@ -28,20 +28,34 @@ class EpochSampler(Sampler[Key]):
         seed: Decides the order.
         rank: This process.
         world_size: Number of processes.
+        drop_last: Leave out a smaller last batch.
 
     Raises:
-        UserError: The batch cannot be shared out evenly.
+        UserError: The batch cannot be shared out evenly, or nothing is left.
     """
 
     def __init__(
-        self, length: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        drop_last: bool = False,
     ) -> None:
         if batch_size % world_size:
             raise UserError(
                 f"data.batch_size={batch_size} counts the images of all {world_size} processes"
                 f" and must be a multiple of {world_size}."
             )
+        if drop_last and length < batch_size:
+            raise UserError(
+                f"data.drop_last=true leaves nothing of {length} images: data.batch_size is"
+                f" {batch_size}."
+            )
         self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.used_length = length - length % batch_size if drop_last else length
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self._begun = (0, 0)
@@ -62,14 +76,15 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng(draw_seed(self.seed, self.epoch)).permutation(self.length)
-        for start in range(self.used * self.batch_size, self.length, self.batch_size):
+        order = order[: self.used_length]
+        for start in range(self.used * self.batch_size, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             if len(batch) >= self.world_size:
                 share = np.array_split(batch, self.world_size)[self.rank]
                 yield from ((self.epoch, int(index)) for index in share)
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.length, self.batch_size)
+        whole, rest = divmod(self.used_length, self.batch_size)
         share = 0
         if rest >= self.world_size:
             share = rest // self.world_size + (self.rank < rest % self.world_size)

@@ -6,6 +6,7 @@ needs no branch for the sector that a colour lies in, and the blur goes along on
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,22 +34,44 @@ class PhotometricViews:
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Draw two views, (2, 3, H, W), from an image (3, H, W) uint8; `seed` decides them."""
         draws = torch.Generator().manual_seed(seed)
-        return torch.stack([_view(image, draws) for _ in range(2)])
+        return torch.stack([self.view(image, draw(draws)) for _ in range(2)])
+
+    def view(self, image: Tensor, drawn: "Drawn") -> Tensor:
+        """Change an image as drawn."""
+        pixels = image.float()
+        for number, amount in drawn.jitter:
+            pixels = _JITTER[number](pixels, amount)
+        if drawn.grey:
+            pixels = luma(pixels).expand(3, -1, -1)
+        if drawn.sigma is not None:
+            pixels = blur(pixels, drawn.sigma)
+        return pixels.to(torch.uint8)
 
 
-def _view(image: Tensor, draws: torch.Generator) -> Tensor:
-    # Operations are drawn in the order in which torchvision's own transforms draw them.
-    pixels = image.float()
+class Drawn(NamedTuple):
+    """What is done to an image for a view.
+
+    Attributes:
+        jitter: Brightness (0), contrast (1), saturation (2) and hue (3), with their amounts, in
+            the order in which they are changed.
+        grey: True if the colours go.
+        sigma: Of the blur, in pixels; None for none.
+    """
+
+    jitter: list[tuple[int, float]]
+    grey: bool
+    sigma: float | None
+
+
+def draw(draws: torch.Generator) -> Drawn:
+    """Draw in the order in which torchvision's own transforms draw."""
+    jitter = []
     if _happens(JITTER, draws):
         order = torch.randperm(4, generator=draws).tolist()
         amounts = [_drawn(*r, draws) for r in (BRIGHTNESS, CONTRAST, SATURATION, HUE)]
-        for number in order:
-            pixels = _JITTER[number](pixels, amounts[number])
-    if _happens(GREYSCALE, draws):
-        pixels = luma(pixels).expand(3, -1, -1)
-    if _happens(BLUR, draws):
-        pixels = blur(pixels, _drawn(*SIGMA, draws))
-    return pixels.to(torch.uint8)
+        jitter = [(number, amounts[number]) for number in order]
+    grey = _happens(GREYSCALE, draws)
+    return Drawn(jitter, grey, _drawn(*SIGMA, draws) if _happens(BLUR, draws) else None)
 
 
 def brightness(pixels: Tensor, factor: float) -> Tensor:

@@ -35,7 +35,7 @@ class Part:
     def lacking(self, projector: ProjectorFile | None, lists: ReferenceLists | None) -> list[str]:
         """What keeps results of this part from being those of the published setting."""
         found = list(self.missing or ())
-        if projector and projector.protocol != "paper":
+        if projector and not projector.authors:
             found.append("the authors' projector")
         if lists:
             kind = "aligned" if self.config.aligned else "fixed"

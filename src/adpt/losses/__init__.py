@@ -2,5 +2,6 @@
 
 from adpt.losses.angle import AngleContrastiveLoss
 from adpt.losses.norm import NormContrastiveLoss
+from adpt.losses.published import PublishedNormLoss
 
-__all__ = ["AngleContrastiveLoss", "NormContrastiveLoss"]
+__all__ = ["AngleContrastiveLoss", "NormContrastiveLoss", "PublishedNormLoss"]

@@ -84,6 +84,8 @@ class Glass(TrainedMethod):
         hypothesis: "hypersphere" or "manifold".
         learning_rate: Of the adaptor; the discriminator's is twice that.
         images_per_epoch: An epoch ends with the batch that reaches so many; None takes all images.
+        mean_of_batches: Take the mean patch as the mean of the batches' means, in which images of
+            a smaller last batch weigh more; ADPretrain does.
         seed: Decides weights, order and all that is drawn in training.
 
     Raises:
@@ -106,6 +108,7 @@ class Glass(TrainedMethod):
         hypothesis: Hypothesis = "hypersphere",
         learning_rate: float = 1e-4,
         images_per_epoch: int | None = None,
+        mean_of_batches: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed)
@@ -133,6 +136,7 @@ class Glass(TrainedMethod):
         if images_per_epoch is not None and images_per_epoch < 1:
             raise ValueError(f"images_per_epoch is {images_per_epoch}: it must be at least 1.")
         self.learning_rate, self.images_per_epoch = learning_rate, images_per_epoch
+        self.mean_of_batches = mean_of_batches
 
     def batches_of_epoch(self, images: int) -> int:
         """Batches that an epoch takes of so many images."""
@@ -166,8 +170,10 @@ class Glass(TrainedMethod):
         for start in range(0, len(features), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(features)))
             levels = [level.to(device) for level in features.read(rows)]
-            total = total + self.embed(levels).sum(0)
-        self._mean = total / len(features)
+            patches = self.embed(levels)
+            total = total + (patches.mean(0) if self.mean_of_batches else patches.sum(0))
+        batches = -(-len(features) // self.batch_size)
+        self._mean = total / (batches if self.mean_of_batches else len(features))
 
     def embed(self, levels: list[Tensor]) -> Tensor:
         """Patches (B, patches of the first used level, embedding_dim), before the adaptor."""

@@ -6,9 +6,18 @@ from adpt.pretraining import reference_pool
 from adpt.pretraining.gathering import gather
 from adpt.pretraining.module import Pretraining
 from adpt.pretraining.patches import patch_labels, separation
+from adpt.pretraining.published import PublishedPretraining, PublishedReferences
 from adpt.pretraining.reference_pool import ReferencePool
 
-__all__ = ["Pretraining", "ReferencePool", "gather", "patch_labels", "separation"]
+__all__ = [
+    "Pretraining",
+    "PublishedPretraining",
+    "PublishedReferences",
+    "ReferencePool",
+    "gather",
+    "patch_labels",
+    "separation",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning
@@ -75,23 +76,29 @@ class SaveProjector(lightning.Callback):
 
     def _save(self, trainer: lightning.Trainer, module: Pretraining, epoch: int) -> None:
         if trainer.is_global_zero:
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            backbone = module.backbone
-            seen = set(image_folders(data.pretraining_samples()))
-            metadata = {
-                "backbone": backbone.name,
-                "backbone_sha256": backbone.fingerprint,
-                "levels": json.dumps(backbone.indices),
-                "epoch": str(epoch),
-                "config": self.config,
-            }
-            if self.start is not None:
-                seen |= set(json.loads(self.start.metadata.get("images", "[]")))
-                metadata |= inherited(self.start)
-            metadata["images"] = json.dumps(sorted(seen))
-            if not backbone.frozen:
-                save_backbone(backbone.weights, self.path.with_name("backbone.safetensors"))
-            save_projector(module.projector, self.path, metadata)
+            if not module.backbone.frozen:
+                weights = module.backbone.weights
+                save_backbone(weights, self.path.with_name("backbone.safetensors"))
+            save_projector(module.projector, self.path, self.metadata(trainer, module, epoch))
+
+    def metadata(
+        self, trainer: lightning.Trainer, module: Pretraining, epoch: int
+    ) -> dict[str, str]:
+        """What a projector's file says of itself after so many epochs."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        backbone = module.backbone
+        seen = set(image_folders(data.pretraining_samples()))
+        metadata = {
+            "backbone": backbone.name,
+            "backbone_sha256": backbone.fingerprint,
+            "levels": json.dumps(backbone.indices),
+            "epoch": str(epoch),
+            "config": self.config,
+        }
+        if self.start is not None:
+            seen |= set(json.loads(self.start.metadata.get("images", "[]")))
+            metadata |= inherited(self.start)
+        return metadata | {"images": json.dumps(sorted(seen))}
 
 
 def _without_places(config: DictConfig) -> str:
@@ -171,6 +178,9 @@ class DownstreamCheck(lightning.Callback):
         UserError: A method refuses its options.
     """
 
+    reference_options: Mapping[str, Any] = MappingProxyType({})
+    """What chooses references beside number and seed, as arguments of `encode_class`."""
+
     def __init__(
         self,
         data: AnomalyDataModule | None,
@@ -225,6 +235,7 @@ class DownstreamCheck(lightning.Callback):
     def _check(
         self, trainer: lightning.Trainer, module: Pretraining, kind: Any
     ) -> dict[str, float]:
+        """Check all classes; names of figures, as `check_metrics` gives them, to values."""
         # Classes are dealt out to the processes; every process then learns all results.
         measured: dict[tuple[str, str, str], float] = {}
         pictures: list[Path] = []
@@ -264,7 +275,13 @@ class DownstreamCheck(lightning.Callback):
         if class_name in self._kept:
             return self._kept[class_name]
         encoded = encode_class(
-            self._set, class_name, module.backbone, self.shots, self.seed, device
+            self._set,
+            class_name,
+            module.backbone,
+            self.shots,
+            self.seed,
+            device,
+            **self.reference_options,
         )
         used = sum(kept.num_bytes for kept in self._kept.values())
         # What a backbone that learns made is out of date after the next step.

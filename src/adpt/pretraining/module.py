@@ -1,6 +1,6 @@
 """Pretraining: the projector learns, on labelled images, what tells anomalous from normal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from adpt.backbones.base import Backbone
-from adpt.data.sample import Batch
+from adpt.data.sample import Batch, Sample
 from adpt.errors import UserError
 from adpt.pretraining.gathering import count, gather
 from adpt.pretraining.patches import patch_labels, rows_of, separation
@@ -143,14 +143,7 @@ class Pretraining(LightningModule):
         """Mean of what is projected of normal images, level by level, before any projection."""
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         self._redraw(0)
-        taken: dict[tuple[str, str], int] = {}
-        samples = []
-        for sample in data.pretraining_samples():
-            group = (sample.class_name, sample.view)
-            taken[group] = taken.get(group, 0) + (sample.label == 0)
-            within = self.centre_images is None or taken[group] <= self.centre_images
-            if sample.label == 0 and within:
-                samples.append(sample)
+        samples = self.centre_samples(data)
         sums = [torch.zeros(width, dtype=torch.float64) for width in self.backbone.channels]
         norms = torch.zeros(len(sums), dtype=torch.float64)
         patches = torch.zeros(len(sums), dtype=torch.float64)
@@ -175,6 +168,18 @@ class Pretraining(LightningModule):
                 centre /= self.projector.scale[level]
         self.centred.fill_(True)
 
+    def centre_samples(self, data: Any) -> list[Sample]:
+        """Normal images that the centres are computed from."""
+        taken: dict[tuple[str, str], int] = {}
+        samples = []
+        for sample in data.pretraining_samples():
+            group = (sample.class_name, sample.view)
+            taken[group] = taken.get(group, 0) + (sample.label == 0)
+            within = self.centre_images is None or taken[group] <= self.centre_images
+            if sample.label == 0 and within:
+                samples.append(sample)
+        return samples
+
     def _redraw(self, epoch: int) -> None:
         if self.uses_references:
             self.references.redraw(epoch, self.trainer.global_rank, self.trainer.world_size)
@@ -183,7 +188,7 @@ class Pretraining(LightningModule):
         levels = self.encode(batch.image)
         if self.projector.on_residuals:
             references = self.references.draw(batch.path, self.centre_shots)
-            levels = residual_features(levels, references)
+            levels = self.residuals(levels, references)
         scale = self._reference_scale(batch)
         for level, features in enumerate(levels):
             rows = rows_of(features).double()
@@ -245,7 +250,7 @@ class Pretraining(LightningModule):
         levels = self._levels(batch.image.transpose(0, 1).flatten(0, 1))
         if self.projector.on_residuals:
             views = zip(*(level.chunk(2) for level in levels), strict=True)
-            matched = [residual_features(view, references) for view in views]
+            matched = [self.residuals(view, references) for view in views]
             levels = [torch.cat(pair) for pair in zip(*matched, strict=True)]
         scale = self._reference_scale(batch)
         projected: list[Tensor] = self.projector(
@@ -256,6 +261,10 @@ class Pretraining(LightningModule):
             else None,
         )
         return projected
+
+    def residuals(self, levels: Sequence[Tensor], references: Sequence[Tensor]) -> list[Tensor]:
+        """Residual features; arguments as of `residual_features`."""
+        return residual_features(levels, references)
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         if len(images):

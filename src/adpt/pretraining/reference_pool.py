@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from adpt.data import AnomalyDataModule
+from adpt.data import AnomalyDataModule, Sample
 from adpt.data.sampling import draw_seed
 from adpt.errors import UserError
 from adpt.residual import reference_scale
@@ -64,7 +64,7 @@ class ReferencePool:
         self._normal: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._unreadable: set[int] = set()
         for index, sample in enumerate(self._samples):
-            self._normal[sample.class_name, sample.view] += [index] * (sample.label == 0)
+            self._normal[sample.class_name, sample.view] += [index] * self.may_be_one(sample)
         for (class_name, view), members in self._normal.items():
             if len(members) < 2:
                 raise UserError(
@@ -74,6 +74,10 @@ class ReferencePool:
                 )
         if self.pool_size is not None:
             self.pool_size = self._fitting(self.pool_size)
+
+    def may_be_one(self, sample: Sample) -> bool:
+        """True if an image may be a reference of others."""
+        return sample.label == 0
 
     def redraw(self, epoch: int, rank: int = 0, world_size: int = 1) -> None:
         """Choose and encode the pool of an epoch; each process encodes its share of it."""
@@ -149,17 +153,24 @@ class ReferencePool:
         sample = self._samples[image]
         group = (sample.class_name, sample.view)
         members = self._normal[group] if self.pool_size is None else self._pool[group]
-        others = [index for index in members if index != image]
         rng = np.random.default_rng(draw_seed(self.seed, self._epoch, image, 2))
-        # Left out after the shuffle, so that draws don't depend on when a bad file was found.
-        shuffled = [others[i] for i in rng.permutation(len(others))]
-        readable = [index for index in shuffled if index not in self._unreadable]
-        if not readable:
+        drawn = self._drawn(image, members, shots, rng)
+        if not drawn:
             raise UserError(
                 f"No readable normal image of class '{sample.class_name}' is left as a reference"
                 f" for {sample.image}: check the class's files or leave it out."
             )
-        return [readable[number % len(readable)] for number in range(shots)]
+        return drawn
+
+    def _drawn(
+        self, image: int, members: Sequence[int], shots: int, rng: np.random.Generator
+    ) -> list[int]:
+        """References of an image among the members of its class and view; none if none is left."""
+        others = [index for index in members if index != image]
+        # Left out after the shuffle, so that draws don't depend on when a bad file was found.
+        shuffled = [others[i] for i in rng.permutation(len(others))]
+        readable = [index for index in shuffled if index not in self._unreadable]
+        return [readable[number % len(readable)] for number in range(shots)] if readable else []
 
     def _encode_fresh(
         self, images: Sequence[int], shots: int

@@ -140,6 +140,8 @@ class FeatureProjector(nn.Module):
             zip(self.blocks, levels, scales, strict=True)
         ):
             tokens = (level / divisor.reshape(-1, 1, 1, 1)).flatten(2).transpose(1, 2)
+            if self.scale.dtype == torch.bfloat16:  # Then all weights are, and take nothing else.
+                tokens = tokens.bfloat16()
             if self.needs_references and references is not None:
                 output = block(tokens, _divided(references[number], divisor).to(tokens.dtype))
             else:

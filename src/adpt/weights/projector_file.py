@@ -84,6 +84,11 @@ class ProjectorFile:
         return "paper" if published else self.metadata.get("protocol", "clean")
 
     @property
+    def authors(self) -> bool:
+        """True for the authors' weights, as published or converted."""
+        return self.path.suffix != ".safetensors" or "origin" in self.metadata
+
+    @property
     def sets(self) -> list[str]:
         """The published sets that it has learned from: Real-IAD for the authors' weights."""
         published = self.path.suffix != ".safetensors"

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +166,22 @@ def test_steps_are_reported_where_there_is_no_terminal(
         "Fitting: encoding, 3 of 5",
         "Fitting: fitting the method, 0 of 5",
     ]
+
+
+def test_a_step_that_takes_long_says_that_it_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adpt.running.progress import StepBar
+
+    monkeypatch.setattr("adpt.running.progress._SECONDS", 0.02)
+    with caplog.at_level(logging.INFO), StepBar("Fitting", logged=True) as progress:
+        progress("fitting the method", 0, 5)
+        for _ in range(500):
+            if len(caplog.messages) > 2:
+                break
+            time.sleep(0.01)
+    said = len(caplog.messages)
+    assert caplog.messages[0] == "Fitting: fitting the method, 0 of 5"
+    assert re.fullmatch(r"Fitting: fitting the method, \d+ s so far", caplog.messages[1])
+    time.sleep(0.1)
+    assert len(caplog.messages) == said

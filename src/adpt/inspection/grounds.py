@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from adpt.errors import UserError
 from adpt.inspection.limits import GoodScores
 from adpt.inspection.threshold import Threshold, ThresholdPolicy
 
@@ -55,13 +56,20 @@ class Grounds:
         Raises:
             ValueError: They are none.
         """
-        found = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        found = cls(**given)
         scores = (*found.good, *found.defects)
         if not all(type(score) is float and math.isfinite(score) for score in scores):
             raise ValueError("scores of good images or defects that are no finite numbers")
         if not found.good or not all(isinstance(one, str) for one in (found.source, *found.files)):
             raise ValueError("no good images, or names that are no text")
-        ThresholdPolicy(**found.rule)
+        try:
+            found.threshold()
+        except UserError as error:
+            raise ValueError(str(error)) from error
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -69,18 +77,15 @@ class Grounds:
         return asdict(self)
 
     @property
-    def rule(self) -> dict[str, float | None]:
-        """Arguments of `ThresholdPolicy`."""
-        return {
-            "quantile": self.quantile,
-            "false_positive_rate": self.false_positive_rate,
-            "value": self.value,
-        }
+    def policy(self) -> ThresholdPolicy:
+        """The rule, without images."""
+        return ThresholdPolicy(
+            quantile=self.quantile, false_positive_rate=self.false_positive_rate, value=self.value
+        )
 
     def threshold(self) -> Threshold:
         """The threshold that follows."""
-        policy = ThresholdPolicy(**self.rule)
-        return policy.found(self.good, self.source, self.defects or None)
+        return self.policy.found(self.good, self.source, self.defects or None)
 
     def spread(self) -> GoodScores | None:
         """How good images' scores are distributed; None of a single one."""

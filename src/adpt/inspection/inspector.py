@@ -11,6 +11,7 @@ import torch
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError
+from adpt.inspection.adding import with_further
 from adpt.inspection.fitted import FitOptions, fitted_model
 from adpt.inspection.good import GoodImages
 from adpt.inspection.grounds import Grounds
@@ -24,6 +25,7 @@ from adpt.inspection.inputs import (
     read_batches,
 )
 from adpt.inspection.inspection import Inspection
+from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.regions import Region, RegionRule
 from adpt.inspection.scorer import Scorer
@@ -158,18 +160,19 @@ class Inspector:
         model = read_model(expanded(path), choose_device(device), weights, trusted)
         return cls(model, max_megapixels)
 
-    def save(self, path: str | os.PathLike[str], backbone_weights: bool = True) -> None:
+    def save(self, path: str | os.PathLike[str], backbone_weights: bool | None = True) -> None:
         """Write the inspector as one file, whole or not at all.
 
         Args:
             path: The file, replaced if it exists; by custom `<product>.adpt.safetensors`.
             backbone_weights: False leaves the backbone's weights out: a smaller file, that needs
-                them from elsewhere when it is loaded.
+                them from elsewhere when it is loaded. None: as the file it was loaded from.
 
         Raises:
             UserError: The file cannot be written.
         """
-        write_model(self._model, expanded(path), backbone_weights)
+        inside = self._model.weights_inside if backbone_weights is None else backbone_weights
+        write_model(self._model, expanded(path), inside)
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the inspector as an ONNX graph, for use without adpt and PyTorch.
@@ -205,6 +208,28 @@ class Inspector:
         model = replace(self._model, threshold=threshold, grounds=grounds)
         return type(self)(model, self._geometry.rules.max_megapixels)
 
+    def with_images(
+        self, images: Images, batch_size: int = 8, progress: Progress = no_progress
+    ) -> Self:
+        """An inspector that has taken further good images in, its threshold found anew.
+
+        Those that it was fitted on need not be at hand; references stay as they were. The remarks
+        of its `good_images`, which are the further ones, say what changed.
+
+        Args:
+            images: Good images of the product; those that were taken in before are left out.
+            batch_size: Images at a time; changes no score.
+            progress: Told of every batch and step.
+
+        Raises:
+            UserError: There are no new ones; or it must be fitted again, its file being of before,
+                or its method of one's own.
+        """
+        model, good = with_further(self._model, self._geometry, images, batch_size, progress)
+        made = type(self)(model, self._geometry.rules.max_megapixels)
+        made.good_images = good
+        return made
+
     # ---- What it is --------------------------------------------------------------------------
 
     @property
@@ -223,6 +248,11 @@ class Inspector:
         return self._model.grounds
 
     @property
+    def good_scores(self) -> GoodScores | None:
+        """How good images' scores are distributed; None in files of before."""
+        return self._model.good_scores
+
+    @property
     def settings(self) -> Settings:
         """All that it was made with."""
         return self._model.settings
@@ -239,7 +269,7 @@ class Inspector:
 
     def normalised(self, score: float) -> float | None:
         """The estimated share of good images that score higher; see `Inspection`."""
-        good = self._model.good_scores
+        good = self.good_scores
         return None if good is None else float(good.share_above(score))
 
     # ---- Using it ----------------------------------------------------------------------------

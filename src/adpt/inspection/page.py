@@ -90,7 +90,7 @@ def build_page(
         inspectors = {"": inspectors}
     shown = sorted(cards, key=lambda card: (not card.row.error, -card.rank))[:MOST]
     groups = [
-        _group(name, *(_of(name, some) for some in (cards, shown)), inspectors.get(name))
+        _group(name, _of(name, cards), _of(name, shown), inspectors.get(name))
         for name in sorted({card.row.product for card in cards}) or [""]
     ]
     script, script_hash = script_of("inspection.js")

@@ -18,6 +18,7 @@ from adpt.inspection import ThresholdPolicy
 from adpt.inspection.fitting import tells_left_out
 from adpt.inspection.good import GoodImages
 from adpt.inspection.good_page import write_good_page
+from adpt.inspection.grounds import Grounds
 from adpt.inspection.limits import GoodScores
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore, Scores
 
@@ -147,6 +148,31 @@ def test_the_page_of_good_images_shows_them_by_score(
     assert places == sorted(places)
     assert page.count("data:image/jpeg") == len(order)
     assert all(remark in page for remark in good.remarks)
+
+
+GROUNDS = {
+    "good": [1.0, 2.0, 4.0], "defects": [9.0], "source": "left out", "files": ["ab"],
+    "quantile": None, "false_positive_rate": 0.05, "value": None,
+}  # fmt: skip
+
+
+def test_grounds_of_a_threshold_go_through_json() -> None:
+    found = Grounds.from_json(json.loads(json.dumps(Grounds.from_json(GROUNDS).to_json())))
+    assert found.threshold().value == 6.5
+    assert found.given(3.0).threshold().value == 3.0
+    assert found.spread() == GoodScores.robust([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"good": []}, {"good": [float("nan")]}, {"good": ["1"]}, {"defects": [float("inf")]},
+        {"files": [1]}, {"source": 3}, {"false_positive_rate": 7}, {"value": float("nan")},
+    ],
+)  # fmt: skip
+def test_grounds_that_a_file_got_wrong_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Grounds.from_json(GROUNDS | wrong)
 
 
 def test_steps_are_reported_where_there_is_no_terminal(

@@ -54,6 +54,7 @@ NOT_RUN = {
     r"torchrun .*": "several processes; tests/test_cluster.py starts them so",
     r"sbatch .*": "needs a scheduler",
     r"wandb .*": "needs an account; tests/tracking has the runs",
+    r"python -m adpt\.predict .*watch=.*": "has no end; tests/test_predict_line.py has it",
     r"python experiments/.*": "takes hours; what came out stands beside it",
 }
 """Commands that are not run, and why."""
@@ -189,6 +190,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         drawn.save(drawn.picture("bottle", number)[0], folder / f"photos/good/{number:03d}.png")
         bad = drawn.picture("bottle", 50 + number, defect=number % 2 == 1)[0]
         drawn.save(bad, folder / f"photos/new/{number:03d}.png")
+        later = drawn.picture("bottle", 20 + number)[0]
+        drawn.save(later, folder / f"photos/newly_good/{number:03d}.png")
         defect = drawn.picture("bottle", 50 + number, defect=True)[0]
         drawn.save(defect, folder / f"photos/bad/{number:03d}.png")
     for number in range(5):
@@ -220,6 +223,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_own_files(folder)
     inspector = adpt.Inspector.fit(folder / "photos/good", image_size=48, device="cpu")
     inspector.save(folder / "bottle.adpt.safetensors")
+    for product in ("bottle", "cap"):
+        inspector.save(folder / f"models/{product}.adpt.safetensors")
+        drawn.save(drawn.picture("bottle", 60)[0], folder / f"camera/{product}/0.png")
     scored = folder / "outputs/scores"
     words = [f"data.root={sets}/mvtec", f"projector={folder}/outputs/mine/projector.safetensors"]
     shown = [*TINY_EVALUATION, *words, "method=feature_norm", "cache=null", "heatmaps=0"]
@@ -458,7 +464,8 @@ PROGRAMS_SHOWN = [
     if fence.language == "python"
 ]
 NEEDS_EXTRA = {
-    "anomalib": "an extra; tests/test_anomalib.py has the adapter, experiments/anomalib a script"
+    "anomalib": "an extra; tests/test_anomalib.py has the adapter, experiments/anomalib a script",
+    "onnxruntime": "an extra; tests/inspection/test_onnx.py runs it on a graph",
 }
 """Packages whose programs are only checked for their syntax, and why."""
 
@@ -471,7 +478,7 @@ def replaced(program: str, place: Path) -> str:
 @pytest.mark.parametrize(("page", "number", "program"), PROGRAMS_SHOWN)
 def test_a_program_runs(page: str, number: int, program: str, here: Path) -> None:
     code = compile(replaced(program, here), f"{page} {number}", "exec")
-    if any(re.search(rf"^from {name}", program, re.MULTILINE) for name in NEEDS_EXTRA):
+    if any(re.search(rf"^(from|import) {name}", program, re.MULTILINE) for name in NEEDS_EXTRA):
         return
     levels = [torch.rand(2, width, 8, 8) for width in (5, 6, 7)]
     given: dict[str, Any] = {

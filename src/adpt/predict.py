@@ -5,7 +5,6 @@ anomalous, 3 none is, but some could not be read; with `exit_code=false` 0 inste
 A stream whose reader leaves ends with 141.
 """
 
-import logging
 import sys
 
 import hydra
@@ -15,30 +14,24 @@ from adpt.cli.entry import command, entry
 from adpt.cli.sweeps import failure_file
 from adpt.running.paths import conf_dir
 
-log = logging.getLogger(__name__)
-
 
 @entry
 def predict(config: DictConfig) -> None:
     """Fit, or load, an inspector, and score images; exit as the module says."""
     from adpt.inspection.answers import score
-    from adpt.inspection.command import fit, images_of, load, show_good_images
+    from adpt.inspection.command import export, fit, images_of, load, take_in
     from adpt.inspection.refusals import check
 
     check(config)
     paths = images_of(config)  # Found before time is spent on fitting.
-    inspector = fit(config) if config.fit is not None else load(config)
-    log.info("Anomalous above %.6g: %s", inspector.threshold, inspector.threshold_origin)
-    if config.fit is not None and config.inspector is not None:
-        inspector.save(config.inspector, config.backbone_weights)
-        log.info("Inspector written: %s", config.inspector)
-    show_good_images(inspector, config)
+    products = fit(config) if config.fit is not None else load(config)
+    if config.add is not None:
+        take_in(products, config)
     if config.export is not None:
-        inspector.export_onnx(config.export)
-        log.info("ONNX graph written: %s", config.export)
-    if config.images is None:
+        export(products, config)
+    if config.images is None and config.watch is None:
         return
-    code = score(inspector, paths, config)
+    code = score(products, paths, config)
     # A sweep's other jobs go on.
     if code and config.exit_code and failure_file() is None:
         sys.exit(code)

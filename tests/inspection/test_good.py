@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from adpt.inspection import ThresholdPolicy
 from adpt.inspection.fitting import tells_left_out
 from adpt.inspection.good import GoodImages
 from adpt.inspection.good_page import write_good_page
+from adpt.inspection.grounds import Grounds
 from adpt.inspection.limits import GoodScores
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore, Scores
 
@@ -147,6 +150,31 @@ def test_the_page_of_good_images_shows_them_by_score(
     assert all(remark in page for remark in good.remarks)
 
 
+GROUNDS = {
+    "good": [1.0, 2.0, 4.0], "defects": [9.0], "source": "left out", "files": ["ab"],
+    "quantile": None, "false_positive_rate": 0.05, "value": None,
+}  # fmt: skip
+
+
+def test_grounds_of_a_threshold_go_through_json() -> None:
+    found = Grounds.from_json(json.loads(json.dumps(Grounds.from_json(GROUNDS).to_json())))
+    assert found.threshold().value == 6.5
+    assert found.given(3.0).threshold().value == 3.0
+    assert found.spread() == GoodScores.robust([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"good": []}, {"good": [float("nan")]}, {"good": ["1"]}, {"defects": [float("inf")]},
+        {"files": [1]}, {"source": 3}, {"false_positive_rate": 7}, {"value": float("nan")},
+    ],
+)  # fmt: skip
+def test_grounds_that_a_file_got_wrong_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Grounds.from_json(GROUNDS | wrong)
+
+
 def test_steps_are_reported_where_there_is_no_terminal(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,3 +192,22 @@ def test_steps_are_reported_where_there_is_no_terminal(
         "Fitting: encoding, 3 of 5",
         "Fitting: fitting the method, 0 of 5",
     ]
+
+
+def test_a_step_that_takes_long_says_that_it_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adpt.running.progress import StepBar
+
+    monkeypatch.setattr("adpt.running.progress._SECONDS", 0.02)
+    with caplog.at_level(logging.INFO), StepBar("Fitting", logged=True) as progress:
+        progress("fitting the method", 0, 5)
+        for _ in range(500):
+            if len(caplog.messages) > 2:
+                break
+            time.sleep(0.01)
+    said = len(caplog.messages)
+    assert caplog.messages[0] == "Fitting: fitting the method, 0 of 5"
+    assert re.fullmatch(r"Fitting: fitting the method, \d+ s so far", caplog.messages[1])
+    time.sleep(0.1)
+    assert len(caplog.messages) == said

@@ -32,7 +32,7 @@ class Element {
   querySelector(what) { return this.parts[what] ??= new Element("span", ""); }
   select() { this.selected = true; }
 }
-const all = [...html.matchAll(/<(line|figure|input|button|p|text|label)\\b([^>]*)>([^<]*)/g)].map(
+const all = [...html.matchAll(/<(line|figure|input|button|p|b|text|label)\\b([^>]*)>([^<]*)/g)].map(
   ([, name, tag, text]) => new Element(name, tag, text));
 const find = (test) => all.find(test) ?? null;
 global.document = {
@@ -46,19 +46,21 @@ global.document = {
   execCommand: (what) => { global.done = what; },
 };
 eval(/<script>([^]*)<\\/script>/.exec(html)[1]);
-const slider = document.getElementById("threshold");
+const slider = document.getElementById("threshold-0");
 const state = () => ({
   kinds: all.filter((one) => one.tagName === "figure").map((one) => one.given.class),
   labels: all.filter((one) => one.tagName === "label").map((one) => one.textContent),
   verdict: document.querySelector(".verdict").textContent,
-  chosen: document.getElementById("chosen").value,
+  chosen: document.getElementById("chosen-0").value,
+  alarms: Number(document.getElementById("alarms-0").textContent),
+  missed: Number(document.getElementById("missed-0").textContent),
   shown: !document.querySelector(".slider").hidden,
 });
 const states = [state()];
 slider.value = slider.max; slider.listeners.input(); states.push(state());
 slider.value = String(Number(slider.min) / 2); slider.listeners.input(); states.push(state());
-document.getElementById("copy").listeners.click();
-const button = document.getElementById("fitted");
+document.getElementById("copy-0").listeners.click();
+const button = document.getElementById("fitted-0");
 button.listeners.click({ target: button }); states.push(state());
 console.log(JSON.stringify({ states, done: global.done }));
 """
@@ -71,7 +73,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     made = adpt.Inspector.fit(
         photos / "train" / "good",
         method="padim", image_size=48, backbone={"name": "efficientnet_lite0", "levels": [2, 3]},
-        device="cpu",
+        defects=photos / "test" / "scratch", device="cpu",
     )  # fmt: skip
     with Outputs(folder / "out", made, heatmaps="none") as outputs:
         for result in made.predict_many(photos / "test"):
@@ -104,4 +106,8 @@ def test_moving_the_slider_changes_verdicts_and_counts(page: str) -> None:
     assert "Normal (0)" in lowest["labels"]
     assert back == as_run
     assert found["done"] == "copy"
+    # Of the fit's 6 good images and 3 known defects.
+    assert (highest["alarms"], highest["missed"]) == (0, 3)
+    assert (lowest["alarms"], lowest["missed"]) == (6, 0)
+    assert "data-defects" in page
     assert re.fullmatch(r"threshold=[\d.]+", lowest["chosen"])

@@ -170,6 +170,17 @@ class Regions(Section):
     """share of the image that a region takes at least; that of the highest pixel may be smaller"""
 
 
+class DriftNotice(Section):
+    """When `predict` says that scores of images taken for good have moved."""
+
+    window: Annotated[int, Range(least=5)]
+    """images taken for good whose median counts, the last ones"""
+    above: Above0
+    """standard errors above the fit's median from which on there is a notice"""
+    below: Above0
+    """the same below it"""
+
+
 class Predict(Section):
     """`python -m adpt.predict`."""
 
@@ -181,10 +192,23 @@ class Predict(Section):
     """good images to fit on: a folder, or a pattern such as 'photos/*.png'"""
     inspector: Text | None
     """the file of a fitted inspector: written after fitting, read otherwise"""
+    product: Text | None
+    """of a folder of inspectors, inspector=models/, the one to take; null takes for each image the
+    one that a folder of it is called by"""
+    add: Text | None
+    """further good images that a fitted inspector takes in: a folder, or a pattern"""
+    save_as: Text | None
+    """where add= writes to; null replaces the inspector's file"""
     export: Text | None
     """the inspector as an ONNX graph too, for use without PyTorch: a file such as bottle.onnx"""
     images: Text | None
     """what to score: a folder, a file, a pattern, or - for paths from standard input"""
+    watch: Text | None
+    """or: a folder whose new images are scored as they are written, until it is stopped"""
+    existing: bool
+    """true: with watch, the images that lie there at the start are scored too"""
+    settle: Size
+    """with watch, seconds for which a file stays as it is before it counts as whole"""
     projector: Text | None
     """a projector file for this backbone; the method then sees pretrained features"""
     features: Literal["own", "residual", "pretrained"] | None
@@ -225,6 +249,8 @@ class Predict(Section):
     """side of a pixel of the pictures in millimetres: regions get an area in mm² too"""
     regions: Regions
     """defect regions of an anomalous image"""
+    drift: DriftNotice
+    """a notice when scores of images taken for good move from those at the fit"""
     heatmaps: Literal["all", "anomalous", "none"]
     """all | anomalous | none"""
     heatmap_format: Literal["jpg", "png"]

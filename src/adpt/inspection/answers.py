@@ -5,19 +5,22 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from adpt.errors import DataError
 from adpt.inspection.command import STREAM
+from adpt.inspection.drift import DriftRule, Drifts
 from adpt.inspection.inputs import UnreadImage
 from adpt.inspection.inspection import Inspection
-from adpt.inspection.inspector import Inspector
 from adpt.inspection.outputs import Outputs
+from adpt.inspection.page import ranked
+from adpt.inspection.products import Products
 from adpt.inspection.regions import RegionRule
 from adpt.inspection.rows import Row
+from adpt.inspection.watching import new_images
 from adpt.running.interruption import Stopped
 from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
@@ -34,44 +37,50 @@ NOT_WHOLE = (
 NAMED = 10
 """Anomalous images that are named at the end, at most."""
 
+Found = tuple[str, Inspection | UnreadImage]
+"""A product, and an image of it."""
 
-def score(inspector: Inspector, paths: list[Path], config: DictConfig) -> int:
+
+def score(products: Products, paths: list[Path], config: DictConfig) -> int:
     """Score images, write what was found, and give the exit code.
 
     Raises:
         Stopped: By a signal; what was found until then is written.
     """
-    stream = config.images == STREAM
     rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
-    found = (
-        from_stdin(inspector, rule)
-        if stream
-        else inspector.predict_many(paths, config.batch_size, rule)
-    )
+    endless = config.watch is not None or config.images == STREAM
+    if endless:
+        products.load_all()
+        found = one_by_one(products, rule, config)
+    else:
+        found = by_product(products, products.grouped(paths), rule, config.batch_size)
     folder = expanded(config.output_dir)
     outputs = Outputs(
-        folder, inspector, config.heatmaps, config.heatmap_format, config.heatmap_size
+        folder, products.inspectors, config.heatmaps, config.heatmap_format, config.heatmap_size
     )
     code, stopped = None, None
-    with outputs, StepBar("Scoring", shown=not stream, logged=True) as progress:
+    drifts = Drifts(DriftRule(**config.drift), products.inspectors, at_once=endless)
+    with outputs, StepBar("Scoring", shown=not endless, logged=True) as progress:
         try:
-            for number, result in enumerate(found, start=1):
-                row = outputs.add(result)
-                if stream:
+            for number, (product, result) in enumerate(found, start=1):
+                row = outputs.add(result, product, drifts.value(product, result))
+                if endless:
                     answer(row)
                 progress("images", number, len(paths))
         except Stopped as signalled:
-            # A stream has no end of its own: what was answered until now is the whole.
-            stopped, outputs.whole = signalled, stream
+            # What has no end of its own: what was answered until now is the whole.
+            stopped, outputs.whole = signalled, endless
         except BrokenPipeError:
             code = BROKEN_PIPE
     outputs.write_page(config.title if outputs.whole else f"{config.title} (interrupted)")
     log.info(summary(outputs.rows))
     if table := worst(outputs.rows):
         log.info("Worst first:\n%s", table)
+    for notice in drifts.notices:
+        log.warning(notice)
     log.info("Scores, heatmaps and the page index.html lie in %s", folder.absolute())
     if stopped is not None:
-        raise Stopped(stopped.signum, "" if stream else NOT_WHOLE)
+        raise Stopped(stopped.signum, "" if endless else NOT_WHOLE)
     if code is not None:
         return code
     if any(row.anomalous for row in outputs.rows):
@@ -93,11 +102,47 @@ def answer(row: Row) -> None:
         raise
 
 
-def from_stdin(inspector: Inspector, rule: RegionRule) -> Iterator[Inspection | UnreadImage]:
-    """Score the image of each line of standard input, before the next line is read.
+def by_product(
+    products: Products, groups: Mapping[str, list[Path]], rule: RegionRule, batch_size: int
+) -> Iterator[Found]:
+    """Score files, those of each product together, after all that they need was loaded."""
+    inspectors = {product: products.inspector(product) for product in groups}
+
+    def found() -> Iterator[Found]:
+        for product, paths in groups.items():
+            for result in inspectors[product].predict_many(paths, batch_size, rule):
+                yield product, result
+
+    return found()
+
+
+def one_by_one(products: Products, rule: RegionRule, config: DictConfig) -> Iterator[Found]:
+    """Score each image that comes, before the next is looked for.
 
     Raises:
-        DataError: There is no line.
+        DataError: Standard input has no line.
+    """
+    if config.watch is not None:
+        images: Iterator[str | Path] = new_images(
+            expanded(config.watch), config.existing, config.settle
+        )
+    else:
+        images = from_stdin()
+    for image in images:
+        try:
+            product = products.product_of(expanded(image))
+        except DataError as error:
+            yield "", UnreadImage(str(image), str(error))
+            continue
+        for result in products.inspector(product).predict_many([image], regions=rule):
+            yield product, result
+
+
+def from_stdin() -> Iterator[str]:
+    """The lines of standard input, the next only when it is asked for.
+
+    Raises:
+        DataError: There is none.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
         # Names of files are bytes: one that is no text must not end the stream.
@@ -108,14 +153,17 @@ def from_stdin(inspector: Inspector, rule: RegionRule) -> Iterator[Inspection | 
     for line in sys.stdin:
         if path := line.rstrip("\r\n"):
             empty = False
-            yield from inspector.predict_many([path], regions=rule)
+            yield path
     if empty:
         raise DataError("images=-: standard input is empty. Give one path of an image a line.")
 
 
 def worst(rows: Sequence[Row]) -> str:
     """The anomalous images as lines, the highest score first, `NAMED` of them; "" for none."""
-    found = sorted((row for row in rows if row.anomalous), key=lambda row: -(row.score or 0))
+    found = sorted(
+        (row for row in rows if row.anomalous),
+        key=lambda row: -ranked(row.score or 0, row.threshold),
+    )
     lines = [
         f"{row.score:>12.5g}  {row.path}" + f" ({row.sizes})" * bool(row.regions)
         for row in found[:NAMED]

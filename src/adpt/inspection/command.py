@@ -9,11 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.keys import own_folders
 from adpt.cli.sweeps import job_number
+from adpt.data.files import name_key
 from adpt.errors import UserError
 from adpt.inspection.good_page import NAME as GOOD_PAGE
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.inputs import find_images
 from adpt.inspection.inspector import Inspector
+from adpt.inspection.products import Products, file_of, files_of
 from adpt.inspection.threshold import RATE, ThresholdPolicy
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
@@ -25,14 +27,14 @@ log = logging.getLogger(__name__)
 STREAM = "-"
 
 
-def fit(config: DictConfig) -> Inspector:
-    """An inspector, fitted as the config says."""
+def fit(config: DictConfig) -> Products:
+    """An inspector, fitted as the config says, and written where it says so."""
     backbone: Any = OmegaConf.to_container(config.backbone, resolve=True)
     data: Any = OmegaConf.to_container(config.data, resolve=True)
     method, options = chosen_method(config)
     alike = ("projector", "features", "shots", "seed", "roi", "max_megapixels", "batch_size")
     with StepBar("Fitting", logged=True) as progress:
-        return Inspector.fit(
+        inspector = Inspector.fit(
             config.fit,
             method=method,
             method_options=options,
@@ -43,6 +45,18 @@ def fit(config: DictConfig) -> Inspector:
             **data,
             **{name: config[name] for name in alike},
         )
+    tell_threshold(inspector)
+    if config.inspector is not None:
+        inspector.save(config.inspector, config.backbone_weights)
+        log.info("Inspector written: %s", config.inspector)
+    show_good_images(inspector, config)
+    return Products.of_one(inspector)
+
+
+def tell_threshold(inspector: Inspector, product: str = "") -> None:
+    """Say from which score on an image is anomalous, and why."""
+    name = f"{product}: anomalous" if product else "Anomalous"
+    log.info("%s above %.6g: %s", name, inspector.threshold, inspector.threshold_origin)
 
 
 def show_good_images(inspector: Inspector, config: DictConfig) -> None:
@@ -60,11 +74,23 @@ def show_good_images(inspector: Inspector, config: DictConfig) -> None:
     log.info("The good images by score: %s", (folder / GOOD_PAGE).absolute())
 
 
-def load(config: DictConfig) -> Inspector:
-    """The inspector that was fitted before, unless the command names another's parts."""
+def load(config: DictConfig) -> Products:
+    """The inspectors that were fitted before; those of a folder once they are needed."""
+    path = expanded(config.inspector)
+    if not path.is_dir():
+        return Products.of_one(load_one(path, config))
+    if config.product is None:
+        files = files_of(path)
+        return Products(files, lambda product: load_one(files[product], config, product))
+    name = name_key(config.product)
+    return Products.of_one(load_one(file_of(path, name), config, name), name)
+
+
+def load_one(path: Path, config: DictConfig, product: str = "") -> Inspector:
+    """An inspector that was fitted before, unless the command names another's parts."""
     weights = config.backbone_weights
     loaded = Inspector.load(
-        config.inspector,
+        path,
         device_of(config),
         weights if isinstance(weights, str) else None,
         config.max_megapixels,
@@ -78,7 +104,33 @@ def load(config: DictConfig) -> Inspector:
     ]
     if other:
         raise settled(config, other)
-    return loaded if config.threshold is None else loaded.with_threshold(config.threshold)
+    if config.threshold is not None:
+        loaded = loaded.with_threshold(config.threshold)
+    tell_threshold(loaded, product)
+    return loaded
+
+
+def take_in(products: Products, config: DictConfig) -> None:
+    """Take further good images into the only inspector, write it, and say what changed."""
+    ((product, inspector),) = products.inspectors.items()
+    path = expanded(config.inspector)
+    if path.is_dir():
+        path = file_of(path, product)
+    with StepBar("Adding", logged=True) as progress:
+        added = inspector.with_images(config.add, config.batch_size, progress)
+    tell_threshold(added, product)
+    written = path if config.save_as is None else expanded(config.save_as)
+    added.save(written, backbone_weights=None)
+    log.info("Inspector written: %s", written)
+    show_good_images(added, config)
+    products.inspectors[product] = added
+
+
+def export(products: Products, config: DictConfig) -> None:
+    """Write the only inspector as an ONNX graph."""
+    (inspector,) = products.inspectors.values()
+    inspector.export_onnx(config.export)
+    log.info("ONNX graph written: %s", config.export)
 
 
 def images_of(config: DictConfig) -> list[Path]:

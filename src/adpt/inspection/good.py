@@ -29,7 +29,12 @@ class GoodImages:
 
     @classmethod
     def examined(
-        cls, paths: list[str], scores: Scores, policy: ThresholdPolicy, bad: npt.ArrayLike | None
+        cls,
+        paths: list[str],
+        scores: Scores,
+        policy: ThresholdPolicy,
+        bad: npt.ArrayLike | None,
+        every: npt.ArrayLike | None = None,
     ) -> "GoodImages":
         """The images, with remarks on the highest score and on those that stand apart.
 
@@ -38,17 +43,20 @@ class GoodImages:
             scores: As the attribute.
             policy: How the threshold was found.
             bad: Scores of known defects, where there are any.
+            every: Of the good images of earlier too, these before the others; None for no earlier.
         """
-        values = scores.image.double().numpy()
+        values = scores.image.double().numpy() if every is None else np.asarray(every)
+        earlier = len(values) - len(paths)
+        names = ["an earlier image"] * earlier + paths
         top = int(values.argmax())
-        remarks = [f"The highest score of a good image is that of {_named(paths, values, [top])}."]
+        remarks = [f"The highest score of a good image is that of {_named(names, values, [top])}."]
         if apart := outlying(values):
             found = policy.found(values, "", bad).value
             without = policy.found(np.delete(values, apart), "", bad).value
             cost = f"; without them the threshold would be {without:.5g}, not {found:.5g}"
             remarks.append(
                 f"{len(apart)} of {len(values)} good images stand apart from the others:"
-                f" {_named(paths, values, apart)}. Look whether they are good"
+                f" {_named(names, values, apart)}. Look whether they are good"
                 + cost * (without != found)
                 + "."
             )

@@ -4,18 +4,17 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self
 
 import torch
 
-from adpt.data import Sample
-from adpt.data.checks import bit_depth_of
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError
-from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
+from adpt.inspection.adding import with_further
+from adpt.inspection.fitted import FitOptions, fitted_model
 from adpt.inspection.good import GoodImages
+from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import (
     ImageInput,
     Images,
@@ -23,31 +22,19 @@ from adpt.inspection.inputs import (
     Read,
     UnreadImage,
     find_images,
-    listed,
     read_batches,
 )
 from adpt.inspection.inspection import Inspection
-from adpt.inspection.interest import read_interest
 from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.regions import Region, RegionRule
 from adpt.inspection.scorer import Scorer
 from adpt.inspection.settings import Settings
-from adpt.inspection.sizes import settled_size
-from adpt.inspection.spec import (
-    backbone_spec,
-    make_backbone,
-    make_method,
-    method_spec,
-    patch_of,
-)
 from adpt.inspection.threshold import Threshold, ThresholdPolicy
-from adpt.methods import FeatureNorm
 from adpt.residual import Kind
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
-from adpt.weights import load_matching_projector
 
 _NO_NUMBER = "its scores are no finite numbers; the inspector's file or its backbone is damaged"
 
@@ -136,57 +123,14 @@ class Inspector:
         """
         if threshold is not None and of_threshold:
             raise TypeError(f"threshold= is given, so leave {', '.join(of_threshold)} out.")
+        fitted_as = FitOptions(
+            method, method_options or {}, backbone, projector, features, shots, seed, image_size,
+            resize, roi, bit_depth, max_megapixels, batch_size, choose_device(device),
+        )  # fmt: skip
         policy = threshold or ThresholdPolicy(**of_threshold)
-        where = choose_device(device)
-        kind = kind_of(features, projector is not None)
-        good = listed(images, "fit")
-        image_size = settled_size(image_size, resize, good, partial(patch_of, backbone))
-        options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
-        make = partial(make_method, method, options, image_size)
-        made = make()  # So that a wrong option is told before weights are loaded.
-        if kind is None:
-            # The length of a backbone's own features says nothing.
-            kind = "residual" if isinstance(made, FeatureNorm) else "own"
-        geometry = Geometry(image_size, resize, reading_rules(bit_depth, False, max_megapixels))
-        if bit_depth is None:
-            samples = [Sample(path, 0, "", "train") for path in good]
-            bit_depth = bit_depth_of(samples, max_megapixels)
-            geometry.rules = reading_rules(bit_depth, False, max_megapixels)
-        inside = None if roi is None else read_interest(roi, geometry)
-        good_test = None if policy.good_test is None else listed(policy.good_test, "good_test")
-        defects = None if policy.defects is None else listed(policy.defects, "defects")
-        spec = backbone_spec(backbone, image_size)
-        built = make_backbone(spec).to(where)
-        through = load_matching_projector(os.fspath(projector) if projector else None, built, where)
-
-        files = ImageFiles(geometry, batch_size, inside)
-        fitter = Fitter(built, through, kind, make, shots, seed, batch_size, files)
-        own = files.encoded(built, good, progress)
-        progress("fitting the method", 0, len(own))
-        scorer, seen = fitter.scorer(own, progress)
-        scorer.interest = None if inside is None else inside.to(where)
-        names = seen.paths
-        if good_test is None:
-            normal, source = fitter.left_out(scorer.method, seen, policy.folds, progress)
-        else:
-            names, normal = files.scored(scorer, good_test, "good_test")
-            source = "further images than those fitted on"
-        bad = None if defects is None else files.scored(scorer, defects, "defects")[1].image
-        shown = normal.maps.flatten() if inside is None else normal.maps[:, inside]
-        settings = Settings(
-            backbone=spec,
-            method=method,
-            method_options=options,
-            image_size=image_size if isinstance(image_size, int) else geometry.image_size,
-            resize=geometry.resize,
-            images=len(seen),
-            normal_map=(float(shown.median()), float(shown.max())),
-            bit_depth=bit_depth,
-        )
-        found = policy.find(normal.image, source, bad)
-        spread = GoodScores.robust(normal.image) if len(names) > 1 else None
-        fitted = cls(Model(scorer, settings, found, spread), max_megapixels)
-        fitted.good_images = GoodImages.examined(names, normal, policy, bad)
+        model, good_images = fitted_model(images, fitted_as, policy, progress)
+        fitted = cls(model, max_megapixels)
+        fitted.good_images = good_images
         return fitted
 
     @classmethod
@@ -217,18 +161,19 @@ class Inspector:
         model = read_model(expanded(path), choose_device(device), weights, trusted)
         return cls(model, max_megapixels)
 
-    def save(self, path: str | os.PathLike[str], backbone_weights: bool = True) -> None:
+    def save(self, path: str | os.PathLike[str], backbone_weights: bool | None = True) -> None:
         """Write the inspector as one file, whole or not at all.
 
         Args:
             path: The file, replaced if it exists; by custom `<product>.adpt.safetensors`.
             backbone_weights: False leaves the backbone's weights out: a smaller file, that needs
-                them from elsewhere when it is loaded.
+                them from elsewhere when it is loaded. None: as the file it was loaded from.
 
         Raises:
             UserError: The file cannot be written.
         """
-        write_model(self._model, expanded(path), backbone_weights)
+        inside = self._model.weights_inside if backbone_weights is None else backbone_weights
+        write_model(self._model, expanded(path), inside)
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the inspector as an ONNX graph, for use without adpt and PyTorch.
@@ -258,8 +203,33 @@ class Inspector:
         """
         # Numbers of NumPy are taken too; of anything else `given` says what it is.
         number = float(value) if hasattr(value, "__float__") else value
-        model = replace(self._model, threshold=Threshold.given(number))
+        threshold, grounds = Threshold.given(number), self.grounds
+        if grounds is not None:
+            grounds = grounds.given(threshold.value)
+        model = replace(self._model, threshold=threshold, grounds=grounds)
         return type(self)(model, self._geometry.rules.max_megapixels)
+
+    def with_images(
+        self, images: Images, batch_size: int = 8, progress: Progress = no_progress
+    ) -> Self:
+        """An inspector that has taken further good images in, its threshold found anew.
+
+        Those that it was fitted on need not be at hand; references stay as they were. The remarks
+        of its `good_images`, which are the further ones, say what changed.
+
+        Args:
+            images: Good images of the product; those that were taken in before are left out.
+            batch_size: Images at a time; changes no score.
+            progress: Told of every batch and step.
+
+        Raises:
+            UserError: There are no new ones; or it must be fitted again, its file being of before,
+                or its method of one's own.
+        """
+        model, good = with_further(self._model, self._geometry, images, batch_size, progress)
+        made = type(self)(model, self._geometry.rules.max_megapixels)
+        made.good_images = good
+        return made
 
     # ---- What it is --------------------------------------------------------------------------
 
@@ -272,6 +242,16 @@ class Inspector:
     def threshold_origin(self) -> str:
         """How the threshold was found."""
         return self._model.threshold.origin
+
+    @property
+    def grounds(self) -> Grounds | None:
+        """What the threshold was found from; None in files of before."""
+        return self._model.grounds
+
+    @property
+    def good_scores(self) -> GoodScores | None:
+        """How good images' scores are distributed; None in files of before."""
+        return self._model.good_scores
 
     @property
     def settings(self) -> Settings:
@@ -290,7 +270,7 @@ class Inspector:
 
     def normalised(self, score: float) -> float | None:
         """The estimated share of good images that score higher; see `Inspection`."""
-        good = self._model.good_scores
+        good = self.good_scores
         return None if good is None else float(good.share_above(score))
 
     # ---- Using it ----------------------------------------------------------------------------

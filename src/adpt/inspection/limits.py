@@ -81,11 +81,14 @@ class GoodScores:
 
         The same for every method and product; `limit(rate)` is the score where it is `rate`.
         """
-        values = np.asarray(score, dtype=np.float64)
-        if self.logarithmic:
-            values = np.log(np.maximum(values, np.finfo(np.float64).tiny))
-        distance = (values - self.middle) / max(self._width, np.finfo(np.float64).tiny)
+        distance = (self.scaled(score) - self.middle) / max(self._width, np.finfo(np.float64).tiny)
         return np.asarray(stdtr(self.count - 1, -distance))
+
+    def scaled(self, score: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Scores as `middle` and `spread` have them: their logarithms, where these were taken."""
+        values = np.asarray(score, dtype=np.float64)
+        tiny = np.finfo(np.float64).tiny
+        return np.log(np.maximum(values, tiny)) if self.logarithmic else values
 
     @property
     def _width(self) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adpt.backbones import Backbone
 from adpt.errors import UserError, WeightsError
+from adpt.inspection.grounds import Grounds
 from adpt.inspection.limits import GoodScores
 from adpt.inspection.scorer import Scorer, references_from
 from adpt.inspection.settings import Settings, check_sizes, check_trusted
@@ -43,6 +44,8 @@ class Model:
         settings: How it was made.
         threshold: From which score on an image is anomalous.
         good_scores: How good images' scores are distributed; None in files of before.
+        grounds: What the threshold was found from; None in files of before.
+        weights_inside: True if the backbone's weights lie in the file that it was read from.
 
     Raises:
         UserError: Its threshold, or what heatmaps are scaled by, is no finite number: no image
@@ -53,6 +56,8 @@ class Model:
     settings: Settings
     threshold: Threshold
     good_scores: GoodScores | None = None
+    grounds: Grounds | None = None
+    weights_inside: bool = True
 
     def __post_init__(self) -> None:
         good = self.good_scores
@@ -104,6 +109,7 @@ def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None
         "settings": settings,
         "threshold": asdict(model.threshold),
         "good_scores": None if model.good_scores is None else asdict(model.good_scores),
+        "grounds": None if model.grounds is None else model.grounds.to_json(),
         "features": scorer.kind,
         "projector": None if projector is None else projector.options,
         "backbone": {
@@ -156,6 +162,8 @@ def read_model(
                 raise ValueError(f"{name} has numbers that are not finite")
         good = content.get("good_scores")
         good_scores = None if good is None else GoodScores(**good)
+        kept = content.get("grounds")
+        grounds = None if kept is None else Grounds.from_json(kept)
         backbone = _backbone(content["backbone"], settings, tensors, path, backbone_weights)
         method = make_method(settings.method, settings.method_options, settings.image_size)
         method.load_state_dict(_below("method", tensors))
@@ -179,7 +187,8 @@ def read_model(
         ) from error
     scorer = Scorer(backbone.to(device), method.to(device), kind, references, projector, inside)
     try:
-        return Model(scorer, settings, threshold, good_scores)
+        held = bool(content["backbone"]["weights_inside"])
+        return Model(scorer, settings, threshold, good_scores, grounds, held)
     except UserError as error:
         raise WeightsError(f"{path} cannot be used: {error}") from error
 

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from adpt.errors import BadImageError, UserError
 from adpt.inspection.inputs import UnreadImage, picture_of
 from adpt.inspection.inspection import Inspection
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.page import MOST, Card, build_page
+from adpt.inspection.page import MOST, Card, build_page, ranked
 from adpt.inspection.rows import COLUMNS, Row
 from adpt.page.plots import Picture, heatmap, outline
 from adpt.running.files import (
@@ -54,7 +55,7 @@ class Outputs:
 
     Args:
         folder: Where the files go.
-        inspector: Where the results come from.
+        inspectors: Where the results come from; of several, by product.
         heatmaps: Which images get a heatmap.
         image_format: Of the heatmaps.
         longest_side: Of the heatmaps, in pixels; None for the pictures' own size.
@@ -68,12 +69,13 @@ class Outputs:
     def __init__(
         self,
         folder: Path,
-        inspector: Inspector,
+        inspectors: Inspector | Mapping[str, Inspector],
         heatmaps: Literal["all", "anomalous", "none"] = "all",
         image_format: Literal["jpg", "png"] = "jpg",
         longest_side: int | None = None,
     ) -> None:
-        self.folder, self.inspector = folder, inspector
+        self.folder = folder
+        self.inspectors = {"": inspectors} if isinstance(inspectors, Inspector) else inspectors
         self.heatmaps, self.image_format, self.longest_side = heatmaps, image_format, longest_side
         self.rows: list[Row] = []
         self.whole = True
@@ -107,13 +109,20 @@ class Outputs:
             if kind is None and self.whole:
                 self._write_tables()
 
-    def add(self, result: Inspection | UnreadImage) -> Row:
+    def add(
+        self, result: Inspection | UnreadImage, product: str = "", drift: float | None = None
+    ) -> Row:
         """Write one result.
+
+        Args:
+            result: The image.
+            product: Whose inspector scored it; "" for the only one, or for none.
+            drift: As of `Row`.
 
         Raises:
             UserError: A file cannot be written.
         """
-        row = self._row(result)
+        row = self._row(result, product, drift)
         try:
             self._lines.write(_line(row))
             self._lines.flush()
@@ -137,8 +146,8 @@ class Outputs:
             partial.unlink(missing_ok=True)
         elif page.exists():
             page = partial
-        fitted_here = self.inspector.good_images is not None
-        text = build_page(title, cards, self.inspector, good_page=fitted_here)
+        fitted_here = any(one.good_images is not None for one in self.inspectors.values())
+        text = build_page(title, cards, self.inspectors, good_page=fitted_here)
         with replacing(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -194,35 +203,38 @@ class Outputs:
         mark_output(folder)
         remove_leftovers(folder)
 
-    def _row(self, result: Inspection | UnreadImage) -> Row:
+    def _row(self, result: Inspection | UnreadImage, product: str, drift: float | None) -> Row:
         if isinstance(result, UnreadImage):
             path, error = printable(result.path), printable(result.error)
             log.warning("%s: %s", path, error)
-            return Row(path, None, None, None, self.inspector.threshold, error)
-        name = self._heatmap(result)
+            inspector = self.inspectors.get(product)
+            threshold = None if inspector is None else inspector.threshold
+            return Row(path, None, None, None, threshold, error, product=product)
+        name = self._heatmap(result, self.inspectors[product])
         path = printable(result.path or "")
         told = (result.score, result.normalised, result.anomalous, result.threshold)
-        return Row(path, *told, "", name, result.regions)
+        return Row(path, *told, "", name, result.regions, product, drift)
 
-    def _heatmap(self, result: Inspection) -> str:
+    def _heatmap(self, result: Inspection, inspector: Inspector) -> str:
         """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""
         if result.path is None or self.heatmaps == "none":
             return ""
         number = len(self.rows)
         wanted = self.heatmaps == "all" or result.anomalous
-        shown = len(self._cards) < MOST or result.score > self._cards[0][0]
+        rank = ranked(result.score, result.threshold)
+        shown = len(self._cards) < MOST or rank > self._cards[0][0]
         if not wanted and not shown:
             return ""
         try:
-            picture = picture_of(expanded(result.path), self.inspector.geometry.rules)
+            picture = picture_of(expanded(result.path), inspector.geometry.rules)
         except BadImageError:  # Gone since it was scored.
             return ""
         if self.longest_side is not None:
             picture.thumbnail((self.longest_side, self.longest_side))
-        shown_map = render(picture, result, self.inspector.settings.normal_map)
+        shown_map = render(picture, result, inspector.settings.normal_map)
         if shown:
             keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
-            keep(self._cards, (result.score, number, thumbnail(picture, shown_map)))
+            keep(self._cards, (rank, number, thumbnail(picture, shown_map)))
         if not wanted:
             return ""
         # Names of files in different folders may be the same.

@@ -3,8 +3,10 @@
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.entry import check_backbone
+from adpt.data.files import refuse_output
 from adpt.errors import UserError
 from adpt.inspection.command import device_of, overridden, own_targets, policy_of, settled
+from adpt.inspection.drift import DriftRule
 from adpt.inspection.onnx_file import require_onnx
 from adpt.inspection.sizes import AUTO
 from adpt.inspection.threshold import Threshold
@@ -40,20 +42,49 @@ def check(config: DictConfig) -> None:
 
 
 def check_task(config: DictConfig) -> None:
-    """Refuse a command that gives nothing to do, or an export without what it needs."""
+    """Refuse a command that gives nothing to do, or a task without what it needs."""
     if config.fit is None and config.inspector is None:
         raise UserError(
             "Give fit=<folder of good images>, or inspector=<file> of one that was fitted before;"
             " see `python -m adpt.predict --help`."
         )
     saved = config.fit is not None and config.inspector is not None
-    if config.images is None and config.export is None and not saved:
+    tasks = (config.images, config.watch, config.export, config.add)
+    if not saved and all(task is None for task in tasks):
         raise UserError(
             "There is nothing to do: give images=<folder> to score, or export=<file> for an ONNX"
             " graph" + (", or inspector=<file> to save it." if config.inspector is None else ".")
         )
+    if config.images is not None and config.watch is not None:
+        raise UserError("images and watch are two ways to name what is scored: give one of them.")
+    if config.watch is not None and not expanded(config.watch).is_dir():
+        raise UserError(f"watch={config.watch}: there is no such folder.")
+    if config.watch is not None:
+        refuse_output(expanded(config.watch), "watch")
+    if config.fit is not None and config.add is not None:
+        raise UserError("add= takes images into an inspector fitted before: leave fit out.")
+    if config.save_as is not None and config.add is None:
+        raise UserError("save_as= is where add= writes to; after a fit it is inspector=<file>.")
+    check_products(config)
+    DriftRule(**config.drift)
     if config.export is not None:
         require_onnx()
+
+
+def check_products(config: DictConfig) -> None:
+    """Refuse a product where there is but one inspector, and several where one is meant."""
+    several = config.fit is None and expanded(config.inspector).is_dir()
+    if config.product is not None and not several:
+        raise UserError(
+            f"product={config.product} chooses from a folder of inspectors: inspector=<folder>."
+        )
+    if several and config.product is None:
+        for name in ("add", "export", "threshold"):
+            if config[name] is not None:
+                raise UserError(
+                    f"{name} is for one inspector, and {config.inspector} is a folder of them: say"
+                    " which by product=<name>."
+                )
 
 
 def check_fitting(config: DictConfig) -> None:
@@ -85,7 +116,9 @@ def check_files(config: DictConfig) -> None:
     written = {"export": config.export}
     if config.fit is not None:
         written["inspector"] = config.inspector
-    if config.fit is not None or config.images is not None:
+    if config.save_as is not None:
+        written["save_as"] = config.save_as
+    if any(config[name] is not None for name in ("fit", "images", "watch", "add")):
         written["output_dir"] = f"{config.output_dir}/scores.csv"
     for key, path in written.items():
         if path is not None:

@@ -7,7 +7,7 @@ from adpt.inspection.regions import Region
 
 COLUMNS = (
     "path", "score", "normalised", "anomalous", "threshold", "error", "heatmap", "regions",
-    "largest", "largest_mm2",
+    "largest", "largest_mm2", "product", "drift",
 )  # fmt: skip
 """Of the table."""
 
@@ -21,20 +21,25 @@ class Row:
         score: None for one that could not be read.
         normalised: Estimated share of good images that score higher; None where it is not known.
         anomalous: True if the score is above the threshold; None for one that could not be read.
-        threshold: The threshold.
+        threshold: The threshold; None for an image of no product.
         error: Why the image could not be read; "" for one that was.
         heatmap: Its heatmap, from the table's folder; "" where there is none.
         regions: Where an anomalous image is so.
+        product: Whose inspector scored it; "" where there is but one.
+        drift: How far the scores of the last images taken for good lie above (or below) those at
+            the fit, in standard errors; None for as long as they are too few.
     """
 
     path: str
     score: float | None
     normalised: float | None
     anomalous: bool | None
-    threshold: float
+    threshold: float | None
     error: str = ""
     heatmap: str = ""
     regions: tuple[Region, ...] = ()
+    product: str = ""
+    drift: float | None = None
 
     @property
     def largest(self) -> Region | None:

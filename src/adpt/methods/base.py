@@ -96,6 +96,23 @@ class Method(nn.Module, ABC):
         """
         return None
 
+    def extend(self, batches: Iterable[list[Tensor]], images: int) -> Scores:
+        """Learn further normal images too, without those that were learned from before.
+
+        Args:
+            batches: The further images' levels; read once.
+            images: How many were learned from before.
+
+        Returns:
+            Scores of the further images, each as if it had not been there.
+
+        Raises:
+            UserError: The method cannot do that.
+        """
+        raise UserError(
+            f"{type(self).__name__} takes no further images in: fit again, with all of them."
+        )
+
     def check_fitted(self, levels: list[Tensor]) -> None:
         """Make sure that these levels can be scored.
 

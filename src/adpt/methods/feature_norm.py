@@ -26,6 +26,10 @@ class FeatureNorm(Method):
         """Their scores as they are; see `Method`."""
         return Scores.joined(map(self.score, batches))
 
+    def extend(self, batches: Iterable[list[Tensor]], images: int) -> Scores:
+        """Their scores; see `Method`."""
+        return self.left_out_scores(batches)
+
     def score(self, levels: list[Tensor]) -> Scores:
         """Score a batch of images of at least one level; the image score is the map's maximum."""
         with self.scoring(levels) as levels:

@@ -125,12 +125,17 @@ def _without_each(features: Tensor, epsilon: float) -> Tensor:
     if count > channels:
         factor = torch.linalg.cholesky(centred.mT @ centred + ridge * identity)
         solved = torch.linalg.solve_triangular(factor, centred.mT, upper=False)
-        lever: Tensor = solved.square().sum(1)
-        squares = more**2 * freedom * lever / (1 - more * lever)
-        return squares.sqrt()
+        return from_lever(solved.square().sum(1), count)
     gram = centred @ centred.mT
     large = gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1
     factor = torch.linalg.cholesky(gram + ridge * identity + large / count)
     inverse: Tensor = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)
     rest = inverse - 1 / (count * (ridge + large[:, 0]))
     return (1 / (epsilon * rest) - freedom * more).clamp_min(0).sqrt()
+
+
+def from_lever(lever: Tensor, count: int) -> Tensor:
+    """Distances from q = cᵢᵀ(S + λI)⁻¹cᵢ, as `_without_each` has it, of `count` images in all."""
+    freedom, more = max(count - 2, 1), count / (count - 1)
+    squares: Tensor = more**2 * freedom * lever / (1 - more * lever)
+    return squares.sqrt()

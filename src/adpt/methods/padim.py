@@ -1,12 +1,13 @@
 """PaDiM: a Gaussian for every patch position."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.fitted import FittedMethod
+from adpt.methods.growing import merged, recovered
 from adpt.methods.left_out import left_out_gaussians
 from adpt.methods.maps import smooth, upsample
 from adpt.nearest import slices
@@ -76,6 +77,38 @@ class PaDiM(FittedMethod):
         """Scores by the Gaussians of the other images, in closed form; see `Method`."""
         with self.scoring([torch.cat(parts) for parts in zip(*batches, strict=True)]) as levels:
             return self._scores(left_out_gaussians(level, self.epsilon) for level in levels)
+
+    def extend(self, batches: Iterable[list[Tensor]], images: int) -> Scores:
+        """The Gaussians of all images, as one fit gives them up to rounding; see `Method`."""
+        checked = self.read(batches)
+        further = [torch.cat(parts) for parts in zip(*checked, strict=True)]
+        self.check_fitted(further)
+        tensors: dict[str, Tensor] = {}
+        distances = []
+        with full_precision(further[0].device):
+            for number, level in enumerate(further):
+                kept = {name: self._buffers.get(f"{name}_{number}") for name in self.learned}
+                found, apart = self._with_further(kept, level, images)
+                tensors |= {f"{name}_{number}": tensor for name, tensor in found.items()}
+                distances.append(apart)
+            scores = self._scores(distances)
+        self.remember(checked.shapes, tensors)
+        return scores
+
+    def _with_further(
+        self, kept: Mapping[str, Tensor | None], level: Tensor, images: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """A level's Gaussians of all images, and the left-out distances of the further ones."""
+        mean, whitening, basis = kept["mean"], kept["whitening"], kept["basis"]
+        if mean is None or whitening is None:
+            raise self.no_images()
+        if basis is None:
+            mean, whitening, distances = merged(mean, whitening, images, level, self.epsilon)
+            return {"mean": mean, "whitening": whitening}, distances
+        former = recovered(mean, basis, whitening)
+        every = torch.cat([former.unflatten(2, level.shape[2:]), level])
+        distances = left_out_gaussians(every, self.epsilon)[-len(level) :]
+        return self._gaussians([every.flatten(2)]), distances
 
     def _scores(self, distances: Iterable[Tensor]) -> Scores:
         """Scores of (B, h, w) distances a level."""

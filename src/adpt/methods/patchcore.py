@@ -9,6 +9,7 @@ from adpt.errors import UserError
 from adpt.methods.base import Scores, full_precision
 from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.fitted import FittedMethod
+from adpt.methods.growing import grown_bank
 from adpt.methods.left_out import left_out_patches
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
@@ -130,6 +131,26 @@ class PatchCore(FittedMethod):
             if distances is None:
                 return None
             return self._scores(distances.reshape(len(distances), *grid))
+
+    def extend(self, batches: Iterable[list[Tensor]], images: int) -> Scores:
+        """A coreset of the bank and the further patches, as large as of all; see `Method`."""
+        checked = self.read(batches)
+        parts: list[Tensor] = []
+        for levels in checked:
+            with self.scoring(levels) as scored:
+                parts.append(self.embed(scored))
+        grid = levels[-self.num_levels :][0].shape[-2:]
+        embedded = torch.cat(parts)
+        parts.clear()
+        with full_precision(embedded.device):
+            total = (images + len(embedded)) * embedded.shape[1]
+            count = max(1, int(total * self.coreset_ratio + 1e-6))
+            generator = torch.Generator().manual_seed(self.seed)
+            bank = self.get_buffer("bank")
+            bank, distances = grown_bank(bank, embedded, count, generator, self.num_starts)
+            scores = self._scores(distances.reshape(len(embedded), *grid))
+        self.remember(checked.shapes, {"bank": bank})
+        return scores
 
     def _scores(self, distances: Tensor) -> Scores:
         """Scores of (B, h, w) squared distances."""

@@ -1,6 +1,7 @@
 """One line of progress for work of several steps."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -26,8 +27,8 @@ class StepBar:
     Args:
         title: What the bar is for.
         shown: False shows nothing, as in all processes but the first.
-        logged: True reports to the log where there is no terminal: every new step, and what is done
-            of it every ten seconds.
+        logged: True reports to the log where there is no terminal: every new step, what is done of
+            it every ten seconds, and of one that takes longer that it goes on.
     """
 
     def __init__(self, title: str, shown: bool = True, logged: bool = False) -> None:
@@ -40,11 +41,14 @@ class StepBar:
         )
         self._title = title
         self._logged = logged and shown and not self._bar.console.is_terminal
-        self._what, self._said = "", 0.0
+        self._what, self._said, self._begun = "", 0.0, 0.0
+        self._ended = threading.Event()
         self._task = self._bar.add_task(title, total=None)
 
     def __enter__(self) -> "StepBar":
         self._bar.start()
+        if self._logged:
+            threading.Thread(target=self._go_on, daemon=True).start()
         return self
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -55,6 +59,7 @@ class StepBar:
         now = time.monotonic()
         if self._logged and (what != self._what or now - self._said >= _SECONDS):
             log.info("%s: %s, %d of %d", self._title, what, done, total)
+            self._begun = now if what != self._what else self._begun
             self._what, self._said = what, now
 
     def __exit__(
@@ -63,6 +68,15 @@ class StepBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
         if error is None:
             self._bar.update(self._task, description=f"{self._title}: done", completed=1, total=1)
         self._bar.stop()
+
+    def _go_on(self) -> None:
+        """Say of a step that says nothing itself that it goes on."""
+        while not self._ended.wait(_SECONDS):
+            now = time.monotonic()
+            if self._what and now - self._said >= _SECONDS:
+                log.info("%s: %s, %.0f s so far", self._title, self._what, now - self._begun)
+                self._said = now

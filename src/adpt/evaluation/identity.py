@@ -87,7 +87,7 @@ class Identity:
             **{f"the pictures' {name}": value for name, value in leaves(data.geometry.decides())},
         }
         # What a backbone from outside takes from its files need not lie in its tensors.
-        own_backbone = source_of(type(backbone)) is not None
+        own_backbone = backbone.decides()["source"] is not None
         read = {*self.options, *(["backbone.weights"] if own_backbone else [])}
         # Each part of the config with what it names: sources of classes, contents of files.
         self.named = {
@@ -126,6 +126,8 @@ class Identity:
             "noise_ratio": self.data.noise_ratio,
             "masks": self.data.masks if self.data.masks != "required" else None,
             "image_size": None if size == (224, 224) else list(size),
+            "windows": self.options.get("windows.size"),
+            "aligned_windows": self.options.get("windows.aligned"),
         }
         masks = self.data.geometry.mask_resize
         if self.setting.as_published:

@@ -48,6 +48,7 @@ from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
 from adpt.weights import load_matching_projector
+from adpt.windows import WindowOptions
 
 _NO_NUMBER = "its scores are no finite numbers; the inspector's file or its backbone is damaged"
 
@@ -88,6 +89,7 @@ class Inspector:
         seed: int = 0,
         image_size: int | Sequence[int] | Literal["auto"] = 224,
         resize: int | Sequence[int] | None = None,
+        windows: int | Sequence[int] | Mapping[str, Any] | None = None,
         roi: str | os.PathLike[str] | None = None,
         bit_depth: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
@@ -117,6 +119,10 @@ class Inspector:
             image_size: Side of the images that the backbone sees, in pixels, or (height, width);
                 "auto" keeps the good images' proportions, their shorter side becoming 224 pixels.
             resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
+            windows: Side in pixels, or (height, width), of overlapping windows that the images are
+                seen through; or these options by name: `size`, `overlap`, the share of a window
+                that it has in common with the next one, and `aligned`, true for parts that always
+                lie in the same place. "auto" then makes the shorter side two windows.
             roi: A picture of the pictures' framing, black outside the region of interest: what lies
                 there is neither fitted nor scored.
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
@@ -139,8 +145,10 @@ class Inspector:
         where = choose_device(device)
         kind = kind_of(features, projector is not None)
         good = listed(images, "fit")
-        image_size = settled_size(image_size, resize, good, partial(patch_of, backbone))
-        options = method_spec(method, method_options or {}, kind == "pretrained", image_size)
+        cut = WindowOptions.of(windows)
+        image_size = settled_size(image_size, resize, good, partial(patch_of, backbone), cut)
+        pretrained = kind == "pretrained"
+        options = method_spec(method, method_options or {}, pretrained, image_size, cut)
         make = partial(make_method, method, options, image_size)
         made = make()  # So that a wrong option is told before weights are loaded.
         if kind is None:
@@ -154,7 +162,7 @@ class Inspector:
         inside = None if roi is None else read_interest(roi, geometry)
         good_test = None if policy.good_test is None else listed(policy.good_test, "good_test")
         defects = None if policy.defects is None else listed(policy.defects, "defects")
-        spec = backbone_spec(backbone, image_size)
+        spec = backbone_spec(backbone, image_size, cut)
         built = make_backbone(spec).to(where)
         through = load_matching_projector(os.fspath(projector) if projector else None, built, where)
 

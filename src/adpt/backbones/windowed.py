@@ -70,14 +70,15 @@ class WindowedBackbone(Backbone):
         return [torch.cat(level) for level in zip(*found, strict=True)]
 
     def _of_images(self, images: Tensor) -> Levels:
-        windows = torch.cat(self.windows.cut(images))
+        windows = self.windows.cut(images)
         at_a_time = _PIXELS // (self.window[0] * self.window[1])
         parts = [
-            self.backbone.levels(windows[some]) for some in slices(windows.shape[0], at_a_time)
+            self.backbone.levels(torch.cat(windows[some]))
+            for some in slices(len(windows), at_a_time)
         ]
         levels = [torch.cat(level) for level in zip(*parts, strict=True)]
-        count = len(self.windows)
-        return [self.windows.lay(list(level.unflatten(0, (count, -1)))) for level in levels]
+        of_windows = [level.unflatten(0, (len(windows), -1)) for level in levels]
+        return [self.windows.lay(list(level)) for level in of_windows]
 
     @property
     def fingerprint(self) -> str:

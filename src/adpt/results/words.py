@@ -123,6 +123,8 @@ def _phrase(name: str, value: Any) -> str:
             return f"images of {height} × {width} pixels"
         case "windows", [height, width]:
             return f"windows of {height} × {width} pixels"
+        case "windows", int():
+            return f"windows of {value} pixels"
         case "aligned_windows", True:
             return "each window by itself"
         case "aligned", int():

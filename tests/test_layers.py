@@ -11,8 +11,8 @@ import adpt
 FLOORS = [
     # 0: the mathematics, and what needs nothing
     {"errors", "losses", "metrics", "nearest", "projector", "version"},
-    # 1: residual features; what keeps a run going
-    {"residual", "running"},
+    # 1: residual features; where windows lie; what keeps a run going
+    {"residual", "running", "windows"},
     # 2: what comes in: images, networks, options
     {"backbones", "cli", "data"},
     # 3: what runs on features, what weights and results are kept in

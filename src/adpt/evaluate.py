@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adpt.evaluation.protocol import Part
     from adpt.evaluation.table import Evaluation
     from adpt.weights import ProjectorFile
+    from adpt.windows import WindowOptions
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,13 @@ def evaluate(config: DictConfig) -> None:
     device = choose_device(config.device, job_number())
     folder = Path(config.output_dir)
     remove_leftovers(folder)
-    check_backbone(config.backbone)
-    methods = method_specs(config.method)
+    windows = windows_of(config)
+    backbone_config = config.backbone
+    if windows:
+        size = OmegaConf.select(config, "data.image_size")
+        backbone_config = OmegaConf.create(windows.backbone(config.backbone, size))
+    check_backbone(backbone_config)
+    methods = method_specs(config.method, windows)
     # The protocol `paper` chooses a projector for each part.
     plain = config.projector is not None and config.protocol != "paper"
     file = find_projector(config.projector) if plain else None
@@ -63,7 +69,7 @@ def evaluate(config: DictConfig) -> None:
     data.prepare_data()
     data.setup("test")
     parts = parts_of(config, data.set_name, data.classes)
-    backbone = instantiate(config.backbone).to(device)
+    backbone = instantiate(backbone_config).to(device)
     evaluations = [prepare(part, methods, file, data, backbone, device, folder) for part in parts]
     due = [not_recorded(config, one.cells, data.set_name) for one in evaluations]
     asked = {cell.sha256 for one in evaluations for cell in one.cells}
@@ -90,6 +96,13 @@ def evaluate(config: DictConfig) -> None:
             log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
             log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
         raise_failures([failure for one in evaluations for failure in one.failures])
+
+
+def windows_of(config: DictConfig) -> "WindowOptions | None":
+    """The windows that images are seen through."""
+    from adpt.windows import WindowOptions
+
+    return WindowOptions.of(cast(dict[str, Any], OmegaConf.to_container(config.windows)))
 
 
 def prepare(
@@ -129,7 +142,7 @@ def prepare(
         file = find_projector(config.projector) if config.projector is not None else None
     setting = setting_of(config, file, data.set_name)
     if part.missing is not None:
-        specs = method_specs(config.method)
+        specs = method_specs(config.method, windows_of(config))
         methods = {name: part.unpublished(spec, name) for name, spec in specs.items()}
         lacking = part.lacking(file, setting.lists)
         setting = replace(setting, as_published=not lacking)

@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 import adpt
 import drawn
 from adpt.inspection import ThresholdPolicy
-from adpt.inspection.fitting import tells_left_out
 from adpt.inspection.good import GoodImages
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.limits import GoodScores
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore, Scores
+from adpt.methods.base import tells_left_out
 
 OPTIONS = {
     "image_size": 48,

@@ -9,9 +9,19 @@ from typing import Any, NamedTuple
 from adpt.backbones.base import Backbone, Levels
 from adpt.backbones.recipes import PRESETS, Recipe
 from adpt.backbones.timm import Plan, build_timm, check_timm
+from adpt.backbones.windowed import WindowedBackbone
 from adpt.errors import NO_EMBEDDED, UserError
+from adpt.windows import OVERLAP, Size, check_windows
 
-__all__ = ["PRESETS", "Backbone", "Levels", "build_backbone", "check_backbone", "patch_size"]
+__all__ = [
+    "PRESETS",
+    "Backbone",
+    "Levels",
+    "WindowedBackbone",
+    "build_backbone",
+    "check_backbone",
+    "patch_size",
+]
 
 
 def build_backbone(
@@ -23,6 +33,8 @@ def build_backbone(
     image_size: int | Sequence[int] = 224,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    windows: int | Sequence[int] | None = None,
+    overlap: float = OVERLAP,
 ) -> Backbone:
     """Build a frozen backbone.
 
@@ -41,19 +53,25 @@ def build_backbone(
             divide both.
         mean: Per-channel mean of the images, in [0, 1]; None for what the weights expect.
         std: Per-channel standard deviation, likewise.
+        windows: Side in pixels, or (height, width), of overlapping windows that the images are seen
+            through; None for whole images. See `WindowedBackbone`.
+        overlap: Share of a window that it has in common with the next one.
 
     Raises:
         UserError: There is no such model, or it gives no such levels or takes no such images.
         WeightsError: The weights cannot be had or read, or belong to another network.
     """
     chosen = _chosen(locals())
-    return build_timm(
+    built = build_timm(
         name,
         chosen.recipe,
         weights=chosen.weights,
         pretrained=pretrained,
-        image_size=chosen.size,
+        image_size=chosen.window or chosen.size,
     )
+    if chosen.window is None:
+        return built
+    return WindowedBackbone(built, chosen.size, chosen.window, overlap)
 
 
 def check_backbone(name: str, **options: Any) -> None:
@@ -86,27 +104,31 @@ def patch_size(name: str, **options: Any) -> int:
     return round(height / min(shape[-2] for shape in plan.shapes))
 
 
-def _plan(name: str, options: Mapping[str, Any]) -> tuple[Plan, tuple[int, int]]:
-    """What is settled of a network before it is built, and the images' size."""
+def _plan(name: str, options: Mapping[str, Any]) -> tuple[Plan, Size]:
+    """What is settled of a network before it is built, and the size of what it sees."""
     given = signature(build_backbone).bind(name, **options)
     given.apply_defaults()
-    recipe, weights, size = _chosen(given.arguments)
-    pretrained = given.arguments["pretrained"]
-    return check_timm(recipe, weights=weights, pretrained=pretrained, image_size=size), size
+    recipe, weights, size, window = _chosen(given.arguments)
+    seen, pretrained = window or size, given.arguments["pretrained"]
+    return check_timm(recipe, weights=weights, pretrained=pretrained, image_size=seen), seen
 
 
 class _Chosen(NamedTuple):
     recipe: Recipe
     weights: Path | None
-    size: tuple[int, int]
+    size: Size
+    window: Size | None
 
 
 def _chosen(options: Mapping[str, Any]) -> _Chosen:
-    """How a network of timm becomes the backbone, its file of weights, the images' size."""
-    name, weights, size = options["name"], options["weights"], options["image_size"]
-    sides: list[Any] = [size] if isinstance(size, int | float | str) else list(size)
-    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise UserError(f"backbone.image_size={size!r}: give a positive number of pixels, or two.")
+    """How a network of timm becomes the backbone, its file of weights, images' and windows' size.
+
+    Raises:
+        UserError: An option is none, or such windows do not lie on such images.
+    """
+    name, weights = options["name"], options["weights"]
+    size = _sides("image_size", options["image_size"])
+    window = None if options["windows"] is None else _sides("windows", options["windows"])
     for option in ("mean", "std"):
         value = options[option]
         if value is not None and len(value) != 3:
@@ -125,4 +147,14 @@ def _chosen(options: Mapping[str, Any]) -> _Chosen:
         weights = Path(weights).expanduser()
     elif recipe.installed and options["pretrained"]:
         weights = recipe.installed()
-    return _Chosen(replace(recipe, **given), weights, (sides[0], sides[-1]))
+    if window is not None:
+        patch = patch_size(name, levels=options["levels"], pretrained=False)
+        check_windows(size, window, options["overlap"], patch)
+    return _Chosen(replace(recipe, **given), weights, size, window)
+
+
+def _sides(option: str, size: Any) -> Size:
+    sides: list[Any] = [size] if isinstance(size, int | float | str) else list(size)
+    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
+        raise UserError(f"backbone.{option}={size!r}: give a positive number of pixels, or two.")
+    return sides[0], sides[-1]

@@ -85,6 +85,9 @@ class _Check:
                 self._made(here, value)
             elif isinstance(value, dict) and below is Parts:
                 self._parts(name, value)
+            elif below and issubclass(below, Section):
+                options = ", ".join(f"{name}.{one}" for one in get_type_hints(below))
+                self.found.append(_Fault(here, f"it has options of its own: {options}"))
             elif below in (Made, Parts):
                 self._group(here, value)
             else:

@@ -78,6 +78,19 @@ class Defects(Section):
     """what draws them"""
 
 
+class Windows(Section):
+    """Overlapping windows that large images are seen through."""
+
+    size: Positive | Sequence[int] | None
+    """side of a window in pixels, or [height, width]: images are brought to data.image_size and
+    seen through overlapping windows, for small defects; null for whole images"""
+    overlap: Annotated[float, Range(least=0, below=1)]
+    """share of a window that it has in common with the next one, at least about"""
+    aligned: bool
+    """true: PatchCore, and methods of one's own, are fitted for each window by itself, for parts
+    that always lie in the same place"""
+
+
 class Published(Section):
     """Choices of ADPretrain's authors that `protocol=paper` makes, and no other option."""
 
@@ -124,6 +137,8 @@ class Evaluate(Section):
     top"""
     tsne: Names | None
     """classes whose patch features are plotted before and after, such as [bottle]"""
+    windows: Windows
+    """that large images are seen through"""
     seed: Seed
     """references, data splits and methods"""
     recorded: Text | None
@@ -223,6 +238,8 @@ class Predict(Section):
     it, their file if it was moved"""
     data: Reading
     """how images are read"""
+    windows: Windows
+    """that large images are seen through"""
     roi: Text | None
     """region of interest: a picture of their framing, black where the pictures are to be neither
     fitted nor scored"""

@@ -77,17 +77,18 @@ class Identity:
         self.methods, self.setting, self.progress = methods, setting, progress
         decisive = {k: v for k, v in config.items() if not _is_named(k, CANNOT_DECIDE)}
         self.options = {n: v for n, v in leaves(decisive) if not _is_named(n, CANNOT_DECIDE)}
+        decided = backbone.decides()
         self.shared: dict[str, Any] = {
             "adpt": __version__,
             "adpt's code": own_code(),
             "set": data.set_name,
             "protocol": setting.protocol,
-            **{f"the backbone's {name}": value for name, value in leaves(backbone.decides())},
+            **{f"the backbone's {name}": value for name, value in leaves(decided)},
             # What the files of all classes in use decide together, such as the bits in use.
             **{f"the pictures' {name}": value for name, value in leaves(data.geometry.decides())},
         }
         # What a backbone from outside takes from its files need not lie in its tensors.
-        own_backbone = source_of(type(backbone)) is not None
+        own_backbone = decided.get("source", source_of(type(backbone))) is not None
         read = {*self.options, *(["backbone.weights"] if own_backbone else [])}
         # Each part of the config with what it names: sources of classes, contents of files.
         self.named = {
@@ -126,6 +127,8 @@ class Identity:
             "noise_ratio": self.data.noise_ratio,
             "masks": self.data.masks if self.data.masks != "required" else None,
             "image_size": None if size == (224, 224) else list(size),
+            "windows": self.options.get("windows.size"),
+            "aligned_windows": self.options.get("windows.aligned"),
         }
         masks = self.data.geometry.mask_resize
         if self.setting.as_published:

@@ -13,15 +13,22 @@ from adpt.evaluation.cells import MethodSpec
 from adpt.methods import try_making
 from adpt.methods.trained import TrainedMethod
 from adpt.residual import KINDS
+from adpt.windows import WindowOptions
 
 log = logging.getLogger(__name__)
 
 
-def method_specs(configs: DictConfig) -> dict[str, MethodSpec]:
+def method_specs(
+    configs: DictConfig, windows: WindowOptions | None = None
+) -> dict[str, MethodSpec]:
     """Each method of the group, to be made for each kind of features.
 
     A method's `pretrained` options replace the others on pretrained features. Each is made once
     here, so that none refuses its options after images are encoded.
+
+    Args:
+        configs: The group.
+        windows: What images are seen through.
 
     Raises:
         UserError: The group is empty, or a method refuses its options.
@@ -37,7 +44,11 @@ def method_specs(configs: DictConfig) -> dict[str, MethodSpec]:
         for_pretrained = options.pop("pretrained", {})
         by_kind = dict.fromkeys(KINDS, options) | {"pretrained": options | for_pretrained}
         target = get_class(options["_target_"])
-        make = {kind: instantiate(chosen) for kind, chosen in by_kind.items()}
+        each = windows if windows and windows.divides(target) else None
+        make = {
+            kind: instantiate({**each.method(chosen), "_partial_": True} if each else chosen)
+            for kind, chosen in by_kind.items()
+        }
         for kind in ("own", "pretrained"):
             try_making(f"method.{name!s}", make[kind])
         specs[str(name)] = MethodSpec(

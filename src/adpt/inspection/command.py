@@ -32,7 +32,9 @@ def fit(config: DictConfig) -> Products:
     backbone: Any = OmegaConf.to_container(config.backbone, resolve=True)
     data: Any = OmegaConf.to_container(config.data, resolve=True)
     method, options = chosen_method(config)
-    alike = ("projector", "features", "shots", "seed", "roi", "max_megapixels", "batch_size")
+    alike = (
+        "projector", "features", "shots", "seed", "windows", "roi", "max_megapixels", "batch_size",
+    )  # fmt: skip
     with StepBar("Fitting", logged=True) as progress:
         inspector = Inspector.fit(
             config.fit,

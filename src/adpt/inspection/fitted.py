@@ -35,6 +35,7 @@ from adpt.residual import Kind
 from adpt.running.files import sha256
 from adpt.running.progress import Progress
 from adpt.weights import load_matching_projector
+from adpt.windows import WindowOptions
 
 _DIGITS = 16
 """Of a file's SHA-256."""
@@ -53,6 +54,7 @@ class FitOptions:
     seed: int
     image_size: int | Sequence[int] | Literal["auto"]
     resize: int | Sequence[int] | None
+    windows: int | Sequence[int] | Mapping[str, Any] | None
     roi: str | os.PathLike[str] | None
     bit_depth: int | None
     max_megapixels: float
@@ -79,10 +81,11 @@ def fitted_model(
     """
     kind = kind_of(options.features, options.projector is not None)
     good = listed(images, "fit")
+    cut = WindowOptions.of(options.windows)
     size = settled_size(
-        options.image_size, options.resize, good, partial(patch_of, options.backbone)
+        options.image_size, options.resize, good, partial(patch_of, options.backbone), cut
     )
-    method = method_spec(options.method, options.method_options, kind == "pretrained", size)
+    method = method_spec(options.method, options.method_options, kind == "pretrained", size, cut)
     make = partial(make_method, options.method, method, size)
     made = make()  # So that a wrong option is told before weights are loaded.
     if kind is None:
@@ -96,7 +99,7 @@ def fitted_model(
     inside = None if options.roi is None else read_interest(options.roi, geometry)
     further = None if policy.good_test is None else listed(policy.good_test, "good_test")
     defects = None if policy.defects is None else listed(policy.defects, "defects")
-    backbone = backbone_spec(options.backbone, size)
+    backbone = backbone_spec(options.backbone, size, cut)
     built = make_backbone(backbone).to(options.device)
     weights = os.fspath(options.projector) if options.projector else None
     projector = load_matching_projector(weights, built, options.device)

@@ -22,6 +22,7 @@ from adpt.inspection.interest import blank
 from adpt.inspection.scorer import Scorer, features_in_memory, references_from
 from adpt.inspection.threshold import folds_of
 from adpt.methods import Method, Scores
+from adpt.methods.base import tells_left_out
 from adpt.methods.trained import TrainedMethod
 from adpt.projector import FeatureProjector
 from adpt.residual import KINDS, Kind
@@ -221,16 +222,6 @@ class ImageFiles:
             progress("encoding", done, len(paths))
         if not count:
             raise DataError(f"None of the {len(paths)} images of {option} can be read.")
-
-
-def tells_left_out(made: type[Method]) -> bool:
-    """True if a class's `left_out_scores` holds for all else that it does.
-
-    Not if it inherits that, and fits or scores in a way of its own.
-    """
-    parts = {"left_out_scores", "fit", "learn", "score", "embed"}
-    first = next(part for part in made.__mro__ if parts & vars(part).keys())
-    return "left_out_scores" in vars(first)
 
 
 def _on_cpu(scores: Scores) -> Scores:

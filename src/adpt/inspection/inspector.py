@@ -75,6 +75,7 @@ class Inspector:
         seed: int = 0,
         image_size: int | Sequence[int] | Literal["auto"] = 224,
         resize: int | Sequence[int] | None = None,
+        windows: int | Sequence[int] | Mapping[str, Any] | None = None,
         roi: str | os.PathLike[str] | None = None,
         bit_depth: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
@@ -105,6 +106,10 @@ class Inspector:
             image_size: Side of the images that the backbone sees, in pixels, or (height, width);
                 "auto" keeps the good images' proportions, their shorter side becoming 224 pixels.
             resize: None squeezes a picture to `image_size`; see `adpt.data.transforms.Geometry`.
+            windows: Side in pixels, or (height, width), of overlapping windows that the images are
+                seen through; or these options by name: `size`, `overlap`, the share of a window
+                that it has in common with the next one, and `aligned`, true for parts that always
+                lie in the same place. "auto" then makes the shorter side two windows.
             roi: A picture of the pictures' framing, black outside the region of interest: what lies
                 there is neither fitted nor scored.
             bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what the good
@@ -125,7 +130,7 @@ class Inspector:
             raise TypeError(f"threshold= is given, so leave {', '.join(of_threshold)} out.")
         fitted_as = FitOptions(
             method, method_options or {}, backbone, projector, features, shots, seed, image_size,
-            resize, roi, bit_depth, max_megapixels, batch_size, choose_device(device),
+            resize, windows, roi, bit_depth, max_megapixels, batch_size, choose_device(device),
         )  # fmt: skip
         policy = threshold or ThresholdPolicy(**of_threshold)
         model, good_images = fitted_model(images, fitted_as, policy, progress)

@@ -12,10 +12,11 @@ from adpt.inspection.sizes import AUTO
 from adpt.inspection.threshold import Threshold
 from adpt.running.files import require_writable
 from adpt.running.paths import expanded
+from adpt.windows import WindowOptions
 
 OF_FITTING = (
-    "backbone", "method", "projector", "features", "shots", "seed", "data", "roi", "quantile",
-    "false_positive_rate", "folds", "good_test", "defects",
+    "backbone", "method", "projector", "features", "shots", "seed", "data", "windows", "roi",
+    "quantile", "false_positive_rate", "folds", "good_test", "defects",
 )  # fmt: skip
 """Settled once an inspector is fitted."""
 
@@ -35,9 +36,14 @@ def check(config: DictConfig) -> None:
     check_files(config)
     device_of(config)
     if config.fit is not None:
-        backbone = config.backbone
+        backbone, size = config.backbone, config.data.image_size
+        windows = WindowOptions.of(config.windows)
+        if size == AUTO:
+            size = [2 * side for side in windows.size] if windows else 224
         if backbone.get("image_size") == AUTO:
-            backbone = OmegaConf.merge(backbone, {"image_size": 224})
+            backbone = OmegaConf.merge(backbone, {"image_size": size})
+        if windows:
+            backbone = OmegaConf.create(windows.backbone(backbone, size))
         check_backbone(backbone)
 
 

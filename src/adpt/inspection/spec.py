@@ -14,6 +14,7 @@ from adpt.data.transforms import pair
 from adpt.errors import UserError
 from adpt.inspection.sizes import AUTO
 from adpt.methods import Method, try_making
+from adpt.windows import WindowOptions
 
 BUILD_BACKBONE = "adpt.backbones.build_backbone"
 
@@ -74,18 +75,23 @@ def _resolved(target: str) -> Any:
 # ---- The backbone -------------------------------------------------------------------------------
 
 
-def backbone_spec(backbone: str | Mapping[str, Any], image_size: int | Sequence[int]) -> Spec:
+def backbone_spec(
+    backbone: str | Mapping[str, Any],
+    image_size: int | Sequence[int],
+    windows: WindowOptions | None = None,
+) -> Spec:
     """The spec of a backbone.
 
     Args:
         backbone: A name, or arguments of `build_backbone`, or a `_target_` with its own.
         image_size: Side of the images in pixels, or (height, width).
+        windows: What images are seen through; None for whole ones.
     """
     given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     spec = {"_target_": BUILD_BACKBONE, **given}
     if spec["_target_"] == BUILD_BACKBONE or spec.get("image_size") == AUTO:
         spec["image_size"] = _settled(spec.get("image_size", AUTO), image_size)
-    return spec
+    return windows.backbone(spec, _settled(AUTO, image_size)) if windows else spec
 
 
 def patch_of(backbone: str | Mapping[str, Any]) -> int:
@@ -94,7 +100,7 @@ def patch_of(backbone: str | Mapping[str, Any]) -> int:
     if spec["_target_"] != BUILD_BACKBONE:
         return 32
     given = {key: value for key, value in spec.items() if key not in _OF_HYDRA}
-    return patch_size(**given | {"image_size": _PROBED})
+    return patch_size(**given | {"image_size": _PROBED, "windows": None})
 
 
 def _settled(asked: Any, image_size: int | Sequence[int]) -> Any:
@@ -116,7 +122,11 @@ def make_backbone(spec: Spec) -> Backbone:
 
 
 def method_spec(
-    name: str, options: Mapping[str, Any], pretrained: bool, image_size: int | Sequence[int]
+    name: str,
+    options: Mapping[str, Any],
+    pretrained: bool,
+    image_size: int | Sequence[int],
+    windows: WindowOptions | None = None,
 ) -> Spec:
     """The spec of a method.
 
@@ -126,6 +136,7 @@ def method_spec(
             those that replace the others on pretrained features.
         pretrained: True if it sees pretrained features.
         image_size: Side of its score maps in pixels, or (height, width).
+        windows: What images are seen through; None for whole ones.
 
     Raises:
         UserError: There is no such method, or it does not take these options.
@@ -145,6 +156,8 @@ def method_spec(
             f"{name} has no option {', '.join(unknown)}; it has"
             f" {', '.join(sorted(takes - {'image_size'})) or 'none'}."
         )
+    if windows and windows.divides(_resolved(given["_target_"])):
+        return windows.method(given)
     return given
 
 

@@ -6,6 +6,7 @@ from adpt.methods.feature_norm import FeatureNorm
 from adpt.methods.glass import Glass
 from adpt.methods.padim import PaDiM
 from adpt.methods.patchcore import PatchCore
+from adpt.methods.per_window import PerWindow
 from adpt.methods.uniad import UniAD
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Method",
     "PaDiM",
     "PatchCore",
+    "PerWindow",
     "Scores",
     "UniAD",
     "try_making",

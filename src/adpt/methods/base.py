@@ -54,6 +54,9 @@ class Method(nn.Module, ABC):
             )
         self.image_size = (int(sides[0]), int(sides[1]))
 
+    by_window = True
+    """False if one for each window would see what one for all does, or is trained for long."""
+
     looks_at_all = False
     """True if scores are to be relative to all images that are scored: `look_at` them first."""
 
@@ -137,6 +140,16 @@ class Method(nn.Module, ABC):
         self.check_fitted(levels)
         with full_precision(levels[0].device):
             yield [level.float() for level in levels]
+
+
+def tells_left_out(made: type[Method]) -> bool:
+    """True if a class's `left_out_scores` holds for all else that it does.
+
+    Not if it inherits that, and fits or scores in a way of its own.
+    """
+    parts = {"left_out_scores", "fit", "learn", "score", "embed"}
+    first = next(part for part in made.__mro__ if parts & vars(part).keys())
+    return "left_out_scores" in vars(first)
 
 
 @overload

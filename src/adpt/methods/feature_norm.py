@@ -19,6 +19,8 @@ class FeatureNorm(Method):
         image_size: Side of the square score maps, in pixels, or (height, width).
     """
 
+    by_window = False
+
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
         """Do nothing: `batches` is not read, so that a lazy iterable computes no features."""
 

@@ -47,6 +47,7 @@ class PaDiM(FittedMethod):
     """
 
     learned = ("mean", "basis", "whitening")
+    by_window = False
 
     def __init__(self, image_size: int | Sequence[int] = 224, epsilon: float = 0.01) -> None:
         super().__init__(image_size)

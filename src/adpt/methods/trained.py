@@ -49,6 +49,7 @@ class TrainedMethod(LearnedMethod):
     """True for one model of all classes of a set, not one for each."""
     uses_defects: ClassVar[bool] = False
     """True where training looks at images with drawn defects."""
+    by_window = False
 
     def __init__(
         self,

@@ -121,6 +121,12 @@ def _phrase(name: str, value: Any) -> str:
             return "few-shot: no other training images than the references"
         case "image_size", [height, width]:
             return f"images of {height} × {width} pixels"
+        case "windows", [height, width]:
+            return f"windows of {height} × {width} pixels"
+        case "windows", int():
+            return f"windows of {value} pixels"
+        case "aligned_windows", True:
+            return "each window by itself"
         case "aligned", int():
             return f"for each image the {value} nearest training images as references"
         case "as_published", True:

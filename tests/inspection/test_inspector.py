@@ -440,7 +440,7 @@ def test_options_for_pretrained_features_replace_the_others(photos: Path, projec
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "cflow"}, "choose one of feature_norm, padim, patchcore"),
+        ({"method": "cflow"}, "choose one of anomaly_dino, feature_norm, padim, patchcore"),
         (
             {"method": "mine", "method_options": {"_target_": f"{__name__}.Trained"}},
             "for adpt.eval",

@@ -19,6 +19,7 @@ from adpt.methods.trained import TrainedMethod
 BUILD_BACKBONE = "adpt.backbones.build_backbone"
 
 METHODS = {
+    "anomaly_dino": "adpt.methods.AnomalyDino",
     "feature_norm": "adpt.methods.FeatureNorm",
     "padim": "adpt.methods.PaDiM",
     "patchcore": "adpt.methods.PatchCore",

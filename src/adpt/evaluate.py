@@ -54,7 +54,7 @@ def evaluate(config: DictConfig) -> None:
     folder = Path(config.output_dir)
     remove_leftovers(folder)
     check_backbone(config.backbone)
-    methods = method_specs(config.method)
+    methods = method_specs(config.method, config.unified)
     # The protocol `paper` chooses a projector for each part.
     plain = config.projector is not None and config.protocol != "paper"
     file = find_projector(config.projector) if plain else None
@@ -129,7 +129,7 @@ def prepare(
         file = find_projector(config.projector) if config.projector is not None else None
     setting = setting_of(config, file, data.set_name)
     if part.missing is not None:
-        specs = method_specs(config.method)
+        specs = method_specs(config.method, config.unified)
         methods = {name: part.unpublished(spec, name) for name, spec in specs.items()}
         lacking = part.lacking(file, setting.lists)
         setting = replace(setting, as_published=not lacking)

@@ -1,5 +1,6 @@
 """AnomalyDINO: distance of directions to the nearest normal patch, without a coreset."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -77,7 +78,7 @@ class AnomalyDino(FittedMethod):
         """Patches (B, P, ΣC) of length 1, on the grid of the levels that is nearest to 16 × 16."""
         used, grid = levels[-self.num_levels :], self._grid(levels)
         joined = torch.cat([F.normalize(tokens(level, grid), dim=2) for level in used], 2)
-        return joined / len(used) ** 0.5
+        return joined / math.sqrt(len(used))
 
     def _grid(self, levels: list[Tensor]) -> tuple[int, int]:
         return common_grid(shapes_of(levels[-self.num_levels :]))

@@ -188,7 +188,8 @@ class Mlp(nn.Module):
 
 def heads_of(tokens: Tensor, heads: int) -> Tensor:
     """(B, P, D) to (B, heads, P, D / heads)."""
-    return tokens.unflatten(2, (heads, -1)).transpose(1, 2)
+    split_up: Tensor = tokens.unflatten(2, (heads, -1)).transpose(1, 2)
+    return split_up
 
 
 def fuse(several: Sequence[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from adpt.evaluation.cells import Cell
 from adpt.evaluation.table import Evaluation
 from adpt.projector import FeatureProjector
 from adpt.results import Record, markdown_report, read_records
+from adpt.results.budget import budget
 from adpt.results.details import load_details
 from adpt.weights import save_projector
 from drawn import draw_folder
@@ -329,6 +330,23 @@ def test_one_model_for_all_classes_is_trained_once(
         assert [entry["epoch"] for entry in record.history] == [1, 2, 3, 4]
         assert record.history[-1]["image_auroc"] == record.metrics["image_auroc"]
     assert not list((tmp_path / "out" / "unfinished").glob("*"))
+
+
+def test_any_method_is_one_model_for_all_classes_where_it_is_asked_for(
+    root: Path, tmp_path: Path, computed: list[tuple[str, str, str]]
+) -> None:
+    plain = ["method=[padim,patchcore]", "features=[own]"]
+    own = results(root, tmp_path / "own", *plain)
+    made = results(root, tmp_path / "all", *plain, "unified=true")
+    assert len(computed) == 8
+    assert [record.options for record in made] == [{"unified": True}] * 4
+    assert budget(made) == ["unified"]
+    assert [record.options for record in own] == [{}] * 4
+    assert {record.class_name for record in made} == {"bottle", "key"}
+    of_own = {(record.class_name, record.method): record.metrics for record in own}
+    assert any(of_own[r.class_name, r.method] != r.metrics for r in made)
+    separate = results(root, tmp_path / "one", *UNIAD, "unified=false")
+    assert [record.options["unified"] for record in separate] == [False, False]
 
 
 def test_the_paper_protocol_reports_the_best_epoch_of_each_metric(

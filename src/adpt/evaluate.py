@@ -60,7 +60,7 @@ def evaluate(config: DictConfig) -> None:
         size = OmegaConf.select(config, "data.image_size")
         backbone_config = OmegaConf.create(windows.backbone(config.backbone, size))
     check_backbone(backbone_config)
-    methods = method_specs(config.method, windows)
+    methods = method_specs(config.method, config.unified, windows)
     # The protocol `paper` chooses a projector for each part.
     plain = config.projector is not None and config.protocol != "paper"
     file = find_projector(config.projector) if plain else None
@@ -142,7 +142,7 @@ def prepare(
         file = find_projector(config.projector) if config.projector is not None else None
     setting = setting_of(config, file, data.set_name)
     if part.missing is not None:
-        specs = method_specs(config.method, windows_of(config))
+        specs = method_specs(config.method, config.unified, windows_of(config))
         methods = {name: part.unpublished(spec, name) for name, spec in specs.items()}
         lacking = part.lacking(file, setting.lists)
         setting = replace(setting, as_published=not lacking)

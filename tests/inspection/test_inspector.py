@@ -436,7 +436,7 @@ def test_options_for_pretrained_features_replace_the_others(photos: Path, projec
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "flow"}, "choose one of cflow, feature_norm, glass, padim, patchcore, uniad"),
+        ({"method": "flow"}, "choose one of anomaly_dino, cflow, dinomaly, feature_norm, glass"),
         (
             {"method": "cflow", "method_options": {"published_maps": True}},
             "depend on the others that are scored",

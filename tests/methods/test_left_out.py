@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore
+from adpt.methods import AnomalyDino, FeatureNorm, Method, PaDiM, PatchCore
 from adpt.methods.left_out import left_out_patches
 
 SIZE = 16
@@ -41,6 +41,7 @@ def refitted(make, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
         # With all patches in the bank there is nothing to choose without an image.
         *[(lambda: PatchCore(SIZE, 1.0, embedding_dim=16), count) for count in (2, 7)],
         (lambda: FeatureNorm(SIZE), 4),
+        *[(lambda: AnomalyDino(SIZE, 2), count) for count in (2, 5)],
     ],
 )
 def test_left_out_scores_are_those_of_fitting_again(make, count: int) -> None:

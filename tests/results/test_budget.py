@@ -26,7 +26,14 @@ from recorded import a_record, three
 from runs import composed
 
 PUBLISHED_GLASS = {"adaptor": False, "noise_std": 0.005}
-CLASSES = {"cflow": methods.CFlow, "glass": methods.Glass, "uniad": methods.UniAD}
+CLASSES = {
+    "cflow": methods.CFlow,
+    "glass": methods.Glass,
+    "uniad": methods.UniAD,
+    "supersimplenet": methods.SuperSimpleNet,
+    "dinomaly": methods.Dinomaly,
+    "inp_former": methods.InpFormer,
+}
 
 
 def cflow(epochs: int, value: float = 0.5, **changes: object) -> list[Record]:

@@ -122,6 +122,9 @@ class Evaluate(Section):
     """normal reference images a class, for residual and pretrained features"""
     few_shot: bool
     """true: these are all the training images there are, for own features too"""
+    unified: bool | None
+    """true: one model of all classes for every method | false: one for each class | null: as the
+    method is published"""
     aligned: Positive | None
     """a number n: each image's references are the n training images nearest to it"""
     reference_lists: Names | None

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def method_specs(
-    configs: DictConfig, windows: WindowOptions | None = None
+    configs: DictConfig, unified: bool | None = None, windows: WindowOptions | None = None
 ) -> dict[str, MethodSpec]:
     """Each method of the group, to be made for each kind of features.
 
@@ -27,7 +27,9 @@ def method_specs(
     here, so that none refuses its options after images are encoded.
 
     Args:
-        configs: The group.
+        configs: The group, name to options.
+        unified: True for one model of all classes, False for one for each; None for each method's
+            own way.
         windows: What images are seen through.
 
     Raises:
@@ -51,12 +53,16 @@ def method_specs(
         }
         for kind in ("own", "pretrained"):
             try_making(f"method.{name!s}", make[kind])
+        trained = issubclass(target, TrainedMethod)
+        own_way = trained and target.unified
+        chosen_way = own_way if unified is None else unified
+        differs = {"unified": chosen_way} if chosen_way != own_way else {}
         specs[str(name)] = MethodSpec(
             make,
             by_kind,
-            {kind: _changed(target, chosen) for kind, chosen in by_kind.items()},
-            issubclass(target, TrainedMethod) and target.unified,
-            issubclass(target, TrainedMethod) and target.uses_defects,
+            {kind: _changed(target, chosen) | differs for kind, chosen in by_kind.items()},
+            chosen_way,
+            trained and target.uses_defects,
         )
     if not specs:
         raise UserError("method is empty: choose some, such as method=[padim,patchcore].")

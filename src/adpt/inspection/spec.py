@@ -19,11 +19,15 @@ from adpt.windows import WindowOptions
 BUILD_BACKBONE = "adpt.backbones.build_backbone"
 
 METHODS = {
+    "anomaly_dino": "adpt.methods.AnomalyDino",
     "cflow": "adpt.methods.CFlow",
+    "dinomaly": "adpt.methods.Dinomaly",
     "feature_norm": "adpt.methods.FeatureNorm",
     "glass": "adpt.methods.Glass",
+    "inp_former": "adpt.methods.InpFormer",
     "padim": "adpt.methods.PaDiM",
     "patchcore": "adpt.methods.PatchCore",
+    "supersimplenet": "adpt.methods.SuperSimpleNet",
     "uniad": "adpt.methods.UniAD",
 }
 """Those of adpt."""

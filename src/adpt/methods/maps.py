@@ -38,7 +38,21 @@ def _corner_weights(size: int, count: int) -> Tensor:
     return (1 - (places[:, None] - torch.arange(count)).abs()).clamp_min(0)
 
 
-def smooth(maps: Tensor, sigma: float = SIGMA) -> Tensor:
+def top_mean(scores: Tensor, share: float = 0.01) -> Tensor:
+    """Mean of the largest scores of each image.
+
+    Args:
+        scores: (B, ...).
+        share: How many of them, rounded down; at least one.
+
+    Returns:
+        (B,).
+    """
+    flat = scores.flatten(1)
+    return flat.topk(max(1, int(flat.shape[1] * share)), 1).values.mean(1)
+
+
+def smooth(maps: Tensor, sigma: float = SIGMA, radius: int | None = None) -> Tensor:
     """Blur maps as `scipy.ndimage.gaussian_filter` does by default, a batch at a time.
 
     The border is mirrored with its edge pixel repeated and the kernel ends at 4 σ. As one matrix
@@ -48,18 +62,19 @@ def smooth(maps: Tensor, sigma: float = SIGMA) -> Tensor:
     Args:
         maps: (B, H, W).
         sigma: Standard deviation in pixels.
+        radius: Pixels from the kernel's middle to its end, where that is not 4 σ.
 
     Returns:
         (B, H, W).
     """
-    rows, columns = (_blur_matrix(side, sigma).to(maps) for side in maps.shape[-2:])
+    rows, columns = (_blur_matrix(side, sigma, radius).to(maps) for side in maps.shape[-2:])
     return rows @ maps @ columns.T
 
 
 @lru_cache(maxsize=8)
-def _blur_matrix(side: int, sigma: float) -> Tensor:
+def _blur_matrix(side: int, sigma: float, radius: int | None) -> Tensor:
     with torch.inference_mode(False):
-        radius = int(_TRUNCATE * sigma + 0.5)
+        radius = int(_TRUNCATE * sigma + 0.5) if radius is None else radius
         offset = torch.arange(-radius, radius + 1)
         kernel = torch.exp(-0.5 * (offset.double() / sigma) ** 2)
         position = torch.arange(side)[:, None]

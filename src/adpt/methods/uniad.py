@@ -1,6 +1,5 @@
 """UniAD: one transformer for all classes that rebuilds normal features only."""
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,12 +9,12 @@ from torch.nn import functional as F
 
 from adpt.methods.base import Scores
 from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.grids import common_grid, tokens
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
 from adpt.methods.trained import TrainedMethod
 from adpt.methods.uniad_transformer import Reconstruction
 
-_PATCHES = 16 * 16
 _MOST_LAYERS = 64
 _CLIP_NORM = 0.1
 _FULL_RATE = 0.8
@@ -113,8 +112,7 @@ class UniAD(TrainedMethod):
 
     def build(self, shapes: Sequence[Shape]) -> None:
         """Make the transformer, untrained, for levels of these (C, h, w)."""
-        grids = [(height, width) for _, height, width in shapes]
-        self.grid = min(grids, key=lambda grid: abs(math.log(grid[0] * grid[1] / _PATCHES)))
+        self.grid = common_grid(shapes)
         self.reconstruction = Reconstruction(
             sum(channels for channels, _, _ in shapes),
             self.grid,
@@ -168,13 +166,7 @@ class UniAD(TrainedMethod):
         Returns:
             (B, P, ΣC) float32, the patches row by row.
         """
-        resized = [
-            level.float()
-            if level.shape[-2:] == self.grid
-            else F.interpolate(level.float(), self.grid, mode="bilinear", align_corners=True)
-            for level in levels
-        ]
-        return torch.cat(resized, 1).flatten(2).transpose(1, 2)
+        return torch.cat([tokens(level, self.grid) for level in levels], 2)
 
 
 def jitter(features: Tensor, scale: float) -> Tensor:

@@ -9,7 +9,14 @@ from adpt.results.words import options_in_words
 MARK = "*"
 """Behind the name of a method whose options are not the published ones."""
 
-EPOCHS = {"cflow": 200, "glass": 640, "uniad": 1000}
+EPOCHS = {
+    "cflow": 200,
+    "glass": 640,
+    "uniad": 1000,
+    "supersimplenet": 300,
+    "dinomaly": 45,
+    "inp_former": 200,
+}
 """Published numbers of epochs."""
 
 ON_PRETRAINED: dict[str, dict[str, tuple[Any, Any]]] = {

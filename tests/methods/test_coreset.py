@@ -35,11 +35,20 @@ def test_picks_the_same_however_many_are_looked_at_together(
     points = torch.randn(300, 6, generator=seeded()) * torch.rand(300, 1, generator=seeded(1))
     start = greedy_coreset(points, 1, seeded()).item()
     expected = literal_greedy(points.double().numpy(), 60, int(start))
-    for candidates in (1, 2, 7, 50, 300, 1000):
-        for chunk in (10, 2**20):
-            monkeypatch.setattr(coreset, "_CANDIDATES", candidates)
-            monkeypatch.setattr(coreset, "_CHUNK_NUMBERS", chunk)
-            assert greedy_coreset(points, 60, seeded()).tolist() == expected
+    for candidates, watched, chunk in [
+        (1, 1, 1024), (2, 1000, 10), (7, 20, 1024), (50, 100, 3), (300, 300, 99), (1000, 1000, 1024)
+    ]:  # fmt: skip
+        monkeypatch.setattr(coreset, "_CANDIDATES", candidates)
+        monkeypatch.setattr(coreset, "_WATCHED", watched)
+        monkeypatch.setattr(coreset, "_ROWS", chunk)
+        monkeypatch.setattr(coreset, "_PICKS", chunk)
+        assert greedy_coreset(points, 60, seeded()).tolist() == expected
+
+
+def test_fewer_picks_are_the_first_of_more() -> None:
+    points = torch.randn(300, 6, generator=seeded())
+    more = greedy_coreset(points, 60, seeded())
+    assert torch.equal(greedy_coreset(points, 25, seeded()), more[:25])
 
 
 def test_covers_better_than_random_picks() -> None:

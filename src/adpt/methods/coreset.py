@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 _CANDIDATES = 512
-_CHUNK_NUMBERS = 2**20
+_WATCHED = 2**12
+_ROWS = _PICKS = 2**10
 
 
 def greedy_coreset(
@@ -15,10 +16,11 @@ def greedy_coreset(
 
     The first is drawn by the generator, or with several starts it is the farthest from these, by
     the mean distance, which also bounds all distances from above. Distances only shrink as picks
-    are made, so as long as the next pick lies among the points that were the farthest, no other has
-    to be looked at: a pass over all points is due when these are used up, not at every pick. In the
-    worst case, such as copies of few points, each pick costs a pass; memory is one copy of them.
-    Another order of the points changes the result only through the first pick and ties.
+    are made. So one that is out of date is still a bound, and only those few points that may be the
+    farthest are held against the latest picks; most are near some early pick, and are never looked
+    at again. In the worst case, such as copies of few points, all are. Memory: three numbers a
+    point. Another order of the points changes the result only through the first pick and ties;
+    fewer picks are the first of more.
 
     (PatchCore, arXiv 2106.08265, algorithm 1. Its authors `project` the points to 128 dimensions
     first, to save time; the points picked then lie less evenly.)
@@ -38,24 +40,82 @@ def greedy_coreset(
     total = len(points)
     if not 1 <= count <= total:
         raise ValueError(f"count is {count}: pick between 1 and all {total} points.")
-    # Distances do not change when all points move; small coordinates keep more of their digits.
-    points = points - points.mean(0)
-    lengths = points.square().sum(1)
-    nearest = torch.full_like(lengths, torch.inf)
+    cover = _Cover(points)
     if num_starts > 1:
         starts = torch.randperm(total, generator=generator)[:num_starts].to(points.device)
-        nearest = _mean_distances(points, points[starts]).square()
-        picks = nearest.argmax()[None]
+        cover.nearest = _mean_distances(points, points[starts]).square()
+        first = cover.nearest.argmax()[None]
     else:
-        picks = torch.randint(total, (1,), generator=generator).to(points.device)
-    picked = [picks]
-    left = count - 1
-    while left > 0:
-        _shorten(nearest, points, lengths, picks)
-        picks = _farthest(nearest, points, lengths, left)
-        picked.append(picks)
-        left -= len(picks)
-    return torch.cat(picked)
+        first = torch.randint(total, (1,), generator=generator).to(points.device)
+    cover.add(first)
+    while (left := count - len(cover.picks)) > 0:
+        cover.add(cover.farthest(left))
+    return cover.picks
+
+
+class _Cover:
+    """Picks among points, and how far each point lies from the nearest of them.
+
+    Attributes:
+        picks: (n,) indices, in the order they were picked.
+        nearest: (N,) squared distances to the nearest of the first `seen` picks, which bound those
+            to all of them; of picks, -inf.
+        seen: (N,) how many picks each point was held against.
+    """
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points
+        # Distances do not change when all points move; small coordinates keep more of their digits.
+        self.origin = points.mean(0)
+        parts = range(0, len(points), _ROWS)
+        self.lengths = torch.cat(
+            [(points[start : start + _ROWS] - self.origin).square().sum(1) for start in parts]
+        )
+        self.nearest = torch.full_like(self.lengths, torch.inf)
+        self.picks = self.seen = torch.zeros(0, dtype=torch.int64, device=points.device)
+        self.seen = self.seen.new_zeros(len(points))
+
+    def add(self, picks: Tensor) -> None:
+        """Pick points."""
+        self.picks = torch.cat([self.picks, picks])
+        self.nearest[picks] = -torch.inf
+
+    def farthest(self, limit: int) -> Tensor:
+        """The next picks, at most `limit`, that a look at few points is enough for; maybe none."""
+        watched = self.nearest.topk(min(_WATCHED, len(self.nearest)))
+        self._shorten(watched.indices)
+        found = self.nearest[watched.indices].topk(min(_CANDIDATES, len(watched.indices)))
+        indices = watched.indices[found.indices]
+        candidates, squares = self.points[indices] - self.origin, self.lengths[indices]
+        between = (squares[:, None] - 2 * candidates @ candidates.T + squares).cpu().numpy()
+        near = found.values.cpu().numpy()
+        # None of the other points lies farther from the earlier picks.
+        others = near[-1]
+        if len(watched.indices) < len(self.nearest):
+            others = max(others, float(watched.values[-1]))
+        chosen: list[int] = []
+        while len(chosen) < limit:
+            pick = int(near.argmax())
+            if near[pick] < others:
+                break
+            chosen.append(pick)
+            near = np.minimum(near, between[pick])
+            near[pick] = -np.inf
+        return indices[chosen]
+
+    def _shorten(self, rows: Tensor) -> None:
+        """Bring points' distances up to date."""
+        rows = rows[self.seen[rows] < len(self.picks)]
+        for some in rows[self.seen[rows].argsort()].split(_ROWS) if len(rows) else ():
+            chunk = self.points[some] - self.origin
+            near, lengths = self.nearest[some], self.lengths[some]
+            for picks in self.picks[int(self.seen[some[0]]) :].split(_PICKS):
+                to = (self.points[picks] - self.origin).T
+                # |x|² − 2 x·c + |c|², the first of which is the same for all picks
+                products = torch.addmm(self.lengths[picks], chunk, to, alpha=-2)
+                near = near.minimum(products.amin(1) + lengths)
+            self.nearest[some] = near
+        self.seen[rows] = len(self.picks)
 
 
 def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
@@ -78,36 +138,5 @@ def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
 
 def _mean_distances(points: Tensor, starts: Tensor) -> Tensor:
     """(N,), each point's mean distance from some others."""
-    parts = points.split(max(1, _CHUNK_NUMBERS // len(starts)))
+    parts = points.split(_ROWS)
     return torch.cat([torch.cdist(part, starts).mean(1) for part in parts])
-
-
-def _shorten(nearest: Tensor, points: Tensor, lengths: Tensor, picks: Tensor) -> None:
-    """Bring each point's squared distance to its nearest pick up to date."""
-    step = max(1, _CHUNK_NUMBERS // len(picks))
-    for start in range(0, len(points), step):
-        chunk = slice(start, start + step)
-        # |x|² − 2 x·c + |c|², the first of which is the same for all picks
-        to_picks = torch.addmm(lengths[picks], points[chunk], points[picks].T, alpha=-2)
-        torch.minimum(nearest[chunk], to_picks.amin(1) + lengths[chunk], out=nearest[chunk])
-    nearest[picks] = -torch.inf
-
-
-def _farthest(nearest: Tensor, points: Tensor, lengths: Tensor, limit: int) -> Tensor:
-    """The next picks, at least one and at most `limit`, that a look at few points is enough for."""
-    found = nearest.topk(min(_CANDIDATES, len(nearest)))
-    candidates = points[found.indices]
-    squares = lengths[found.indices]
-    between = (squares[:, None] - 2 * candidates @ candidates.T + squares).cpu().numpy()
-    near = found.values.cpu().numpy()
-    # None of the other points lies farther from the earlier picks.
-    others = near[-1]
-    chosen: list[int] = []
-    while len(chosen) < limit:
-        pick = int(near.argmax())
-        if chosen and near[pick] < others:
-            break
-        chosen.append(pick)
-        near = np.minimum(near, between[pick])
-        near[pick] = -np.inf
-    return found.indices[chosen]

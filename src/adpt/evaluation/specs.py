@@ -53,8 +53,7 @@ def method_specs(
         }
         for kind in ("own", "pretrained"):
             try_making(f"method.{name!s}", make[kind])
-        trained = issubclass(target, TrainedMethod)
-        own_way = trained and target.unified
+        own_way = issubclass(target, TrainedMethod) and target.unified
         chosen_way = own_way if unified is None else unified
         differs = {"unified": chosen_way} if chosen_way != own_way else {}
         specs[str(name)] = MethodSpec(
@@ -62,7 +61,7 @@ def method_specs(
             by_kind,
             {kind: _changed(target, chosen) | differs for kind, chosen in by_kind.items()},
             chosen_way,
-            trained and target.uses_defects,
+            issubclass(target, TrainedMethod) and target.uses_defects,
         )
     if not specs:
         raise UserError("method is empty: choose some, such as method=[padim,patchcore].")

@@ -12,13 +12,14 @@ import torch
 from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.inspection.fitted import digits, shown_pixels
-from adpt.inspection.fitting import ImageFiles, tells_left_out
+from adpt.inspection.fitting import ImageFiles
 from adpt.inspection.good import GoodImages
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import Images, listed
 from adpt.inspection.model_file import Model
 from adpt.inspection.scorer import Scorer
 from adpt.methods import Scores
+from adpt.methods.base import tells_left_out
 from adpt.running.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -183,7 +183,7 @@ def ignoring(server: Server, files: list[bytes]) -> None:
 
 
 def main() -> None:
-    """Measure all cases and write results.csv beside this file."""
+    """Measure all cases; results.csv beside this file has those that are done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", type=int, default=20_000, help="requests of small pictures")
     parser.add_argument("--default", type=int, default=300, help="requests of large pictures")
@@ -196,10 +196,10 @@ def main() -> None:
                 count = getattr(arguments, case) // (10 if clients == 1 else 1)
                 rows.append(measure(case, clients, count, Path(folder)))
                 print(rows[-1], flush=True)
-    with (Path(__file__).parent / "results.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+                with (Path(__file__).parent / "results.csv").open("w", newline="") as file:
+                    table = csv.DictWriter(file, list(rows[0]))
+                    table.writeheader()
+                    table.writerows(rows)
 
 
 if __name__ == "__main__":

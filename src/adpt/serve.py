@@ -24,9 +24,9 @@ def serve(config: DictConfig) -> None:
     if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
         raise UserError(f"A server needs {', '.join(missing)}: pip install 'adpt[serve]'.")
     from adpt.inspection import Inspector, RegionRule
+    from adpt.inspection.products import load_all
     from adpt.running.devices import choose_device
     from adpt.running.paths import expanded
-    from adpt.serving.products import load_products
     from adpt.serving.server import Server, listen
     from adpt.serving.service import Service
     from adpt.serving.upload import Limits
@@ -37,7 +37,7 @@ def serve(config: DictConfig) -> None:
         backbone_weights=config.backbone_weights,
         max_megapixels=config.max_megapixels,
     )
-    products = load_products(expanded(config.inspector), load)
+    products = load_all(expanded(config.inspector), load)
     for name, inspector in products.items():
         log.info("%s: anomalous above %.6g", name, inspector.threshold)
     limits = Limits(config.queue, config.max_megabytes, config.timeout)

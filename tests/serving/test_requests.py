@@ -18,10 +18,10 @@ from PIL import Image
 
 import adpt
 import drawn
+from adpt.inspection.products import load_all
 from adpt.inspection.rows import Row
 from adpt.serving import server as serving
 from adpt.serving import service as services
-from adpt.serving.products import load_products
 from adpt.serving.server import listen
 from adpt.serving.service import Service
 from adpt.serving.upload import Limits
@@ -271,7 +271,7 @@ def test_a_folder_of_inspectors_is_served_by_product(inspector, photos, bad, tmp
     inspector.save(tmp_path / "bottle.adpt.safetensors")
     inspector.with_threshold(1e9).save(tmp_path / "lax.adpt.safetensors")
     (tmp_path / ".part.adpt.safetensors").touch()
-    products = load_products(tmp_path, adpt.Inspector.load)
+    products = load_all(tmp_path, adpt.Inspector.load)
     assert list(products) == ["bottle", "lax"]
     with served(Service(products)) as client:
         assert client.inspect(bad, "/inspect/bottle")[1]["anomalous"]
@@ -285,8 +285,8 @@ def test_a_folder_of_inspectors_is_served_by_product(inspector, photos, bad, tmp
 
 
 def test_a_folder_without_inspectors_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(adpt.errors.UserError, match=r"no <product>\.adpt\.safetensors in that"):
-        load_products(tmp_path, adpt.Inspector.load)
+    with pytest.raises(adpt.errors.UserError, match=r"(?s)no inspector in that folder.*<product>\.adpt"):
+        load_all(tmp_path, adpt.Inspector.load)
 
 
 def test_to_listen_openly_without_a_token_is_warned_of(caplog) -> None:

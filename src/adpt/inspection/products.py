@@ -125,3 +125,13 @@ def file_of(folder: Path, product: str) -> Path:
             f" {', '.join(map(printable, sorted(found)))}."
         )
     return found[key]
+
+
+def load_all(where: Path, load: Callable[[Path], Inspector]) -> dict[str, Inspector]:
+    """The inspectors of a file or of all files in a folder, by product.
+
+    Raises:
+        UserError: The folder has none, or one of them cannot be read.
+    """
+    files = files_of(where) if where.is_dir() else {where.name.removesuffix(ENDING): where}
+    return {printable(product): load(path) for product, path in files.items()}

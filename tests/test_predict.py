@@ -488,8 +488,8 @@ COMMANDS = {
     "method=padim method.padim.image_size=32": (FITTED, r"its maps must be of the images' size"),
     "method=cflow": (
         FITTED,
-        r"method=cflow: choose one of feature_norm, padim, patchcore\. Methods that are trained for"
-        r" many epochs are for adpt\.evaluate\.",
+        r"method=cflow: choose one of anomaly_dino, feature_norm, padim, patchcore\. Methods that"
+        r" are trained for many epochs are for adpt\.evaluate\.",
     ),
     "method=patchcore method.patchcore.coreset_ratio=7": (FITTED, r"method=patchcore: coreset_rat"),
     "backbone=imagebind": (FITTED, r"adpt: imagebind needs its published weights"),

@@ -78,7 +78,8 @@ class AnomalyDino(FittedMethod):
         """Patches (B, P, ΣC) of length 1, on the grid of the levels that is nearest to 16 × 16."""
         used, grid = levels[-self.num_levels :], self._grid(levels)
         joined = torch.cat([F.normalize(tokens(level, grid), dim=2) for level in used], 2)
-        return joined / math.sqrt(len(used))
+        unit: Tensor = joined / math.sqrt(len(used))
+        return unit
 
     def _grid(self, levels: list[Tensor]) -> tuple[int, int]:
         return common_grid(shapes_of(levels[-self.num_levels :]))

@@ -66,7 +66,7 @@ class Dinomaly(GroupReconstruction):
     has class and register tokens beside the patches, which levels do not hold.
 
     Memory in training for L decoder layers of width D: 4·(12L + 8)·D² weights in bytes, times five
-    with gradients and moments, and about 80·B·P·D·L bytes of activations.
+    with gradients and moments, and about 80·B·P·D·L bytes of activations (counted, not measured).
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).

@@ -55,6 +55,8 @@ NOT_RUN = {
     r"sbatch .*": "needs a scheduler",
     r"wandb .*": "needs an account; tests/tracking has the runs",
     r"python -m adpt\.predict .*watch=.*": "has no end; tests/test_predict_line.py has it",
+    r"python -m adpt\.serve .*": "has no end; tests/serving has it",
+    r"curl .*": "asks a server; tests/serving asks the same",
     r"python experiments/.*": "takes hours; what came out stands beside it",
 }
 """Commands that are not run, and why."""
@@ -282,6 +284,8 @@ def runnable(entry: Entry, place: Path, out: Path) -> list[str]:
         tiny = [word for word in tiny if not word.startswith("backbone")]
     words = [w.replace("=/data", f"={place}/data") for w in words]
     words = [w for w in words if not w.startswith(("backbone.name=", "backbone.weights="))]
+    # Pictures are brought to 48 pixels here.
+    words = [re.sub(r"^windows\.size=.*", "windows.size=32", w) for w in words]
     mine = place / "outputs/mine/projector.safetensors"
     words = [re.sub(rf"^projector=(hub:|{PLACEHOLDER}).*", f"projector={mine}", w) for w in words]
     replaced = {key(word) for word in tiny}

@@ -1,0 +1,189 @@
+"""Score the reported products by six methods on own, residual and pretrained features.
+
+    SHARED=<folder of data/ and weights/> python experiments/unseen_products/run.py CACHE [PART ...]
+
+Encodes first what is not in CACHE yet. PART is one of `choosing`, `cheap`, `trained`, `unified`, `growth` and
+`shipped`; without one, all run. Rows go to results.csv beside this file; those that are there are
+not computed again.
+"""
+
+import csv
+import itertools
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import encode
+import numpy as np
+import torch
+from measure import METRICS, Drawn, Recipe, fit, measured
+from products import CHOOSING, GROUP_OF, GROUPS, REPORTED
+from recipes import own, projector_of, residual, sources_of, through
+from stored import Pictures, Product, drawn_defects, load_product
+
+from adpt.methods import CFlow, FeatureNorm, Glass, PaDiM, PatchCore, UniAD
+from adpt.methods.base import Method
+
+RESULTS = Path(__file__).with_name("results.csv")
+COLUMNS = ("part", "backbone", "group", "product", "method", "features", "sources", "seed",
+           *METRICS, "seconds")  # fmt: skip
+SIZES = {"train": 24, "good": 16, "defective": 32}
+"""Images of a tested product."""
+THROUGH = {"patchcore": "own"}
+"""What the projector is given for a method; residual features where nothing is said."""
+Methods = Mapping[str, Callable[[int], Method]]
+"""Name to what makes a method with a seed."""
+CHEAP: Methods = {
+    "patchcore": lambda seed: PatchCore(seed=seed),
+    "padim": lambda seed: PaDiM(),
+    "feature_norm": lambda seed: FeatureNorm(),
+}
+TRAINED: Methods = {
+    "cflow": lambda seed: CFlow(epochs=8, patches_per_step=256, learning_rate=0.003, seed=seed),
+    "glass": lambda seed: Glass(epochs=40, embedding_dim=512, hidden_dim=256, adaptor=False,
+                                ascent_steps=5, seed=seed),
+}  # fmt: skip
+REPORTED_PRODUCTS = [name for group in REPORTED for name in GROUPS[group]]
+CHOOSING_PRODUCTS = [name for group in CHOOSING for name in GROUPS[group]]
+SHIPPED = ("leather_plain", "hazelnut_toy", "magnetic_tile")
+
+
+class Table:
+    """Rows of results.csv, appended one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            path.write_text(",".join(COLUMNS) + "\n")
+        with path.open(newline="") as lines:
+            self.known = {self.key(row) for row in csv.DictReader(lines)}
+
+    @staticmethod
+    def key(row: dict) -> tuple:
+        """What a row is the result of."""
+        return tuple(str(row[name]) for name in COLUMNS[:8])
+
+    def add(self, cell: dict, compute: Callable[[], dict]) -> None:
+        """Compute and write a row unless it is there."""
+        if self.key(cell) in self.known:
+            return
+        started = time.process_time()
+        found = compute()
+        row = cell | {name: f"{found[name]:.2f}" for name in METRICS}
+        row["seconds"] = f"{time.process_time() - started:.1f}"
+        with self.path.open("a", newline="") as lines:
+            csv.DictWriter(lines, COLUMNS).writerow(row)
+        print(*row.values(), flush=True)
+
+
+def projector(cache: Path, network: str, method: str, sources: Sequence[str]) -> Recipe:
+    """A method's features through the projector of some sources."""
+    on_residuals = THROUGH.get(method, "residual") == "residual"
+    return through(projector_of(cache, network, tuple(sources), on_residuals))
+
+
+def scored(method: Method, recipe: Recipe, product: Product, defects: Pictures | None) -> dict:
+    """Metrics of a method on a product's features."""
+    drawn = None if defects is None else Drawn(recipe(product, defects), defects.masks)
+    fit(method, recipe(product, product.train), drawn)
+    return measured(method, recipe(product, product.test), product.test)
+
+
+def main_table(
+    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table,
+    names: Sequence[str] = REPORTED_PRODUCTS,
+) -> None:  # fmt: skip
+    """Every method and kind of features on every product."""
+    for name in names:
+        product = load_product(cache, network, name, **SIZES, seed=seed)
+        for method, make in methods.items():
+            defects = drawn_defects(cache, network, product) if method == "glass" else None
+            pretrained = projector(cache, network, method, sources_of(name))
+            recipes = {"own": own, "residual": residual, "pretrained": pretrained}
+            for features, recipe in recipes.items():
+                cell = cell_of(part, network, name, method, features, "all others", seed)
+                table.add(cell, partial(scored, make(seed), recipe, product, defects))
+
+
+def unified(cache: Path, network: str, seed: int, table: Table) -> None:
+    """UniAD, one model of all reported products; the projector has seen the groups for choosing."""
+    tested = [load_product(cache, network, n, **SIZES, seed=seed) for n in REPORTED_PRODUCTS]
+    pretrained = projector(cache, network, "uniad", CHOOSING_PRODUCTS)
+    for features, recipe in {"own": own, "residual": residual, "pretrained": pretrained}.items():
+        cells = [cell_of("unified", network, one.name, "uniad", features, "choosing", seed)
+                 for one in tested]  # fmt: skip
+        if all(table.key(cell) in table.known for cell in cells):
+            continue
+        method = UniAD(epochs=35, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,
+                       num_layers=2, feedforward_dim=256, dropout=0.0, seed=seed)  # fmt: skip
+        levels = zip(*(recipe(one, one.train) for one in tested), strict=True)
+        fit(method, [torch.cat(parts) for parts in levels])
+        for cell, one in zip(cells, tested, strict=True):
+            table.add(cell, lambda: measured(method, recipe(one, one.test), one.test))  # noqa: B023
+
+
+def growth(cache: Path, network: str, table: Table) -> None:
+    """Pretrained features of 1, 2, 4, 8 and all source products, drawn by three seeds."""
+    for name in REPORTED_PRODUCTS:
+        product = load_product(cache, network, name, **SIZES)
+        for number, seed in itertools.product((1, 2, 4, 8, 12), range(3)):
+            draws = np.random.default_rng((seed, REPORTED_PRODUCTS.index(name)))
+            order = draws.permutation(sources_of(name)).tolist()
+            for method, make in CHEAP.items():
+                if method != "patchcore" or seed == 0:
+                    cell = cell_of("growth", network, name, method, "pretrained", number, seed)
+                    recipe = projector(cache, network, method, order[:number])
+                    table.add(cell, partial(scored, make(seed), recipe, product, None))
+
+
+def shipped(cache: Path, network: str, table: Table) -> None:
+    """Projectors of what may be shipped: drawn products, with and without three real ones."""
+    views = sorted({file.name.split(".")[1] for file in cache.glob(f"{network}.drawn_*.plain.pt")})
+    choices = {"drawn": views, "shippable real": SHIPPED, "shippable": [*views, *SHIPPED * 5]}
+    for name in REPORTED_PRODUCTS:
+        product = load_product(cache, network, name, **SIZES)
+        for sources, names in choices.items():
+            for method, make in CHEAP.items():
+                cell = cell_of("shipped", network, name, method, "pretrained", sources, 0)
+                recipe = projector(cache, network, method, names)
+                table.add(cell, partial(scored, make(0), recipe, product, None))
+
+
+def cell_of(
+    part: str, network: str, name: str, method: str, features: str, sources: object, seed: int
+) -> dict:
+    """The first columns of a row."""
+    values = (part, network, GROUP_OF[name], name, method, features, sources, seed)
+    return dict(zip(COLUMNS, values, strict=False))
+
+
+def main() -> None:
+    """Encode, and run the parts that the command line names."""
+    encode.main()
+    torch.set_num_threads(int(os.environ.get("THREADS", "1")))
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    cache, parts = Path(sys.argv[1]), sys.argv[2:]
+    table = Table(RESULTS)
+    for part in parts or ("choosing", "cheap", "trained", "unified", "growth", "shipped"):
+        for network in ("efficientnet_lite0", "mobilenetv2"):
+            if part == "choosing":
+                main_table(cache, network, part, CHEAP, 0, table, CHOOSING_PRODUCTS)
+            elif part == "cheap":
+                for seed in range(3):
+                    main_table(cache, network, part, CHEAP, seed, table)
+            elif part == "trained":
+                main_table(cache, network, part, TRAINED, 0, table)
+            elif part == "unified":
+                unified(cache, network, 0, table)
+            elif network == "efficientnet_lite0":
+                {"growth": growth, "shipped": shipped}[part](cache, network, table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Pretraining in closed form: a pass over the images, and one matrix a level; no descent."""
+
+import copy
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adpt.backbones.base import Backbone
+from adpt.data.sample import Batch
+from adpt.errors import UserError
+from adpt.pretraining.gathering import count
+from adpt.pretraining.module import Pretraining
+from adpt.pretraining.patches import patch_labels
+from adpt.pretraining.reference_pool import ReferencePool
+from adpt.projector import FeatureProjector
+from adpt.projector.closed_form import ResidualMoments, fill
+from adpt.residual import residual_features
+
+
+class ClosedForm(Pretraining):
+    """A linear projector that weighs directions by how much louder they are on defects.
+
+    Each level's matrix is `projector.closed_form.loudness` of the residual features of all
+    products, each product in units of its own references' residuals. All products weigh alike,
+    whatever the number of their images. An epoch gathers the moments; a further one adds other
+    views and references.
+
+    Args:
+        backbone: Frozen.
+        references: Where reference features come from; it needs a pool.
+        residual: Make the projector for residual features: projected normal patches have a root
+            mean square of `length`, times the side of the level's grid in sides of the finest one,
+            as coarse patches say less of where a defect is. False makes it for the backbone's own
+            features, all levels of length 1.
+        shrinkage: See `loudness`.
+        length: The smaller, the closer PaDiM's covariances are to the multiple of the identity
+            that it adds to them.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        references: ReferencePool,
+        residual: bool = True,
+        shrinkage: float = 0.02,
+        length: float = 0.3,
+    ) -> None:
+        projector = partial(
+            FeatureProjector, block="linear", start_at_identity=True, scale_by_references=residual
+        )
+        unused: Any = None
+        # A loss is asked for, and none is computed.
+        super().__init__(backbone, projector, references, nn.Identity(), None, unused, unused,
+                         residual)  # fmt: skip
+        self.automatic_optimization = False
+        self.uses_references = True
+        self.shrinkage, self.length = shrinkage, length
+        self.moments = ResidualMoments(backbone.channels)
+        self.images: dict[tuple[str, bool], float] = {}
+        self.figures = 0, {}
+
+    def compute_centres(self, data: Any) -> None:
+        """Do nothing: there are no centres."""
+        self.centred.fill_(True)
+
+    def on_train_start(self) -> None:
+        """Count each product's images, for their weights."""
+        super().on_train_start()
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        counted = Counter((s.class_name, bool(s.label)) for s in data.pretraining_samples())
+        for name, _ in list(counted):
+            drawn = data.defects.share * counted[name, False]
+            self.images[name, True] = counted[name, True] + drawn
+            self.images[name, False] = counted[name, False] - drawn
+
+    @torch.no_grad()
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch's moments; the epoch's last one makes the projector."""
+        references = self.references.draw(batch.path, self.references.draw_shots(batch_idx))
+        scale = self.references.scale_of(batch.path)
+        for view in range(batch.image.shape[1]):
+            own = self._levels(batch.image[:, view])
+            residual = residual_features(own, references)
+            for level, features in enumerate(residual):
+                scaled = features / scale[:, level].reshape(-1, 1, 1, 1)
+                shown = scaled if self.projector.on_residuals else own[level]
+                self._add_moments(batch, level, scaled, shown)
+        self.skipped_images += count(len(batch.skipped), self.device)
+        if self.trainer.is_last_batch:
+            self._solve([level.shape[-2] * level.shape[-1] for level in own])
+
+    def _add_moments(self, batch: Batch, level: int, residual: Tensor, shown: Tensor) -> None:
+        covered, _ = patch_labels(batch.mask, residual.shape[-2:])
+        images = zip(
+            batch.class_name,
+            batch.mask.flatten(1).any(1).tolist(),
+            covered.unflatten(0, (len(batch), -1)),
+            residual.flatten(2).mT,
+            shown.flatten(2).mT,
+            strict=True,
+        )
+        for name, anomalous, where, patches, projected in images:
+            weight = 1 / max(1, self.images[name, anomalous])
+            if anomalous:
+                self.moments.add("anomalous", level, patches[where], weight)
+            else:
+                self.moments.add("normal", level, patches, weight)
+                self.moments.add("projected", level, projected, weight)
+
+    def _solve(self, patches: list[int]) -> None:
+        """Make the projector of the moments of all processes; `patches` of an image, a level."""
+        total = copy.deepcopy(self.moments)
+        if self.trainer.world_size > 1:
+            for moment in total.buffers():
+                torch.distributed.all_reduce(moment)
+        lengths = [self.length * (number / max(patches)) ** 0.5 for number in patches]
+        if not self.projector.on_residuals:
+            lengths = [1.0] * len(patches)
+        try:
+            fill(self.projector, total, lengths, self.shrinkage)
+        except ValueError as error:
+            raise UserError(
+                f"No projector can be made of these images: {error}. Add products with larger"
+                " defects, or leave levels out with backbone.levels."
+            ) from error
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """None at all: nothing is learned by descent."""
+        return []

@@ -2,9 +2,9 @@
 
     SHARED=<folder of data/ and weights/> python experiments/unseen_products/run.py CACHE [PART ...]
 
-Encodes first what is not in CACHE yet. PART is one of `choosing`, `cheap`, `trained`, `unified`, `growth` and
-`shipped`; without one, all run. Rows go to results.csv beside this file; those that are there are
-not computed again.
+Encodes first what is not in CACHE yet. PART is one of `choosing`, `cheap`, `trained`, `unified`,
+`growth` and `shipped`; without one, all run. Rows go to results.csv beside this file; those there
+are not computed again.
 """
 
 import csv
@@ -34,7 +34,7 @@ COLUMNS = ("part", "backbone", "group", "product", "method", "features", "source
            *METRICS, "seconds")  # fmt: skip
 SIZES = {"train": 24, "good": 16, "defective": 32}
 """Images of a tested product."""
-THROUGH = {"patchcore": "own"}
+THROUGH = dict.fromkeys(("patchcore", "cflow", "glass", "uniad"), "own")
 """What the projector is given for a method; residual features where nothing is said."""
 Methods = Mapping[str, Callable[[int], Method]]
 """Name to what makes a method with a seed."""
@@ -44,8 +44,8 @@ CHEAP: Methods = {
     "feature_norm": lambda seed: FeatureNorm(),
 }
 TRAINED: Methods = {
-    "cflow": lambda seed: CFlow(epochs=8, patches_per_step=256, learning_rate=0.003, seed=seed),
-    "glass": lambda seed: Glass(epochs=40, embedding_dim=512, hidden_dim=256, adaptor=False,
+    "cflow": lambda seed: CFlow(epochs=6, patches_per_step=256, learning_rate=0.003, seed=seed),
+    "glass": lambda seed: Glass(epochs=20, embedding_dim=512, hidden_dim=256, adaptor=False,
                                 ascent_steps=5, seed=seed),
 }  # fmt: skip
 REPORTED_PRODUCTS = [name for group in REPORTED for name in GROUPS[group]]

@@ -1,6 +1,5 @@
 """Pretraining in closed form: a pass over the images, and one matrix a level; no descent."""
 
-import copy
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -70,29 +69,42 @@ class ClosedForm(Pretraining):
         """Count each product's images, for their weights."""
         super().on_train_start()
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        counted = Counter((s.class_name, bool(s.label)) for s in data.pretraining_samples())
+        samples = data.pretraining_samples()
+        counted = Counter((s.class_name, bool(s.label)) for s in samples)
         for name, _ in list(counted):
             drawn = data.defects.share * counted[name, False]
             self.images[name, True] = counted[name, True] + drawn
             self.images[name, False] = counted[name, False] - drawn
+        if self.projector.on_residuals:
+            # For images with a single reference, which says nothing of its scale.
+            one_each = {(s.class_name, s.view): str(s.image) for s in samples}
+            scales = self.references.scale_of(list(one_each.values()))
+            self.projector.scale.copy_(scales.mean(0))
 
     @torch.no_grad()
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch's moments; the epoch's last one makes the projector."""
         references = self.references.draw(batch.path, self.references.draw_shots(batch_idx))
         scale = self.references.scale_of(batch.path)
-        for view in range(batch.image.shape[1]):
-            own = self._levels(batch.image[:, view])
-            residual = residual_features(own, references)
-            for level, features in enumerate(residual):
+        moments = ResidualMoments(self.backbone.channels).to(self.device)
+        for view in batch.image.unbind(1):
+            own = self._levels(view)
+            for level, features in enumerate(residual_features(own, references)):
                 scaled = features / scale[:, level].reshape(-1, 1, 1, 1)
                 shown = scaled if self.projector.on_residuals else own[level]
-                self._add_moments(batch, level, scaled, shown)
+                self._add_to(moments, batch, level, scaled, shown)
+        # All processes hold the same sums at any time: those of one are copied to the others.
+        for total, added in zip(self.moments.buffers(), moments.buffers(), strict=True):
+            if self.trainer.world_size > 1:
+                torch.distributed.all_reduce(added)
+            total += added
         self.skipped_images += count(len(batch.skipped), self.device)
         if self.trainer.is_last_batch:
             self._solve([level.shape[-2] * level.shape[-1] for level in own])
 
-    def _add_moments(self, batch: Batch, level: int, residual: Tensor, shown: Tensor) -> None:
+    def _add_to(
+        self, moments: ResidualMoments, batch: Batch, level: int, residual: Tensor, shown: Tensor
+    ) -> None:
         covered, _ = patch_labels(batch.mask, residual.shape[-2:])
         images = zip(
             batch.class_name,
@@ -105,22 +117,18 @@ class ClosedForm(Pretraining):
         for name, anomalous, where, patches, projected in images:
             weight = 1 / max(1, self.images[name, anomalous])
             if anomalous:
-                self.moments.add("anomalous", level, patches[where], weight)
+                moments.add("anomalous", level, patches[where], weight)
             else:
-                self.moments.add("normal", level, patches, weight)
-                self.moments.add("projected", level, projected, weight)
+                moments.add("normal", level, patches, weight)
+                moments.add("projected", level, projected, weight)
 
     def _solve(self, patches: list[int]) -> None:
-        """Make the projector of the moments of all processes; `patches` of an image, a level."""
-        total = copy.deepcopy(self.moments)
-        if self.trainer.world_size > 1:
-            for moment in total.buffers():
-                torch.distributed.all_reduce(moment)
+        """Make the projector of the moments so far; `patches` of an image, one number a level."""
         lengths = [self.length * (number / max(patches)) ** 0.5 for number in patches]
         if not self.projector.on_residuals:
             lengths = [1.0] * len(patches)
         try:
-            fill(self.projector, total, lengths, self.shrinkage)
+            fill(self.projector, self.moments, lengths, self.shrinkage)
         except ValueError as error:
             raise UserError(
                 f"No projector can be made of these images: {error}. Add products with larger"

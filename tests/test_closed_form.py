@@ -18,13 +18,13 @@ from adpt.results import read_records
 from adpt.train import train
 from adpt.weights import load_projector
 from drawn import draw_folder
-from runs import TINY_TRAINING, composed, evaluation, fitted, folder_data, run_task
+from runs import TINY_TRAINING, composed, evaluation, fitted, folder_data, rows, run_task
 from small import ShortFeatures
 
 
 def moment(width: int, seed: int) -> Tensor:
-    rows = torch.randn(4 * width, width, generator=torch.Generator().manual_seed(seed)).double()
-    return rows.T @ rows / len(rows)
+    drawn = torch.randn(4 * width, width, generator=torch.Generator().manual_seed(seed)).double()
+    return drawn.T @ drawn / len(drawn)
 
 
 def module(**options: object) -> ClosedForm:
@@ -36,18 +36,25 @@ def module(**options: object) -> ClosedForm:
 
 def test_matrix_is_the_anomalous_moment_where_normal_residuals_are_white() -> None:
     normal, anomalous = moment(6, 0), moment(6, 1)
-    matrix = loudness(normal, anomalous, 0)
+    matrix = loudness(normal, anomalous, 1, 0)
     # N^(1/2) from the eigenvectors gives A back.
     values, vectors = torch.linalg.eigh(normal)
     root = vectors @ values.sqrt().diag() @ vectors.T
     torch.testing.assert_close(root @ matrix @ root, anomalous)
-    torch.testing.assert_close(loudness(normal, 3 * normal, 0), 3 * torch.eye(6).double())
+    torch.testing.assert_close(loudness(normal, 3 * normal, 1, 0), 3 * torch.eye(6).double())
 
 
 def test_full_shrinkage_leaves_the_anomalous_moment() -> None:
     normal, anomalous = moment(5, 0), moment(5, 1)
     expected = anomalous / normal.diagonal().mean()
-    torch.testing.assert_close(loudness(normal, anomalous, 1), expected)
+    torch.testing.assert_close(loudness(normal, anomalous, 1, 1), expected)
+
+
+def test_powers_multiply_and_0_leaves_all_directions_alike() -> None:
+    normal, anomalous = moment(5, 0), moment(5, 1)
+    half = loudness(normal, anomalous, 0.5, 0.1)
+    torch.testing.assert_close(half @ half, loudness(normal, anomalous, 1, 0.1))
+    torch.testing.assert_close(loudness(normal, anomalous, 0, 0.1), torch.eye(5).double())
 
 
 def test_neither_many_images_nor_many_patches_count_for_more() -> None:
@@ -66,15 +73,15 @@ def test_neither_many_images_nor_many_patches_count_for_more() -> None:
 def test_projected_normal_patches_are_of_the_length_asked_for() -> None:
     generator = torch.Generator().manual_seed(0)
     moments = ResidualMoments([4, 7])
-    rows = [torch.randn(90, width, generator=generator) * torch.rand(width) for width in (4, 7)]
-    for level, patches in enumerate(rows):
+    drawn = [torch.randn(90, width, generator=generator) * torch.rand(width) for width in (4, 7)]
+    for level, patches in enumerate(drawn):
         moments.add("normal", level, patches, 1)
         moments.add("projected", level, patches, 1)
         moments.add("anomalous", level, torch.randn(30, patches.shape[1]), 1)
     projector = FeatureProjector([4, 7], block="linear", start_at_identity=True)
-    fill(projector, moments, [0.3, 2.0], 0.02)
+    fill(projector, moments, [0.3, 2.0], 0.25, 0.1)
     for patches, output, length in zip(
-        rows, projector([r.T[None, :, :, None] for r in rows]), (0.3, 2.0), strict=True
+        drawn, projector([r.T[None, :, :, None] for r in drawn]), (0.3, 2.0), strict=True
     ):
         assert output.shape[2] == len(patches)
         assert output.square().sum(1).mean().sqrt().item() == pytest.approx(length, rel=1e-4)
@@ -102,7 +109,7 @@ def test_run_makes_a_projector_of_the_lengths_asked_for(data: Folder, residual: 
         torch.testing.assert_close(matrix, matrix.T)
         shown = made.moments.mean("projected", level).float()
         length = (matrix @ shown @ matrix).trace().sqrt().item()
-        assert length == pytest.approx(0.5 / 2**level if residual else 1, rel=1e-4)
+        assert length == pytest.approx(0.25 if level and residual else 0.5, rel=1e-4)
 
 
 def test_matrices_do_not_depend_on_batches(data: Folder, tmp_path: Path) -> None:
@@ -126,6 +133,7 @@ def test_command_writes_a_file_that_evaluate_reads(data: Folder, tmp_path: Path)
     words += [f"data.root={data.root}", f"output_dir={tmp_path}", "run_name=tiny"]
     run_task(train, composed("train", *words))
     file = tmp_path / "projector.safetensors"
+    assert rows(tmp_path / "metrics.csv")[0]["data/skipped_images"] == "0.0"
     projector = load_projector(file)
     assert (projector.block, projector.scale_by_references) == ("linear", True)
     words = ["data=folder", f"data.root={data.root}", "method=feature_norm", f"projector={file}"]

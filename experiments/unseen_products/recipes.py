@@ -1,8 +1,10 @@
 """What a method sees: own features, residual ones, and those through a projector in closed form."""
 
+import copy
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import encode
 import torch
@@ -15,7 +17,15 @@ from adpt.pretraining import patch_labels
 from adpt.projector import FeatureProjector
 from adpt.projector.closed_form import ResidualMoments, fill
 
-SHRINKAGE, LENGTH = 0.02, 0.3
+SHRINKAGE, LENGTH = 0.1, 0.3
+
+
+class Choice(NamedTuple):
+    """A projector in closed form: what it is given, and what is left open in it."""
+
+    given: str
+    power: float
+    shares: tuple[float, ...]
 
 
 @lru_cache(maxsize=256)
@@ -39,33 +49,39 @@ def moments_of(cache: Path, network: str, name: str) -> ResidualMoments:
 
 
 @lru_cache(maxsize=64)
-def projector_of(
-    cache: Path, network: str, sources: Sequence[str], residual: bool
-) -> FeatureProjector:
-    """The projector of some source products, each weighing alike."""
+def joined(cache: Path, network: str, sources: Sequence[str]) -> ResidualMoments:
+    """Moments of some source products, each weighing alike."""
     single = [moments_of(cache, network, name) for name in sources]
     widths = [single[0].mean("normal", level).shape[0] for level in range(3)]
     total = ResidualMoments(widths)
     for one in single:
         for kind in ("normal", "anomalous", "projected"):
             for level in range(len(widths)):
-                weight = one.get_buffer(f"{kind}_weight_{level}")
-                if weight > 0:
+                if one.get_buffer(f"{kind}_weight_{level}") > 0:
                     total.get_buffer(f"{kind}_{level}").add_(one.mean(kind, level))
                     total.get_buffer(f"{kind}_weight_{level}").add_(1)
-    if residual:
-        for level in range(len(widths)):
-            for name in (f"_{level}", f"_weight_{level}"):
-                total.get_buffer(f"projected{name}").copy_(total.get_buffer(f"normal{name}"))
-    lengths = [LENGTH / 2**level for level in range(len(widths))] if residual else [1.0] * 3
+    return total
+
+
+def projector_of(
+    cache: Path, network: str, sources: Sequence[str], choice: Choice
+) -> FeatureProjector:
+    """The projector of some source products."""
+    moments = copy.deepcopy(joined(cache, network, tuple(sources)))
+    levels = range(len(choice.shares))
+    on_residuals = choice.given == "residual"
+    for name in [f"{part}{level}" for part in ("_", "_weight_") for level in levels]:
+        if on_residuals:
+            moments.get_buffer(f"projected{name}").copy_(moments.get_buffer(f"normal{name}"))
     projector = FeatureProjector(
-        widths,
+        [moments.mean("normal", level).shape[0] for level in levels],
         block="linear",
         start_at_identity=True,
-        on_residuals=residual,
-        scale_by_references=residual,
+        on_residuals=on_residuals,
+        scale_by_references=on_residuals,
     )
-    fill(projector, total, lengths, SHRINKAGE)
+    lengths = [LENGTH * share for share in choice.shares]
+    fill(projector, moments, lengths, choice.power, SHRINKAGE)
     return projector.eval()
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from measure import METRICS, Drawn, Recipe, fit, measured
 from products import CHOOSING, GROUP_OF, GROUPS, REPORTED
-from recipes import own, projector_of, residual, sources_of, through
+from recipes import Choice, own, projector_of, residual, sources_of, through
 from stored import Pictures, Product, drawn_defects, load_product
 
 from adpt.methods import CFlow, FeatureNorm, Glass, PaDiM, PatchCore, UniAD
@@ -34,8 +34,18 @@ COLUMNS = ("part", "backbone", "group", "product", "method", "features", "source
            *METRICS, "seconds")  # fmt: skip
 SIZES = {"train": 24, "good": 16, "defective": 32}
 """Images of a tested product."""
-THROUGH = dict.fromkeys(("patchcore", "cflow", "glass", "uniad"), "own")
-"""What the projector is given for a method; residual features where nothing is said."""
+ON_RESIDUALS = Choice("residual", 0.25, (1, 0.5, 0.25))
+ON_OWN = Choice("own", 0.5, (1, 1, 1))
+SETTLED = dict.fromkeys(("padim", "feature_norm"), ON_RESIDUALS)
+SETTLED |= dict.fromkeys(("patchcore", "cflow", "glass", "uniad"), ON_OWN)
+SHARES = ((1, 1, 1), (1, 1, 0.5), (1, 1, 0.25), (1, 0.7, 0.5), (1, 0.5, 0.25))
+POWERS = (0, 0.25, 0.5, 1)
+CHOICES = {
+    "patchcore": [Choice("own", power, (1, 1, 1)) for power in (0.5, 1)],
+    "padim": [Choice(*one) for one in itertools.product(("own", "residual"), POWERS, SHARES)],
+    "feature_norm": [Choice("residual", *one) for one in itertools.product(POWERS, SHARES)],
+}
+"""All that was tried in the nested protocol."""
 Methods = Mapping[str, Callable[[int], Method]]
 """Name to what makes a method with a seed."""
 CHEAP: Methods = {
@@ -48,9 +58,10 @@ TRAINED: Methods = {
     "glass": lambda seed: Glass(epochs=20, embedding_dim=512, hidden_dim=256, adaptor=False,
                                 ascent_steps=5, seed=seed),
 }  # fmt: skip
+NETWORKS = ("efficientnet_lite0", "mobilenetv2")
 REPORTED_PRODUCTS = [name for group in REPORTED for name in GROUPS[group]]
 CHOOSING_PRODUCTS = [name for group in CHOOSING for name in GROUPS[group]]
-SHIPPED = ("leather_plain", "hazelnut_toy", "magnetic_tile")
+SHIPPABLE = ("leather_plain", "hazelnut_toy", "magnetic_tile")
 
 
 class Table:
@@ -82,9 +93,8 @@ class Table:
 
 
 def projector(cache: Path, network: str, method: str, sources: Sequence[str]) -> Recipe:
-    """A method's features through the projector of some sources."""
-    on_residuals = THROUGH.get(method, "residual") == "residual"
-    return through(projector_of(cache, network, tuple(sources), on_residuals))
+    """A method's features through the settled projector of some sources."""
+    return through(projector_of(cache, network, sources, SETTLED[method]))
 
 
 def scored(method: Method, recipe: Recipe, product: Product, defects: Pictures | None) -> dict:
@@ -94,12 +104,25 @@ def scored(method: Method, recipe: Recipe, product: Product, defects: Pictures |
     return measured(method, recipe(product, product.test), product.test)
 
 
-def main_table(
-    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table,
-    names: Sequence[str] = REPORTED_PRODUCTS,
-) -> None:  # fmt: skip
-    """Every method and kind of features on every product."""
-    for name in names:
+def grid(cache: Path, network: str, table: Table) -> None:
+    """Every choice on every product, whose projector has seen all groups but the product's own."""
+    for name in GROUP_OF:
+        product = load_product(cache, network, name, **SIZES)
+        for method, make in CHEAP.items():
+            recipes: dict[str, Recipe] = {"own": own, "residual": residual}
+            for choice in CHOICES[method]:
+                made = projector_of(cache, network, sources_of(name), choice)
+                recipes[" ".join(map(str, choice))] = through(made)
+            for features, recipe in recipes.items():
+                cell = cell_of("grid", network, name, method, features, "all others", 0)
+                table.add(cell, partial(scored, make(0), recipe, product, None))
+
+
+def settled(
+    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table
+) -> None:
+    """The settled choice beside own and residual features, on every product."""
+    for name in GROUP_OF:
         product = load_product(cache, network, name, **SIZES, seed=seed)
         for method, make in methods.items():
             defects = drawn_defects(cache, network, product) if method == "glass" else None
@@ -119,7 +142,7 @@ def unified(cache: Path, network: str, seed: int, table: Table) -> None:
                  for one in tested]  # fmt: skip
         if all(table.key(cell) in table.known for cell in cells):
             continue
-        method = UniAD(epochs=35, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,
+        method = UniAD(epochs=20, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,
                        num_layers=2, feedforward_dim=256, dropout=0.0, seed=seed)  # fmt: skip
         levels = zip(*(recipe(one, one.train) for one in tested), strict=True)
         fit(method, [torch.cat(parts) for parts in levels])
@@ -127,31 +150,29 @@ def unified(cache: Path, network: str, seed: int, table: Table) -> None:
             table.add(cell, lambda: measured(method, recipe(one, one.test), one.test))  # noqa: B023
 
 
-def growth(cache: Path, network: str, table: Table) -> None:
-    """Pretrained features of 1, 2, 4, 8 and all source products, drawn by three seeds."""
-    for name in REPORTED_PRODUCTS:
+def growth(cache: Path, network: str, methods: Methods, table: Table) -> None:
+    """Pretrained features of 1 to 12 source products, drawn by three seeds."""
+    for number_of, name in enumerate(GROUP_OF):
         product = load_product(cache, network, name, **SIZES)
         for number, seed in itertools.product((1, 2, 4, 8, 12), range(3)):
-            draws = np.random.default_rng((seed, REPORTED_PRODUCTS.index(name)))
-            order = draws.permutation(sources_of(name)).tolist()
-            for method, make in CHEAP.items():
-                if method != "patchcore" or seed == 0:
-                    cell = cell_of("growth", network, name, method, "pretrained", number, seed)
-                    recipe = projector(cache, network, method, order[:number])
-                    table.add(cell, partial(scored, make(seed), recipe, product, None))
+            draws = np.random.default_rng((seed, number_of))
+            names = draws.permutation(sources_of(name))[:number].tolist()
+            for method, make in methods.items():
+                cell = cell_of("growth", network, name, method, "pretrained", number, seed)
+                recipe = projector(cache, network, method, tuple(names))
+                table.add(cell, partial(scored, make(seed), recipe, product, None))
 
 
-def shipped(cache: Path, network: str, table: Table) -> None:
-    """Projectors of what may be shipped: drawn products, with and without three real ones."""
+def shipped(cache: Path, network: str, methods: Methods, table: Table) -> None:
+    """Projectors of what may be shipped, on products that are not among it; levels alone beside."""
     views = sorted({file.name.split(".")[1] for file in cache.glob(f"{network}.drawn_*.plain.pt")})
-    choices = {"drawn": views, "shippable real": SHIPPED, "shippable": [*views, *SHIPPED * 5]}
-    for name in REPORTED_PRODUCTS:
+    choices = {"drawn": views, "shippable": [*views, *SHIPPABLE * 10]}
+    for name in set(GROUP_OF) - set(SHIPPABLE):
         product = load_product(cache, network, name, **SIZES)
-        for sources, names in choices.items():
-            for method, make in CHEAP.items():
-                cell = cell_of("shipped", network, name, method, "pretrained", sources, 0)
-                recipe = projector(cache, network, method, names)
-                table.add(cell, partial(scored, make(0), recipe, product, None))
+        for (sources, names), (method, make) in itertools.product(choices.items(), methods.items()):
+            cell = cell_of("shipped", network, name, method, "pretrained", sources, 0)
+            recipe = projector(cache, network, method, tuple(names))
+            table.add(cell, partial(scored, make(0), recipe, product, None))
 
 
 def cell_of(
@@ -170,19 +191,19 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     cache, parts = Path(sys.argv[1]), sys.argv[2:]
     table = Table(RESULTS)
-    for part in parts or ("choosing", "cheap", "trained", "unified", "growth", "shipped"):
-        for network in ("efficientnet_lite0", "mobilenetv2"):
-            if part == "choosing":
-                main_table(cache, network, part, CHEAP, 0, table, CHOOSING_PRODUCTS)
-            elif part == "cheap":
-                for seed in range(3):
-                    main_table(cache, network, part, CHEAP, seed, table)
-            elif part == "trained":
-                main_table(cache, network, part, TRAINED, 0, table)
-            elif part == "unified":
-                unified(cache, network, 0, table)
-            elif network == "efficientnet_lite0":
-                {"growth": growth, "shipped": shipped}[part](cache, network, table)
+    quick = {name: CHEAP[name] for name in ("padim", "feature_norm")}
+    for part in parts or ("grid", "settled", "growth", "shipped", "cflow", "uniad"):
+        if part == "grid":
+            grid(cache, NETWORKS[0], table)
+        elif part == "settled":
+            for network, seed in itertools.product(NETWORKS, range(3)):
+                settled(cache, network, part, quick, seed, table)
+        elif part == "uniad":
+            unified(cache, NETWORKS[0], 0, table)
+        elif part in TRAINED:
+            settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table)
+        else:
+            {"growth": growth, "shipped": shipped}[part](cache, NETWORKS[0], quick, table)
 
 
 if __name__ == "__main__":

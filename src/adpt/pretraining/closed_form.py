@@ -31,12 +31,13 @@ class ClosedForm(Pretraining):
         backbone: Frozen.
         references: Where reference features come from; it needs a pool.
         residual: Make the projector for residual features: projected normal patches have a root
-            mean square of `length`, times the side of the level's grid in sides of the finest one,
-            as coarse patches say less of where a defect is. False makes it for the backbone's own
-            features, all levels of length 1.
-        shrinkage: See `loudness`.
+            mean square of `length` on the finest level, and on another less, in proportion to the
+            side of its grid, as coarse patches say less of where a defect is. False makes it for
+            the backbone's own features, all levels of the same length.
+        power: How much the directions count, see `loudness`; with 0 levels alone are scaled.
         length: The smaller, the closer PaDiM's covariances are to the multiple of the identity
             that it adds to them.
+        shrinkage: See `loudness`.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class ClosedForm(Pretraining):
         backbone: Backbone,
         references: ReferencePool,
         residual: bool = True,
-        shrinkage: float = 0.02,
+        power: float = 0.25,
         length: float = 0.3,
+        shrinkage: float = 0.1,
     ) -> None:
         projector = partial(
             FeatureProjector, block="linear", start_at_identity=True, scale_by_references=residual
@@ -56,7 +58,7 @@ class ClosedForm(Pretraining):
                          residual)  # fmt: skip
         self.automatic_optimization = False
         self.uses_references = True
-        self.shrinkage, self.length = shrinkage, length
+        self.power, self.length, self.shrinkage = power, length, shrinkage
         self.moments = ResidualMoments(backbone.channels)
         self.images: dict[tuple[str, bool], float] = {}
         self.figures = 0, {}
@@ -82,8 +84,8 @@ class ClosedForm(Pretraining):
             self.projector.scale.copy_(scales.mean(0))
 
     @torch.no_grad()
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch's moments; the epoch's last one makes the projector."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Add a batch's moments; the epoch's last one makes the projector. There is no loss: 0."""
         references = self.references.draw(batch.path, self.references.draw_shots(batch_idx))
         scale = self.references.scale_of(batch.path)
         moments = ResidualMoments(self.backbone.channels).to(self.device)
@@ -99,8 +101,10 @@ class ClosedForm(Pretraining):
                 torch.distributed.all_reduce(added)
             total += added
         self.skipped_images += count(len(batch.skipped), self.device)
+        self.log("data/skipped_images", self.skipped_images.float())
         if self.trainer.is_last_batch:
             self._solve([level.shape[-2] * level.shape[-1] for level in own])
+        return torch.zeros(())
 
     def _add_to(
         self, moments: ResidualMoments, batch: Batch, level: int, residual: Tensor, shown: Tensor
@@ -124,11 +128,11 @@ class ClosedForm(Pretraining):
 
     def _solve(self, patches: list[int]) -> None:
         """Make the projector of the moments so far; `patches` of an image, one number a level."""
-        lengths = [self.length * (number / max(patches)) ** 0.5 for number in patches]
-        if not self.projector.on_residuals:
-            lengths = [1.0] * len(patches)
+        coarse = self.projector.on_residuals
+        sides = [(number / max(patches)) ** 0.5 if coarse else 1.0 for number in patches]
+        lengths = [self.length * side for side in sides]
         try:
-            fill(self.projector, self.moments, lengths, self.shrinkage)
+            fill(self.projector, self.moments, lengths, self.power, self.shrinkage)
         except ValueError as error:
             raise UserError(
                 f"No projector can be made of these images: {error}. Add products with larger"

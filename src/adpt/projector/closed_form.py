@@ -48,12 +48,13 @@ class ResidualMoments(nn.Module):
         return self.get_buffer(f"{name}_{level}") / weight
 
 
-def loudness(normal: Tensor, anomalous: Tensor, shrinkage: float) -> Tensor:
-    """How much louder each direction is on anomalous patches: N^(-1/2) A N^(-1/2).
+def loudness(normal: Tensor, anomalous: Tensor, power: float, shrinkage: float) -> Tensor:
+    """How much louder each direction is on anomalous patches: (N^(-1/2) A N^(-1/2))^power.
 
     Args:
         normal: (C, C) second moment N of normal residuals.
         anomalous: (C, C) second moment A of anomalous ones.
+        power: How much it counts; with 0 all directions are alike.
         shrinkage: Share of N that is replaced by the multiple of the identity of its trace.
 
     Returns:
@@ -61,9 +62,18 @@ def loudness(normal: Tensor, anomalous: Tensor, shrinkage: float) -> Tensor:
     """
     size = normal.diagonal().mean().clamp(min=1e-12)
     round_ = size * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
-    values, vectors = torch.linalg.eigh(normal.lerp(round_, shrinkage))
-    whitening = vectors * values.rsqrt() @ vectors.T
-    return whitening @ anomalous @ whitening
+    whitening = _power(normal.lerp(round_, shrinkage), -0.5)
+    return _power(whitening @ anomalous @ whitening, power)
+
+
+def _power(matrix: Tensor, power: float) -> Tensor:
+    """A power of a symmetric matrix, no eigenvalue of which counts as under 1/1000 of their mean.
+
+    Few patches leave directions of none at all, where there is nothing but rounding.
+    """
+    values, vectors = torch.linalg.eigh(matrix)
+    raised: Tensor = vectors * values.clamp(min=1e-3 * values.mean()) ** power @ vectors.T
+    return raised
 
 
 @torch.no_grad()
@@ -71,6 +81,7 @@ def fill(
     projector: FeatureProjector,
     moments: ResidualMoments,
     lengths: Sequence[float],
+    power: float,
     shrinkage: float,
 ) -> None:
     """Make `loudness` the matrices of a projector that was started at the identity.
@@ -79,6 +90,7 @@ def fill(
         projector: Of block "linear".
         moments: Of residuals in units of the scale that the projector divides by.
         lengths: Root mean square of a projected normal patch, one a level.
+        power: See `loudness`.
         shrinkage: See `loudness`.
 
     Raises:
@@ -90,6 +102,6 @@ def fill(
         )
         if not (normal.any() and anomalous.any()):
             raise ValueError(f"level {level + 1} has no normal or no anomalous patch")
-        matrix = loudness(normal, anomalous, shrinkage)
+        matrix = loudness(normal, anomalous, power, shrinkage)
         matrix *= length / (matrix @ projected @ matrix).trace().sqrt()
         projector.get_parameter(f"blocks.{level}.linear.weight").copy_(matrix)

@@ -165,7 +165,7 @@ def growth(cache: Path, network: str, methods: Methods, table: Table) -> None:
 
 def shipped(cache: Path, network: str, methods: Methods, table: Table) -> None:
     """Projectors of what may be shipped, on products that are not among it; levels alone beside."""
-    views = sorted({file.name.split(".")[1] for file in cache.glob(f"{network}.drawn_*.plain.pt")})
+    views = drawn_views(cache, network)
     choices = {"drawn": views, "shippable": [*views, *SHIPPABLE * 10]}
     for name in set(GROUP_OF) - set(SHIPPABLE):
         product = load_product(cache, network, name, **SIZES)
@@ -173,6 +173,11 @@ def shipped(cache: Path, network: str, methods: Methods, table: Table) -> None:
             cell = cell_of("shipped", network, name, method, "pretrained", sources, 0)
             recipe = projector(cache, network, method, tuple(names))
             table.add(cell, partial(scored, make(0), recipe, product, None))
+
+
+def drawn_views(cache: Path, network: str) -> list[str]:
+    """Names of the drawn products' views."""
+    return sorted(file.name.split(".")[1] for file in cache.glob(f"{network}.drawn_*.plain.pt"))
 
 
 def cell_of(

@@ -1,13 +1,13 @@
 """Fit methods on features and measure their scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from stored import Pictures, Product
 from torch import Tensor
 
 from adpt.methods.base import Method
-from adpt.methods.feature_sets import Defects, InMemory
+from adpt.methods.feature_sets import InMemory
 from adpt.methods.trained import TrainedMethod
 from adpt.metrics import anomaly_metrics
 
@@ -16,24 +16,10 @@ Recipe = Callable[[Product, Pictures], list[Tensor]]
 """Makes the levels that a method sees of some of a product's images."""
 
 
-class Drawn:
-    """A `DefectSet` of the same images in every epoch."""
-
-    def __init__(self, levels: list[Tensor], masks: Tensor) -> None:
-        self.levels, self.masks = levels, masks
-
-    def start_epoch(self, epoch: int) -> None:
-        """Draw nothing anew."""
-
-    def read(self, rows: Sequence[int]) -> Defects:
-        """Levels and masks of some images."""
-        return [level[list(rows)] for level in self.levels], self.masks[list(rows)]
-
-
-def fit(method: Method, train: list[Tensor], defects: Drawn | None = None) -> None:
+def fit(method: Method, train: list[Tensor]) -> None:
     """Fit a method on normal features."""
     if isinstance(method, TrainedMethod):
-        method.train_on(InMemory(train), torch.device("cpu"), defects=defects)
+        method.train_on(InMemory(train), torch.device("cpu"))
     else:
         with torch.no_grad():
             method.fit(

@@ -1,10 +1,10 @@
-"""Score the reported products by six methods on own, residual and pretrained features.
+"""Score every product by methods on own, residual and pretrained features.
 
     SHARED=<folder of data/ and weights/> python experiments/unseen_products/run.py CACHE [PART ...]
 
-Encodes first what is not in CACHE yet. PART is one of `choosing`, `cheap`, `trained`, `unified`,
-`growth` and `shipped`; without one, all run. Rows go to results.csv beside this file; those there
-are not computed again.
+Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped` and
+`cflow`; without one, all run. Rows go to results.csv beside this file; those that are there are not
+computed again.
 """
 
 import csv
@@ -14,19 +14,19 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import encode
 import numpy as np
 import torch
-from measure import METRICS, Drawn, Recipe, fit, measured
-from products import CHOOSING, GROUP_OF, GROUPS, REPORTED
+from measure import METRICS, Recipe, fit, measured
+from products import GROUP_OF, GROUPS, REPORTED
 from recipes import Choice, own, projector_of, residual, sources_of, through
-from stored import Pictures, Product, drawn_defects, load_product
+from stored import Product, load_product
 
-from adpt.methods import CFlow, FeatureNorm, Glass, PaDiM, PatchCore, UniAD
+from adpt.methods import CFlow, FeatureNorm, PaDiM, PatchCore
 from adpt.methods.base import Method
 
 RESULTS = Path(__file__).with_name("results.csv")
@@ -37,7 +37,8 @@ SIZES = {"train": 24, "good": 16, "defective": 32}
 ON_RESIDUALS = Choice("residual", 0.25, (1, 0.5, 0.25))
 ON_OWN = Choice("own", 0.5, (1, 1, 1))
 SETTLED = dict.fromkeys(("padim", "feature_norm"), ON_RESIDUALS)
-SETTLED |= dict.fromkeys(("patchcore", "cflow", "glass", "uniad"), ON_OWN)
+SETTLED |= dict.fromkeys(("patchcore", "cflow"), ON_OWN)
+LEVELS_ALONE = Choice("residual", 0, (1, 0.5, 0.25))
 SHARES = ((1, 1, 1), (1, 1, 0.5), (1, 1, 0.25), (1, 0.7, 0.5), (1, 0.5, 0.25))
 POWERS = (0, 0.25, 0.5, 1)
 CHOICES = {
@@ -55,12 +56,8 @@ CHEAP: Methods = {
 }
 TRAINED: Methods = {
     "cflow": lambda seed: CFlow(epochs=6, patches_per_step=256, learning_rate=0.003, seed=seed),
-    "glass": lambda seed: Glass(epochs=20, embedding_dim=512, hidden_dim=256, adaptor=False,
-                                ascent_steps=5, seed=seed),
 }  # fmt: skip
 NETWORKS = ("efficientnet_lite0", "mobilenetv2")
-REPORTED_PRODUCTS = [name for group in REPORTED for name in GROUPS[group]]
-CHOOSING_PRODUCTS = [name for group in CHOOSING for name in GROUPS[group]]
 SHIPPABLE = ("leather_plain", "hazelnut_toy", "magnetic_tile")
 
 
@@ -97,10 +94,9 @@ def projector(cache: Path, network: str, method: str, sources: Sequence[str]) ->
     return through(projector_of(cache, network, sources, SETTLED[method]))
 
 
-def scored(method: Method, recipe: Recipe, product: Product, defects: Pictures | None) -> dict:
+def scored(method: Method, recipe: Recipe, product: Product) -> dict:
     """Metrics of a method on a product's features."""
-    drawn = None if defects is None else Drawn(recipe(product, defects), defects.masks)
-    fit(method, recipe(product, product.train), drawn)
+    fit(method, recipe(product, product.train))
     return measured(method, recipe(product, product.test), product.test)
 
 
@@ -115,39 +111,25 @@ def grid(cache: Path, network: str, table: Table) -> None:
                 recipes[" ".join(map(str, choice))] = through(made)
             for features, recipe in recipes.items():
                 cell = cell_of("grid", network, name, method, features, "all others", 0)
-                table.add(cell, partial(scored, make(0), recipe, product, None))
+                table.add(cell, partial(scored, make(0), recipe, product))
 
 
 def settled(
-    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table
-) -> None:
-    """The settled choice beside own and residual features, on every product."""
-    for name in GROUP_OF:
+    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table,
+    groups: Collection[str] = GROUPS,
+) -> None:  # fmt: skip
+    """The settled choice beside own and residual features, on the products of some groups."""
+    for name in [name for name, group in GROUP_OF.items() if group in groups]:
         product = load_product(cache, network, name, **SIZES, seed=seed)
         for method, make in methods.items():
-            defects = drawn_defects(cache, network, product) if method == "glass" else None
             pretrained = projector(cache, network, method, sources_of(name))
             recipes = {"own": own, "residual": residual, "pretrained": pretrained}
+            if SETTLED[method] == ON_RESIDUALS:
+                made = projector_of(cache, network, sources_of(name), LEVELS_ALONE)
+                recipes["levels alone"] = through(made)
             for features, recipe in recipes.items():
                 cell = cell_of(part, network, name, method, features, "all others", seed)
-                table.add(cell, partial(scored, make(seed), recipe, product, defects))
-
-
-def unified(cache: Path, network: str, seed: int, table: Table) -> None:
-    """UniAD, one model of all reported products; the projector has seen the groups for choosing."""
-    tested = [load_product(cache, network, n, **SIZES, seed=seed) for n in REPORTED_PRODUCTS]
-    pretrained = projector(cache, network, "uniad", CHOOSING_PRODUCTS)
-    for features, recipe in {"own": own, "residual": residual, "pretrained": pretrained}.items():
-        cells = [cell_of("unified", network, one.name, "uniad", features, "choosing", seed)
-                 for one in tested]  # fmt: skip
-        if all(table.key(cell) in table.known for cell in cells):
-            continue
-        method = UniAD(epochs=20, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,
-                       num_layers=2, feedforward_dim=256, dropout=0.0, seed=seed)  # fmt: skip
-        levels = zip(*(recipe(one, one.train) for one in tested), strict=True)
-        fit(method, [torch.cat(parts) for parts in levels])
-        for cell, one in zip(cells, tested, strict=True):
-            table.add(cell, lambda: measured(method, recipe(one, one.test), one.test))  # noqa: B023
+                table.add(cell, partial(scored, make(seed), recipe, product))
 
 
 def growth(cache: Path, network: str, methods: Methods, table: Table) -> None:
@@ -160,11 +142,11 @@ def growth(cache: Path, network: str, methods: Methods, table: Table) -> None:
             for method, make in methods.items():
                 cell = cell_of("growth", network, name, method, "pretrained", number, seed)
                 recipe = projector(cache, network, method, tuple(names))
-                table.add(cell, partial(scored, make(seed), recipe, product, None))
+                table.add(cell, partial(scored, make(seed), recipe, product))
 
 
 def shipped(cache: Path, network: str, methods: Methods, table: Table) -> None:
-    """Projectors of what may be shipped, on products that are not among it; levels alone beside."""
+    """Projectors of what may be shipped, on products that are not among it."""
     views = drawn_views(cache, network)
     choices = {"drawn": views, "shippable": [*views, *SHIPPABLE * 10]}
     for name in set(GROUP_OF) - set(SHIPPABLE):
@@ -172,7 +154,7 @@ def shipped(cache: Path, network: str, methods: Methods, table: Table) -> None:
         for (sources, names), (method, make) in itertools.product(choices.items(), methods.items()):
             cell = cell_of("shipped", network, name, method, "pretrained", sources, 0)
             recipe = projector(cache, network, method, tuple(names))
-            table.add(cell, partial(scored, make(0), recipe, product, None))
+            table.add(cell, partial(scored, make(0), recipe, product))
 
 
 def drawn_views(cache: Path, network: str) -> list[str]:
@@ -197,16 +179,14 @@ def main() -> None:
     cache, parts = Path(sys.argv[1]), sys.argv[2:]
     table = Table(RESULTS)
     quick = {name: CHEAP[name] for name in ("padim", "feature_norm")}
-    for part in parts or ("grid", "settled", "growth", "shipped", "cflow", "uniad"):
+    for part in parts or ("grid", "settled", "growth", "shipped", "cflow"):
         if part == "grid":
             grid(cache, NETWORKS[0], table)
         elif part == "settled":
             for network, seed in itertools.product(NETWORKS, range(3)):
                 settled(cache, network, part, quick, seed, table)
-        elif part == "uniad":
-            unified(cache, NETWORKS[0], 0, table)
         elif part in TRAINED:
-            settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table)
+            settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table, REPORTED)
         else:
             {"growth": growth, "shipped": shipped}[part](cache, NETWORKS[0], quick, table)
 

@@ -58,7 +58,7 @@ def load_product(
         [i for i, split in enumerate(splits) if split == "test" and labels[i] == label]
         for label in (0, 1)
     ]
-    # Defects are drawn on some of the training images only.
+    # Among those that a source has.
     training = spread(spread(normal, encode.LIMITS["train"]), train)
     order = torch.randperm(len(training), generator=torch.Generator().manual_seed(seed))
     chosen = [training[int(i)] for i in order[:SHOTS]]
@@ -73,13 +73,6 @@ def load_product(
         references,
         reference_scale(references),
     )
-
-
-def drawn_defects(cache: Path, network: str, product: Product) -> Pictures:
-    """The training images of a product, in their order, each with a drawn defect."""
-    stored = torch.load(cache / f"{network}.{product.name}.defects.pt", mmap=True)
-    rows = [stored["names"].index(name) for name in product.train.names]
-    return pictures(stored, rows, product.chosen, product.references)
 
 
 def pictures(

@@ -41,6 +41,7 @@ LEFT_TO_USER = {"backbone/timm.yaml": ["backbone.name=resnet10t"]}
 # Arguments that come from elsewhere than the config: from the entries, or from what is built.
 GIVEN = {
     "adpt.pretraining.Pretraining": {"backbone", "references"},
+    "adpt.pretraining.closed_form.ClosedForm": {"backbone", "references"},
     "lightning.Trainer": {"logger", "callbacks"},
 }
 
@@ -285,7 +286,19 @@ def tiny(tmp_path: Path):
     return compose
 
 
-@pytest.mark.parametrize("name", names("model"))
+def test_model_in_closed_form_is_built_with_nothing_to_descend(tmp_path: Path) -> None:
+    words = [word for word in TINY_TRAINING if not word.startswith("model.")]
+    config = composed("train", *words, "model=closed_form", f"output_dir={tmp_path}")
+    backbone = SmallBackbone()
+    references = instantiate(config.references)
+    module = instantiate(config.model, backbone=backbone, references=references)
+    assert isinstance(module, Pretraining)
+    assert module.backbone is backbone
+    assert module.references is references
+    assert module.configure_optimizers() == []
+
+
+@pytest.mark.parametrize("name", sorted(set(names("model")) - {"closed_form"}))
 def test_model_and_references_are_built(tiny, name: str) -> None:
     config = tiny(f"model={name}", "data=folder")
     references = instantiate(config.references)

@@ -282,6 +282,9 @@ def runnable(entry: Entry, place: Path, out: Path) -> list[str]:
     tiny = list(TINY_OF[entry.module])
     if any(word == f"backbone={name}" for name in OWN_BACKBONES for word in words):
         tiny = [word for word in tiny if not word.startswith("backbone")]
+    if "+experiment=own_products" in words:
+        # Its projector has neither heads nor references.
+        tiny = [word for word in tiny if not word.startswith("model.projector")]
     words = [w.replace("=/data", f"={place}/data") for w in words]
     words = [w for w in words if not w.startswith(("backbone.name=", "backbone.weights="))]
     # Pictures are brought to 48 pixels here.

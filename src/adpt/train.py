@@ -94,6 +94,8 @@ def check_learning(config: DictConfig) -> None:
     model = config.model
     made: dict[str, Any] = {"params": [torch.nn.Parameter(torch.zeros(1))]}
     for option in ("optimizer", "scheduler"):
+        if option not in model:
+            continue  # Nothing is learned by descent.
         if model[option] is None:
             raise UserError(f"model.{option}=null: training needs one.")
         make = instantiate(model[option])

@@ -114,8 +114,8 @@ class Evaluate(Section):
     logger: Parts | None
     """where metrics go beside the results' own files"""
     projector: Text | None
-    """a projector file that adpt.train wrote, a published .pth, or a name such as
-    hub:adpretrain/clip_l; null leaves pretrained features out"""
+    """a projector file that adpt.train wrote, a published .pth, builtin, or a name
+    such as hub:adpretrain/clip_l; null leaves pretrained features out"""
     features: Names | None
     """some of [own, residual, pretrained]; null for all that can be had"""
     shots: Positive
@@ -228,7 +228,7 @@ class Predict(Section):
     settle: Size
     """with watch, seconds for which a file stays as it is before it counts as whole"""
     projector: Text | None
-    """a projector file for this backbone; the method then sees pretrained features"""
+    """a projector file for this backbone, or builtin; the method then sees pretrained features"""
     features: Literal["own", "residual", "pretrained"] | None
     """own | residual | pretrained; null for pretrained with a projector, and else own (residual for
     feature_norm)"""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from adpt.backbones import Backbone
 
 FORMAT = "adpt-projector-1"
+BUILTIN = "builtin"
+"""The name of the projector that is installed with adpt, for efficientnet_lite0."""
+_BUILTIN_FILE = Path(__file__).with_name("builtin.safetensors")
 _NEEDED = {"channels", "num_heads", "num_references"}
 """Options that every file names; those of before the others could be chosen lack these."""
 _WIDEST = 2**16
@@ -100,15 +103,16 @@ def find_projector(name: str | Path) -> ProjectorFile:
     """Find a projector by path, or by its name on the hub, whence it is downloaded once.
 
     Args:
-        name: A path, or a name such as `hub:adpretrain/clip_l`; see `adpt.weights.hub.parse`. A
-            published .pth file from the hub is kept converted, beside the hub's cache.
+        name: A path, `builtin`, or a name such as `hub:adpretrain/clip_l`; see
+            `adpt.weights.hub.parse`. A published .pth file from the hub is kept converted, beside
+            the hub's cache.
 
     Raises:
         WeightsError: It is not there, damaged, or cannot be had.
     """
     if not is_hub_name(name):
-        metadata = projector_metadata(name)
-        return ProjectorFile(str(name), Path(name), sha256(Path(name)), metadata)
+        path = _here(name)
+        return ProjectorFile(str(name), path, sha256(path), projector_metadata(path))
     found = download(parse(str(name)))
     path = found.path if found.path.suffix == ".safetensors" else _converted(found)
     source = {
@@ -243,6 +247,8 @@ def _converted(found: HubFile) -> Path:
 
 def _here(path: str | Path) -> Path:
     """The file of this path or of this name on the hub."""
+    if str(path) == BUILTIN:
+        return _BUILTIN_FILE
     path = find_projector(path).path if is_hub_name(path) else Path(path)
     if not path.is_file():
         raise WeightsError(

@@ -1,0 +1,195 @@
+"""Score every product by methods on own, residual and pretrained features.
+
+    SHARED=<folder of data/ and weights/> python experiments/unseen_products/run.py CACHE [PART ...]
+
+Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped` and
+`cflow`; without one, all run. Rows go to results.csv beside this file; those that are there are not
+computed again.
+"""
+
+import csv
+import itertools
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import encode
+import numpy as np
+import torch
+from measure import METRICS, Recipe, fit, measured
+from products import GROUP_OF, GROUPS, REPORTED
+from recipes import Choice, own, projector_of, residual, sources_of, through
+from stored import Product, load_product
+
+from adpt.methods import CFlow, FeatureNorm, PaDiM, PatchCore
+from adpt.methods.base import Method
+
+RESULTS = Path(__file__).with_name("results.csv")
+COLUMNS = ("part", "backbone", "group", "product", "method", "features", "sources", "seed",
+           *METRICS, "seconds")  # fmt: skip
+SIZES = {"train": 24, "good": 16, "defective": 32}
+"""Images of a tested product."""
+ON_RESIDUALS = Choice("residual", 0.25, (1, 0.5, 0.25))
+ON_OWN = Choice("own", 0.5, (1, 1, 1))
+SETTLED = dict.fromkeys(("padim", "feature_norm"), ON_RESIDUALS)
+SETTLED |= dict.fromkeys(("patchcore", "cflow"), ON_OWN)
+LEVELS_ALONE = Choice("residual", 0, (1, 0.5, 0.25))
+SHARES = ((1, 1, 1), (1, 1, 0.5), (1, 1, 0.25), (1, 0.7, 0.5), (1, 0.5, 0.25))
+POWERS = (0, 0.25, 0.5, 1)
+CHOICES = {
+    "patchcore": [Choice("own", power, (1, 1, 1)) for power in (0.5, 1)],
+    "padim": [Choice(*one) for one in itertools.product(("own", "residual"), POWERS, SHARES)],
+    "feature_norm": [Choice("residual", *one) for one in itertools.product(POWERS, SHARES)],
+}
+"""All that was tried in the nested protocol."""
+Methods = Mapping[str, Callable[[int], Method]]
+"""Name to what makes a method with a seed."""
+CHEAP: Methods = {
+    "patchcore": lambda seed: PatchCore(seed=seed),
+    "padim": lambda seed: PaDiM(),
+    "feature_norm": lambda seed: FeatureNorm(),
+}
+TRAINED: Methods = {
+    "cflow": lambda seed: CFlow(epochs=6, patches_per_step=256, learning_rate=0.003, seed=seed),
+}  # fmt: skip
+NETWORKS = ("efficientnet_lite0", "mobilenetv2")
+SHIPPABLE = ("leather_plain", "hazelnut_toy", "magnetic_tile")
+
+
+class Table:
+    """Rows of results.csv, appended one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            path.write_text(",".join(COLUMNS) + "\n")
+        with path.open(newline="") as lines:
+            self.known = {self.key(row) for row in csv.DictReader(lines)}
+
+    @staticmethod
+    def key(row: dict) -> tuple:
+        """What a row is the result of."""
+        return tuple(str(row[name]) for name in COLUMNS[:8])
+
+    def add(self, cell: dict, compute: Callable[[], dict]) -> None:
+        """Compute and write a row unless it is there."""
+        if self.key(cell) in self.known:
+            return
+        started = time.process_time()
+        found = compute()
+        row = cell | {name: f"{found[name]:.2f}" for name in METRICS}
+        row["seconds"] = f"{time.process_time() - started:.1f}"
+        with self.path.open("a", newline="") as lines:
+            csv.DictWriter(lines, COLUMNS).writerow(row)
+        print(*row.values(), flush=True)
+
+
+def projector(cache: Path, network: str, method: str, sources: Sequence[str]) -> Recipe:
+    """A method's features through the settled projector of some sources."""
+    return through(projector_of(cache, network, sources, SETTLED[method]))
+
+
+def scored(method: Method, recipe: Recipe, product: Product) -> dict:
+    """Metrics of a method on a product's features."""
+    fit(method, recipe(product, product.train))
+    return measured(method, recipe(product, product.test), product.test)
+
+
+def grid(cache: Path, network: str, table: Table) -> None:
+    """Every choice on every product, whose projector has seen all groups but the product's own."""
+    for name in GROUP_OF:
+        product = load_product(cache, network, name, **SIZES)
+        for method, make in CHEAP.items():
+            recipes: dict[str, Recipe] = {"own": own, "residual": residual}
+            for choice in CHOICES[method]:
+                made = projector_of(cache, network, sources_of(name), choice)
+                recipes[" ".join(map(str, choice))] = through(made)
+            for features, recipe in recipes.items():
+                cell = cell_of("grid", network, name, method, features, "all others", 0)
+                table.add(cell, partial(scored, make(0), recipe, product))
+
+
+def settled(
+    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table,
+    groups: Collection[str] = GROUPS,
+) -> None:  # fmt: skip
+    """The settled choice beside own and residual features, on the products of some groups."""
+    for name in [name for name, group in GROUP_OF.items() if group in groups]:
+        product = load_product(cache, network, name, **SIZES, seed=seed)
+        for method, make in methods.items():
+            pretrained = projector(cache, network, method, sources_of(name))
+            recipes = {"own": own, "residual": residual, "pretrained": pretrained}
+            if SETTLED[method] == ON_RESIDUALS:
+                made = projector_of(cache, network, sources_of(name), LEVELS_ALONE)
+                recipes["levels alone"] = through(made)
+            for features, recipe in recipes.items():
+                cell = cell_of(part, network, name, method, features, "all others", seed)
+                table.add(cell, partial(scored, make(seed), recipe, product))
+
+
+def growth(cache: Path, network: str, methods: Methods, table: Table) -> None:
+    """Pretrained features of 1 to 12 source products, drawn by three seeds."""
+    for number_of, name in enumerate(GROUP_OF):
+        product = load_product(cache, network, name, **SIZES)
+        for number, seed in itertools.product((1, 2, 4, 8, 12), range(3)):
+            draws = np.random.default_rng((seed, number_of))
+            names = draws.permutation(sources_of(name))[:number].tolist()
+            for method, make in methods.items():
+                cell = cell_of("growth", network, name, method, "pretrained", number, seed)
+                recipe = projector(cache, network, method, tuple(names))
+                table.add(cell, partial(scored, make(seed), recipe, product))
+
+
+def shipped(cache: Path, network: str, methods: Methods, table: Table) -> None:
+    """Projectors of what may be shipped, on products that are not among it."""
+    views = drawn_views(cache, network)
+    choices = {"drawn": views, "shippable": [*views, *SHIPPABLE * 10]}
+    for name in set(GROUP_OF) - set(SHIPPABLE):
+        product = load_product(cache, network, name, **SIZES)
+        for (sources, names), (method, make) in itertools.product(choices.items(), methods.items()):
+            cell = cell_of("shipped", network, name, method, "pretrained", sources, 0)
+            recipe = projector(cache, network, method, tuple(names))
+            table.add(cell, partial(scored, make(0), recipe, product))
+
+
+def drawn_views(cache: Path, network: str) -> list[str]:
+    """Names of the drawn products' views."""
+    return sorted(file.name.split(".")[1] for file in cache.glob(f"{network}.drawn_*.plain.pt"))
+
+
+def cell_of(
+    part: str, network: str, name: str, method: str, features: str, sources: object, seed: int
+) -> dict:
+    """The first columns of a row."""
+    values = (part, network, GROUP_OF[name], name, method, features, sources, seed)
+    return dict(zip(COLUMNS, values, strict=False))
+
+
+def main() -> None:
+    """Encode, and run the parts that the command line names."""
+    encode.main()
+    torch.set_num_threads(int(os.environ.get("THREADS", "1")))
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    cache, parts = Path(sys.argv[1]), sys.argv[2:]
+    table = Table(RESULTS)
+    quick = {name: CHEAP[name] for name in ("padim", "feature_norm")}
+    for part in parts or ("grid", "settled", "growth", "shipped", "cflow"):
+        if part == "grid":
+            grid(cache, NETWORKS[0], table)
+        elif part == "settled":
+            for network, seed in itertools.product(NETWORKS, range(3)):
+                settled(cache, network, part, quick, seed, table)
+        elif part in TRAINED:
+            settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table, REPORTED)
+        else:
+            {"growth": growth, "shipped": shipped}[part](cache, NETWORKS[0], quick, table)
+
+
+if __name__ == "__main__":
+    main()

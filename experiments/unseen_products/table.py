@@ -1,0 +1,113 @@
+"""Print the README's tables from results.csv.
+
+python experiments/unseen_products/table.py
+"""
+
+import csv
+from collections import defaultdict
+from math import comb
+from pathlib import Path
+from statistics import mean, stdev
+
+from products import GROUP_OF, REPORTED
+
+METRICS = ("image_auroc", "pixel_ap", "pixel_aupro")
+Figures = dict[str, list[float]]
+"""Product to its figures, by the order of METRICS."""
+
+
+def read() -> dict[tuple[str, str, str, str, str], Figures]:
+    """Figures by part, backbone, method, features and sources; the mean of all seeds."""
+    seeds = defaultdict(lambda: defaultdict(list))
+    with Path(__file__).with_name("results.csv").open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            key = tuple(row[n] for n in ("part", "backbone", "method", "features", "sources"))
+            seeds[key][row["product"]].append([float(row[metric]) for metric in METRICS])
+    return {
+        key: {name: [mean(column) for column in zip(*runs, strict=True)]
+              for name, runs in found.items()}
+        for key, found in seeds.items()
+    }  # fmt: skip
+
+
+def by_group(figures: Figures) -> Figures:
+    """The mean over a group's products."""
+    groups = defaultdict(list)
+    for name, values in figures.items():
+        groups[GROUP_OF[name]].append(values)
+    return {group: [mean(c) for c in zip(*rows, strict=True)] for group, rows in groups.items()}
+
+
+def averaged(figures: Figures, groups=None) -> list[float]:
+    """The mean over groups."""
+    chosen = [row for group, row in by_group(figures).items() if groups is None or group in groups]
+    return [mean(column) for column in zip(*chosen, strict=True)]
+
+
+def difference(made: Figures, other: Figures, metric: int, groups=None) -> str:
+    """Mean difference over groups, its standard error, and the sign test over products."""
+    names = [name for name in made if groups is None or GROUP_OF[name] in groups]
+    first, second = ({n: f[n] for n in names} for f in (made, other))
+    a, b = by_group(first), by_group(second)
+    gaps = [a[group][metric] - b[group][metric] for group in a]
+    better = sum(made[n][metric] > other[n][metric] for n in names)
+    worse = sum(made[n][metric] < other[n][metric] for n in names)
+    tail = sum(comb(better + worse, k) for k in range(max(better, worse), better + worse + 1))
+    chance = min(1.0, 2 * tail / 2 ** (better + worse))
+    error = stdev(gaps) / len(gaps) ** 0.5
+    return f"{mean(gaps):+.1f} ± {error:.1f} ({better}:{worse}, p {chance:.3f})"
+
+
+def written(values: list[float]) -> str:
+    """Image AUROC / pixel AP / AUPRO."""
+    return " / ".join(f"{value:.1f}" for value in values)
+
+
+def nested(found: dict, backbone: str, method: str) -> Figures:
+    """For each group the features that are best on all others."""
+    choices = {
+        key[3]: figures
+        for key, figures in found.items()
+        if key[:3] == ("grid", backbone, method) and key[3] not in ("own", "residual")
+    }
+    taken: Figures = {}
+    for group in sorted(set(GROUP_OF.values())):
+        rest = set(GROUP_OF.values()) - {group}
+        best = max(choices, key=lambda name: sum(averaged(choices[name], rest)[1:]))
+        print(f"  {method}, {group}: {best}")
+        taken |= {n: row for n, row in choices[best].items() if GROUP_OF[n] == group}
+    return taken
+
+
+def compared(title: str, own: Figures, residual: Figures, made: Figures, groups=None) -> None:
+    """A row of a table, against the better of own and residual features."""
+    better = max((own, residual), key=lambda f: sum(averaged(f, groups)[1:]))
+    gaps = [difference(made, better, metric, groups) for metric in (1, 2)]
+    cells = [written(averaged(f, groups)) for f in (own, residual, made)]
+    print("|", title, "|", " | ".join([*cells, *gaps]), "|")
+
+
+def main() -> None:
+    """Print everything."""
+    found = read()
+    for part, backbone, method in sorted({key[:3] for key in found}):
+        of = {
+            key[3]: figures for key, figures in found.items() if key[:3] == (part, backbone, method)
+        }
+        if part in ("grid", "settled", "trained"):
+            made = nested(found, backbone, method) if part == "grid" else of["pretrained"]
+            for groups in (None, REPORTED):
+                title = f"{part} {method}, {backbone}, {'seven' if groups else 'all'} groups"
+                compared(title, of["own"], of["residual"], made, groups)
+        if "levels alone" in of:
+            print("| levels alone |", written(averaged(of["levels alone"])), "|")
+    for key, figures in sorted(found.items()):
+        if key[0] in ("growth", "shipped"):
+            print("|", key[0], key[2], "|", key[4], "|", written(averaged(figures)), "|")
+    for key, figures in sorted(found.items()):
+        if key[0] == "grid":
+            print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
+
+
+if __name__ == "__main__":
+    main()

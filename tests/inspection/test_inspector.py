@@ -1,6 +1,7 @@
 """Fit, save, load and inspect, on drawn pictures."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError, WeightsError
 from adpt.inspection import ThresholdPolicy, UnreadImage
 from adpt.inspection.fitting import Fitter
+from adpt.inspection.outputs import render
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.spec import make_backbone
 from adpt.methods import FeatureNorm, Scores
@@ -212,6 +214,30 @@ def test_arrays_of_16_bits_of_floats_and_of_bgr_give_the_score_of_their_picture(
             inspector.predict(wrong)
     with pytest.raises(ValueError, match="'rgb' or 'bgr'"):
         inspector.predict(pixels, order="gbr")
+
+
+def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatch) -> None:
+    laid: list[tuple[int, int]] = []
+    lay_back = Geometry.lay_back
+
+    def counted(self: Geometry, score_map: torch.Tensor, original: tuple[int, int], size):
+        laid.append(size)
+        return lay_back(self, score_map, original, size=size)
+
+    monkeypatch.setattr(Geometry, "lay_back", counted)
+    pixels, _ = drawn.picture("bottle", 5, size=61)
+    found = inspector.with_threshold(0.0).predict(pixels)
+    assert found.regions
+    copied = pickle.loads(pickle.dumps(found))  # noqa: S301
+    assert laid == []
+    picture = Image.fromarray(pixels).resize((30, 20))
+    assert render(picture, found, inspector.settings.normal_map).shape == (20, 30, 3)
+    assert found.size == (61, 61)
+    assert laid == [(20, 30)]
+    assert found.map is found.map
+    assert "map=array(" in repr(found)
+    assert laid == [(20, 30), (61, 61)]
+    assert np.array_equal(copied.map, found.map)
 
 
 def test_grey_and_16_bit_pictures_are_read_alike(inspector, tmp_path: Path) -> None:

@@ -4,8 +4,48 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
 
+from adpt.data.transforms import Geometry, Size
 from adpt.inspection.regions import Region
+
+Map = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class LaidBack:
+    """A score map, and the picture that it is to be laid over.
+
+    Attributes:
+        geometry: How the picture came to the model's size.
+        score_map: (H, W) of that size.
+        size: Height and width of the picture.
+    """
+
+    geometry: Geometry
+    score_map: Tensor
+    size: Size
+
+    def at(self, size: Size) -> Map:
+        """The map over a copy of the picture, of another size or its own."""
+        return self.geometry.lay_back(self.score_map, self.size, size=size).numpy()
+
+
+class _LaidWhenAsked:
+    """The attribute `map`: as it was given, or laid over the picture when it is first asked for."""
+
+    def __get__(self, instance: object | None, owner: type) -> Map:
+        if instance is None:
+            raise AttributeError("map")  # A dataclass learns by it that there is no default.
+        kept = vars(instance)
+        if "map" not in kept:
+            kept["map"] = kept["laid"].at(kept["laid"].size)
+        found: Map = kept["map"]
+        return found
+
+    def __set__(self, instance: object, value: Map | LaidBack) -> None:
+        vars(instance)["laid" if isinstance(value, LaidBack) else "map"] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +58,7 @@ class Inspection:
         anomalous: True if the score is above the threshold.
         threshold: The threshold.
         map: (H, W) float32 scores of the pixels of the picture as it was given; nan where a centre
-            crop (`resize`) left it unseen.
+            crop (`resize`) left it unseen. Laid over the picture when it is first asked for.
         regions: Where an anomalous image is so, the highest peak first; none of a normal one.
         normalised: Estimated share of good images that score higher, 0 to 1, of one meaning for all
             methods and products; None from an inspector of before there was one.
@@ -28,6 +68,20 @@ class Inspection:
     score: float
     anomalous: bool
     threshold: float
-    map: npt.NDArray[np.float32]
+    map: _LaidWhenAsked = _LaidWhenAsked()
     regions: tuple[Region, ...] = ()
     normalised: float | None = None
+
+    def map_at(self, size: Size) -> Map:
+        """The map over a copy of the picture that is of another height and width."""
+        laid = vars(self).get("laid")
+        if laid is not None:
+            return np.asarray(laid.at(size))
+        return np.asarray(Image.fromarray(self.map).resize(size[::-1], Image.Resampling.BILINEAR))
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the picture, as `map` has them."""
+        laid = vars(self).get("laid")
+        height, width = self.map.shape if laid is None else laid.size
+        return height, width

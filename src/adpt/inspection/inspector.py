@@ -24,7 +24,7 @@ from adpt.inspection.inputs import (
     find_images,
     read_batches,
 )
-from adpt.inspection.inspection import Inspection
+from adpt.inspection.inspection import Inspection, LaidBack
 from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.regions import Region, RegionRule
@@ -345,7 +345,7 @@ class Inspector:
                 # NaN is above no threshold: it must not pass for normal.
                 yield UnreadImage(image.path or "a picture in memory", _NO_NUMBER)
                 continue
-            laid = self._geometry.lay_back(score_map, image.original).numpy()
+            laid = LaidBack(self._geometry, score_map.clone(), image.original)
             regions: tuple[Region, ...] = ()
             if anomalous := score > self.threshold:
                 place = self._geometry.place(image.original)

@@ -285,7 +285,9 @@ def test_a_folder_of_inspectors_is_served_by_product(inspector, photos, bad, tmp
 
 
 def test_a_folder_without_inspectors_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(adpt.errors.UserError, match=r"(?s)no inspector in that folder.*<product>\.adpt"):
+    with pytest.raises(
+        adpt.errors.UserError, match=r"(?s)no inspector in that folder.*<product>\.adpt"
+    ):
         load_all(tmp_path, adpt.Inspector.load)
 
 

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from adpt.errors import UserError
+from adpt.errors import DataError, UserError
 from adpt.methods import FeatureNorm, PatchCore
 from adpt.pretraining.best_epoch import BestEpoch
 from adpt.pretraining.callbacks import SaveProjector
@@ -113,12 +114,31 @@ def test_checks_of_rounded_projectors_measure(roots: tuple[Path, Path], tmp_path
     fitted(folder_data(roots[0]), published_pretraining(), callbacks=[saving, checking])
     assert chosen(tmp_path / "run") == ["1", "1"]
     assert all(0 < value <= 1 for value in checking.best.values())
+    assert checking.reference_options["self_match"]
     lists = tmp_path / "lists.json"
     lists.write_text(json.dumps({"cup": ["cup/train/good/004.png"]}))
     listed = best_epoch(roots[1], tmp_path, BestEpoch, reference_lists=[str(lists)])
     listed._choose(None)
     encoded = listed._encode("cup", published_pretraining(), torch.device("cpu"))
     assert [Path(path).name for path in encoded.references.paths] == ["004.png"]
+
+
+def test_epochs_between_checks_are_passed_over(roots: tuple[Path, Path], tmp_path: Path) -> None:
+    checking = best_epoch(roots[1], tmp_path, every_n_epochs=2)
+    checking._where = "check"
+    checking.on_train_epoch_end(SimpleNamespace(current_epoch=2, is_global_zero=False), None)
+    assert checking.best == {}
+    checking.on_train_epoch_end(SimpleNamespace(current_epoch=3, is_global_zero=False), None)
+    assert checking.best == {"angle": 0.6, "norm": 0.9}
+
+
+def test_a_set_that_is_missing_is_told_from_the_one_that_is_trained_on(
+    roots: tuple[Path, Path], tmp_path: Path
+) -> None:
+    saving = SaveProjector(tmp_path / "run" / "projector.safetensors", OmegaConf.create({}))
+    checking = best_epoch(tmp_path / "none", tmp_path / "run", BestEpoch)
+    with pytest.raises(DataError, match=r"such as callbacks\.best_epoch\.data\.root"):
+        fitted(folder_data(roots[0]), published_pretraining(), callbacks=[saving, checking])
 
 
 def test_a_variant_that_there_is_not_is_refused(roots: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from adpt.pretraining.closed_form import ClosedForm
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from drawn import draw_folder
-from runs import fitted, pretraining, state
+from runs import fitted, pretraining, published_pretraining, state
 from small import ShortFeatures
 
 # Keys and values of features as long as these need small steps.
@@ -31,6 +31,7 @@ CASES = [
     "cross attention",
     "a backbone that learns",
     "closed form",
+    "as published",
 ]
 
 
@@ -57,14 +58,18 @@ def draw(case: str, folder: Path) -> None:
 def module_of(case: str) -> Pretraining:
     pool_size = None if case == "fresh references" else 4
     learns = case == "a backbone that learns"
+    backbone = ShortFeatures()
     torch.manual_seed(0)
     if case == "closed form":
         return ClosedForm(ShortFeatures(), ReferencePool(pool_size=4, shots=(2,)))
+    if case == "as published":
+        optimizer = partial(torch.optim.SGD, lr=0.05)
+        return published_pretraining(backbone=backbone, optimizer=optimizer)
     return pretraining(
         references=ReferencePool(pool_size=pool_size, shots=(1, 2)),
         backbone=build_backbone("resnet10t", levels=[1, 2], image_size=48, pretrained=False)
         if learns
-        else ShortFeatures(),
+        else backbone,
         train_backbone=learns,
         backbone_lr=0.01 if learns else None,
         optimizer=partial(torch.optim.SGD, lr=LEARNING_RATES.get(case, 0.05)),
@@ -144,6 +149,12 @@ def test_two_processes_train_as_one(two: list, folder: Path, case: str) -> None:
     moved = []
     for name, value in one.items():
         for rank in (0, 1):
+            if case == "as published" and value.is_floating_point():
+                # A few weights are rounded the other way.
+                apart = (two[rank][case][name].double() - value.double()).abs().mean()
+                distance = (value.double() - start[name].double()).abs().mean()
+                assert apart <= 0.03 * distance, f"{name} of process {rank} differs"
+                continue
             torch.testing.assert_close(
                 two[rank][case][name],
                 value,

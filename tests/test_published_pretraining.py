@@ -27,6 +27,7 @@ from adpt.pretraining import PublishedReferences
 from adpt.projector import FeatureProjector
 from drawn import draw_folder, draw_realiad
 from runs import composed, fitted, folder_data, published_pretraining
+from small import ShortFeatures
 
 # ---- As recorded ----------------------------------------------------------------------------
 
@@ -183,6 +184,14 @@ def test_references_are_drawn_with_replacement_among_ok_images(
     pool.redraw(1)
     assert any(pool._choose(numbers[path], 8) != chosen for path, chosen in drawn.items())
     assert pool.draw([str(data.samples[0].image)], 8)[0].shape == (1, 8, 1)
+    first = numbers[str(data.samples[0].image)]
+    members = set(pool._choose(first, 64))
+    kept = members.pop()
+    pool._unreadable |= members
+    assert pool._choose(first, 8) == [kept] * 8
+    pool._unreadable.add(kept)
+    with pytest.raises(UserError, match="No readable normal image"):
+        pool._choose(first, 8)
 
 
 def test_a_last_partial_batch_is_left_out() -> None:
@@ -206,6 +215,17 @@ def test_centres_leave_out_a_partial_batch_and_are_not_rounded(tmp_path: Path) -
     assert len(data.pretraining_samples()) == 12
     kept = {sample.image for sample in module.centre_samples(data)}
     assert len(kept) in (7, 8, 9)
+    others = [
+        {
+            sample.image
+            for sample in published_pretraining(
+                centre_batch_size=7, references=PublishedReferences(pool_size=None, seed=seed)
+            ).centre_samples(data)
+        }
+        for seed in range(4)
+    ]
+    assert all(len(some) <= 7 for some in others)
+    assert len(set(map(frozenset, others))) > 1
     fitted(data, module, limit_train_batches=1)
     assert all(centre.dtype == torch.float32 for centre in module.centres)
     assert any((centre.bfloat16().float() != centre).any() for centre in module.centres)
@@ -215,7 +235,7 @@ def test_centres_leave_out_a_partial_batch_and_are_not_rounded(tmp_path: Path) -
 
 def test_all_is_bfloat16_but_the_normalisation_of_images(tmp_path: Path) -> None:
     module = published_pretraining()
-    before = module.backbone.fingerprint
+    before = ShortFeatures().fingerprint
     fitted(folder_data(draw_folder(tmp_path, ("key",))), module)
     assert {value.dtype for value in module.projector.parameters()} == {torch.bfloat16}
     assert {value.dtype for value in module.backbone.parameters()} == {torch.bfloat16}
@@ -242,6 +262,11 @@ def test_another_precision_of_the_trainer_is_refused(tmp_path: Path) -> None:
         fitted(data, published_pretraining(), precision="bf16-mixed")
 
 
+def test_a_backbone_that_trains_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.train_backbone=false"):
+        published_pretraining(train_backbone=True)
+
+
 def test_one_file_says_what_the_authors_did() -> None:
     words = ["+experiment=dinov2_b", "model=published", "callbacks=best_epoch", "run_name=x"]
     config = composed("train", *words, "output_dir=x")
@@ -257,7 +282,10 @@ def test_one_file_says_what_the_authors_did() -> None:
     assert list(config.references.shots) == [1, 4, 8]
     assert config.trainer.precision == "32-true"
     assert (config.trainer.max_epochs, config.data.batch_size) == (10, 32)
+    assert config.model.centre_batch_size == 16
+    assert config.model.norm_loss._target_ == "adpt.losses.PublishedNormLoss"
     assert (config.model.optimizer.lr, config.model.optimizer.fused) == (1e-4, None)
     check = config.callbacks.best_epoch
+    assert (check.data.image_size, check.methods.angle.seed) == (224, 42)
     assert (check.data.resize, check.reference_resize, check.shots) == (256, 224, 8)
     assert (check.methods.angle.projection_dim, check.methods.angle.num_starts) == (128, 10)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -101,20 +102,62 @@ def test_what_the_user_sets_stands_and_is_told() -> None:
     assert parts(set_name="folder")["uniad",].missing[0] == "data set folder"
 
 
+def test_what_a_set_fixes_is_taken_in_place_of_what_is_given_for_others() -> None:
+    words = ("defects.draw.foreground=fg_mask", "defects.draw.textures=dtd")
+    found = {name: parts(*words, set_name=name)["glass",] for name in SETS if name != "mvtec"}
+    given = {name: part.config.defects.draw.foreground for name, part in found.items()}
+    assert given == {"visa": "fg_mask", "btad": "none", "mvtec3d": "none", "mpdd": "none"}
+    assert {part.missing for part in found.values()} == {("reference_lists",)}
+
+
+def test_a_method_that_is_not_theirs_is_told() -> None:
+    (part,) = parts("method=anomaly_dino").values()
+    assert "method anomaly_dino" in part.missing
+
+
+def test_what_the_authors_set_by_method() -> None:
+    found = {
+        name: {
+            option: value
+            for option, value in published_options("btad", name, "01").items()
+            if value != published_options("btad", "padim", "01").get(option)
+        }
+        for name in ("cflow", "glass", "uniad")
+    }
+    assert found["cflow"] == {
+        "projector": "norm", "checks": 25, "method.cflow.seed": 0,
+        "method.cflow.published_maps": True, "method.cflow.drop_last": True,
+    }  # fmt: skip
+    assert found["glass"] == {
+        "projector": "norm", "checks": 640, "method.glass.seed": 0,
+        "method.glass.images_per_epoch": 400, "method.glass.mean_of_batches": True,
+        "defects.refresh": 1, "defects.draw.textures": "???", "defects.draw.published": True,
+        "defects.draw.foreground": "none", "data.mask_resize": "within",
+        "published.dilated_overlap": True,
+    }  # fmt: skip
+    assert found["uniad"] == {
+        "projector": "norm", "checks": 1, "method.uniad.seed": 133, "method.uniad.drop_last": True,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("method", ["padim", "feature_norm"])
 def test_a_class_that_the_lists_pass_over_is_not_as_published(tmp_path: Path, method: str) -> None:
     folder = tmp_path / "lists"
     folder.mkdir()
     names = ["000.png"]
     (folder / "bottle.json").write_text(json.dumps({"bottle/a.png": names}))
-    (tmp_path / "fixed.json").write_text(json.dumps({"bottle": names}))
+    (tmp_path / "fixed.json").write_text(json.dumps({"wood": names}))
     lists = ReferenceLists([folder, tmp_path / "fixed.json"])
     kind = "aligned" if method == "feature_norm" else "fixed"
     words = f"reference_lists=[{folder}]"
     both = next(part for key, part in parts(words).items() if method in key)
-    assert both.lacking(None, lists) == [f"lists of {kind} references of wood"]
-    one = next(p for key, p in parts(words, classes=("bottle",)).items() if method in key)
+    held, absent = ("bottle", "wood") if kind == "aligned" else ("wood", "bottle")
+    assert both.lacking(None, lists) == [f"lists of {kind} references of {absent}"]
+    one = next(p for key, p in parts(words, classes=(held,)).items() if method in key)
     assert one.lacking(None, lists) == []
+    own = SimpleNamespace(authors=False)
+    assert one.lacking(own, lists) == ["the authors' projector"]
+    assert one.lacking(SimpleNamespace(authors=True), lists) == []
 
 
 # ---- Projectors -------------------------------------------------------------------------------

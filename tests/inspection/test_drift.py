@@ -1,11 +1,13 @@
 """The notice that scores of images taken for good have moved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from adpt.errors import UserError
 from adpt.inspection import Inspection, UnreadImage
-from adpt.inspection.drift import Drift, DriftRule
+from adpt.inspection.drift import Drift, DriftRule, Drifts
 from adpt.inspection.limits import GoodScores
 
 EMPTY = np.zeros((1, 1), np.float32)
@@ -71,6 +73,26 @@ def test_anomalous_and_unread_images_do_not_count_and_few_say_nothing() -> None:
     unknown = Drift(DriftRule(window=5), None)
     assert not any(unknown.add(image(1000.0)) for _ in range(9))
     assert unknown.value is None
+
+
+@pytest.mark.parametrize(("errors", "noticed"), [(2.9, 0), (3.1, 1), (-4.9, 0), (-5.1, 1)])
+def test_a_fall_is_noticed_later_than_a_rise(errors: float, noticed: int) -> None:
+    error = np.sqrt(np.pi / 2) * GOOD.spread * np.sqrt(1 / 30 + 1 / GOOD.count)
+    drift = Drift(DriftRule(), GOOD)
+    unread = [drift.add(UnreadImage("x.png", "gone")) for _ in range(3)]
+    due = [drift.add(image(float(np.exp(GOOD.middle + errors * error)))) for _ in range(30)]
+    assert not any(unread)
+    assert sum(due) == noticed
+    assert drift.since == (33 if noticed else None)
+
+
+def test_nothing_is_said_without_spread_or_of_no_product() -> None:
+    drift = Drift(DriftRule(window=5), replace(GOOD, spread=0.0))
+    assert not any(drift.add(image(1000.0)) for _ in range(9))
+    assert drift.value is None
+    drifts = Drifts(DriftRule(), {})
+    assert drifts.value("cap", image(1.0)) is None
+    assert drifts.notices == []
 
 
 @pytest.mark.parametrize("wrong", [{"window": 4}, {"above": 0}, {"below": -1.0}])

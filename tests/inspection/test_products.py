@@ -32,6 +32,15 @@ def test_the_only_one_is_everybodys() -> None:
     }
 
 
+def test_only_folders_name_a_product_those_above_too(tmp_path: Path, monkeypatch) -> None:
+    assert products("bottle", "cap").product_of("cap/bottle") == "cap"
+    with pytest.raises(DataError, match=r"none of its folders"):
+        products("cap").product_of("elsewhere/a.png")
+    (tmp_path / "cap").mkdir()
+    monkeypatch.chdir(tmp_path / "cap")
+    assert products("bottle", "cap").product_of("a.png") == "cap"
+
+
 def test_images_of_no_product_or_of_two_are_named() -> None:
     found = products("bottle", "cap")
     with pytest.raises(DataError) as refused:
@@ -44,7 +53,8 @@ def test_images_of_no_product_or_of_two_are_named() -> None:
 
 
 def test_files_are_called_by_their_product(tmp_path: Path) -> None:
-    for name in ("cap.adpt.safetensors", "Flasche 0,5.adpt.safetensors", "cap.onnx", ".x.part"):
+    for name in ("cap.adpt.safetensors", "Flasche 0,5.adpt.safetensors", "cap.onnx", ".x.part",
+                 ".cap.adpt.safetensors"):  # fmt: skip
         (tmp_path / name).touch()
     (tmp_path / "no.adpt.safetensors").mkdir()
     assert set(files_of(tmp_path)) == {"cap", "Flasche 0,5"}
@@ -53,3 +63,7 @@ def test_files_are_called_by_their_product(tmp_path: Path) -> None:
         file_of(tmp_path, "lid")
     with pytest.raises(UserError, match="there is no inspector in that folder"):
         files_of(tmp_path / "no.adpt.safetensors")
+    for name in ("\u00d6l.adpt.safetensors", "O\u0308l.adpt.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="are called alike"):
+        files_of(tmp_path)

@@ -55,9 +55,9 @@ def test_a_file_is_given_once_it_stays_as_it_is(tmp_path: Path, monkeypatch) -> 
         with path.open("ab") as file:
             file.write(b"more")
 
-    Happening(monkeypatch, [lambda: written(path), grow, grow, nothing, nothing, nothing])
+    Happening(monkeypatch, [lambda: written(path), *[grow] * 4, *[nothing] * 3])
     assert given(new_images(tmp_path, existing=False, settle=1.0)) == ["a.png"]
-    assert path.stat().st_size == 9
+    assert path.stat().st_size == 17
 
 
 def test_a_file_that_is_moved_in_is_given_at_once(tmp_path: Path, monkeypatch) -> None:
@@ -77,6 +77,14 @@ def test_files_that_are_there_are_given_where_asked(tmp_path: Path, monkeypatch)
     assert given(new_images(tmp_path, existing=False, settle=1.0)) == []
     Happening(monkeypatch, [lambda: written(tmp_path / "deep" / "c.png"), *[nothing] * 4])
     assert given(new_images(tmp_path, existing=True, settle=1.0)) == ["a.png", "c.png"]
+
+
+def test_older_files_come_first(tmp_path: Path, monkeypatch) -> None:
+    for name, moment in (("a.png", 2e9), ("b.png", 1e9)):
+        written(tmp_path / name)
+        os.utime(tmp_path / name, (moment, moment))
+    Happening(monkeypatch, [nothing] * 3)
+    assert given(new_images(tmp_path, existing=True, settle=1.0)) == ["b.png", "a.png"]
 
 
 def test_a_changed_file_is_given_again_and_an_empty_one_never(tmp_path: Path, monkeypatch) -> None:

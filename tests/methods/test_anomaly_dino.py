@@ -23,6 +23,17 @@ def test_image_scores_are_the_originals() -> None:
     torch.testing.assert_close(scores.image, torch.tensor([0.8065664, 0.8065633]))
 
 
+def test_an_images_score_is_the_mean_of_the_largest_hundredth() -> None:
+    normal, test = (torch.randn(2, 3, 20, 20) for _ in range(2))
+    method = fitted([normal])
+    bank = method.directions([normal]).flatten(0, 1)
+    distances = 1 - (method.directions([test]) @ bank.mT).amax(2)
+    assert distances.shape[1] > 200
+    few = max(1, distances.shape[1] // 100)
+    expected = distances.topk(few, 1).values.mean(1)
+    torch.testing.assert_close(method.score([test]).image, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("num_levels", [1, 2, 9])
 def test_distances_equal_the_literal_ones(num_levels: int) -> None:
     shapes = [(3, 20, 22), (5, 11, 12)]

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -112,6 +113,28 @@ def test_half_of_the_areas_are_empty_and_the_seed_decides() -> None:
     assert 0.4 < float((areas.sum((1, 2, 3)) == 0).float().mean()) < 0.6
     torch.manual_seed(0)
     assert torch.equal(areas, perlin_areas(200, (9, 14), 0.2))
+
+
+def test_lattices_have_up_to_32_cells_down_and_across(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+
+    def noise(_: Any, shape: tuple[int, int], cells: tuple[int, int]) -> Any:
+        seen.add(cells)
+        return np.zeros(shape)
+
+    monkeypatch.setattr(supersimplenet, "perlin_noise", noise)
+    torch.manual_seed(0)
+    perlin_areas(400, (2, 3), 0.2)
+    sides = [1, 2, 4, 8, 16, 32]
+    assert {down for down, _ in seen} == {across for _, across in seen} == set(sides)
+    assert len(seen) > len(sides)
+
+
+def test_decay_of_the_heads_is_the_originals() -> None:
+    method = tiny()
+    method.build([(3, 2, 2)])
+    (optimizer,), _ = method.configure_optimizers()
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-2, 1e-5, 1e-5]
 
 
 @pytest.mark.parametrize("shapes", [[(4, 1, 1)], [(4, 1, 5)], [(3, 4, 6), (5, 2, 3), (4, 2, 2)]])

@@ -43,6 +43,8 @@ class BestEpoch(DownstreamCheck):
         UserError: A method refuses its options, or a variant is no such one.
     """
 
+    option = "best_epoch"
+
     def __init__(
         self,
         data: AnomalyDataModule,

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.cli.values import differing, leaves
 from adpt.data import AnomalyDataModule, Batch
 from adpt.data.sample import image_folders
-from adpt.errors import UserError
+from adpt.errors import DataError, UserError
 from adpt.evaluation import ClassData, Kind, Outcome, encode_class, run_methods
 from adpt.evaluation.panels import choose_images, class_folder, render_panels
 from adpt.methods import Method, try_making
@@ -178,6 +178,8 @@ class DownstreamCheck(lightning.Callback):
         UserError: A method refuses its options.
     """
 
+    option = "downstream_check"
+    """What the command line calls it by."""
     reference_options: Mapping[str, Any] = MappingProxyType({})
     """What chooses references beside number and seed, as arguments of `encode_class`."""
 
@@ -219,8 +221,14 @@ class DownstreamCheck(lightning.Callback):
 
     def _choose(self, trainer: lightning.Trainer) -> None:
         if self.data is not None:
-            self.data.prepare_data()
-            self.data.setup()
+            try:
+                self.data.prepare_data()
+                self.data.setup()
+            except DataError as error:
+                raise DataError(
+                    f"{error}\nThis is the set that is checked on: its options are those of"
+                    f" callbacks.{self.option}.data, such as callbacks.{self.option}.data.root."
+                ) from None
             self._set, self._classes = self.data, self.data.classes
             self._where = f"check/{self.data.set_name}"
             return

@@ -295,9 +295,7 @@ def test_a_product_is_known_in_either_unicode_form(inspector, bad, tmp_path, ask
 
 
 def test_a_folder_without_inspectors_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(
-        adpt.errors.UserError, match=r"(?s)no inspector in that folder.*<product>\.adpt"
-    ):
+    with pytest.raises(adpt.errors.UserError, match=r"(?s)no inspector in that .*<product>\.adpt"):
         load_all(tmp_path, adpt.Inspector.load)
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -106,6 +107,39 @@ def test_other_methods_take_images_in_too(method: str, place: Path) -> None:
     assert grown.threshold == pytest.approx(whole.threshold, rel=0.3)
     image = place / "new/bottle/0.png"
     assert grown.predict(image).score == pytest.approx(whole.predict(image).score, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("patchcore", {"coreset_ratio": 1.0}), ("padim", {}), ("feature_norm", {})],
+)
+def test_copies_of_what_was_taken_in_are_left_out(
+    method: str, options: dict[str, float], place: Path, tmp_path: Path, caplog
+) -> None:
+    good = sorted((place / "good/bottle").iterdir())
+    fitted = adpt.Inspector.fit(good[:6], **OPTIONS | {"method": method, "method_options": options})
+    copies = [tmp_path / f"{path.stem}.bmp" for path in good[:6]]
+    for path, copy in zip(good, copies, strict=False):
+        with Image.open(path) as picture:
+            picture.save(copy)
+    with pytest.raises(UserError, match="all of these images were taken in before"):
+        fitted.with_images(copies)
+    grown, without = fitted.with_images([*copies, *good[6:]]), fitted.with_images(good[6:])
+    assert "6 images are left out" in caplog.text
+    assert grown.grounds == without.grounds
+
+
+def test_images_that_were_anomalous_are_named_when_they_are_taken_in(place: Path) -> None:
+    fitted = adpt.Inspector.load(place / "models/bottle.adpt.safetensors", "cpu")
+    bad, good = place / "new/bottle/0.png", place / "good/bottle/7.png"
+    assert fitted.predict(bad).anomalous
+    (told, *_, named) = fitted.with_images([bad, good]).good_images.remarks
+    assert "The highest score of a good image is that of" in told
+    assert re.match(
+        r"1 of the further images were anomalous before: \S+/new/bottle/0.png \(", named
+    )
+    within = fitted.with_threshold(1e9).with_images([bad]).good_images.remarks
+    assert not any("anomalous before" in remark for remark in within)
 
 
 def test_the_threshold_follows_the_rule_of_the_fit(place: Path) -> None:

@@ -207,6 +207,26 @@ def test_each_window_is_compared_with_its_own_normal_patches(tmp_path: Path) -> 
     assert (left_out.image > method.score(normal).image).all()
 
 
+def test_each_window_takes_further_images_in() -> None:
+    method = PerWindow(patchcore, 96, 0.5)
+    method.fit([levels_of(3)])
+    further, score = levels_of(2, seed=1), levels_of(2, seed=2)
+    windows = Windows.of((96, 96), (48, 48), 0.5, 16)
+    grown = method.extend([further], 3)
+    for number, one in enumerate(windows.cut(grown.maps)):
+        alone = patchcore()
+        alone.fit([[windows.cut(level)[number] for level in levels_of(3)]])
+        scores = alone.extend([[windows.cut(level)[number] for level in further]], 3)
+        assert (scores.image <= grown.image).all()
+        assert (scores.maps == one).any()  # Where the map is of this window.
+        cut = [windows.cut(level)[number] for level in score]
+        assert torch.equal(method.each[number].score(cut).maps, alone.score(cut).maps)
+    own = PerWindow(lambda: Doubled(48, embedding_dim=12), 96)
+    own.fit([levels_of(3)])
+    with pytest.raises(UserError, match="takes no further images in"):
+        own.extend([further], 3)
+
+
 class Doubled(PatchCore):
     """Scores in a way of its own, so that inherited left-out scores say nothing."""
 

@@ -276,12 +276,22 @@ def test_a_folder_of_inspectors_is_served_by_product(inspector, photos, bad, tmp
     with served(Service(products)) as client:
         assert client.inspect(bad, "/inspect/bottle")[1]["anomalous"]
         assert not client.inspect(bad, "/inspect/lax")[1]["anomalous"]
+        assert client.inspect(bad, "/inspect/lax")[1]["product"] == "lax"
+        assert client.inspect(bad, "/inspect/lax/")[0] == 404
         assert not client.inspect(bad, "/inspect?product=lax")[1]["anomalous"]
         status, answer = client.inspect(bad)
         assert (status, answer["error"]) == (
             400,
             "Say which product: POST /inspect/<product>, of bottle, lax.",
         )
+
+
+@pytest.mark.parametrize("asked", ["caf%C3%A9", "cafe%CC%81"])
+def test_a_product_is_known_in_either_unicode_form(inspector, bad, tmp_path, asked: str) -> None:
+    for name in ("cafe\u0301", "other"):
+        inspector.save(tmp_path / f"{name}.adpt.safetensors")
+    with served(Service(load_all(tmp_path, adpt.Inspector.load))) as client:
+        assert client.inspect(bad, f"/inspect/{asked}")[1]["product"] == "caf\xe9"
 
 
 def test_a_folder_without_inspectors_says_how_to_make_one(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.inspection.fitted import digits, shown_pixels
 from adpt.inspection.fitting import ImageFiles
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good import GoodImages, named
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import Images, listed
 from adpt.inspection.model_file import Model
@@ -24,7 +25,8 @@ from adpt.running.progress import Progress
 
 log = logging.getLogger(__name__)
 
-_TINY = 1e-30
+_COPY = 0.02
+"""Share of the median score of good images below which an image is a copy of one fitted on."""
 
 
 def with_further(
@@ -70,27 +72,33 @@ def with_further(
         former.convert([level.to(former.device) for level in own.read(rows.tolist())])
         for rows in torch.arange(len(own)).split(batch_size)
     ]
-    progress("fitting the method", 0, len(own))
     method = deepcopy(former.method)
     with torch.no_grad():
-        before = Scores.joined(map(former.method.score, batches))
-        after = Scores(*(part.cpu() for part in method.extend(batches, model.settings.images)))
+        before = Scores.joined(map(former.method.score, batches)).image.cpu()
+        # Saved anew, a copy is another file. Left-out scores of copies say nothing of good images.
+        new = before > _COPY * float(np.median(grounds.good))
+        paths, before = list(compress(own.paths, new)), before[new]
+        _tell_left_out(len(own) - len(paths), len(paths))
+        progress("fitting the method", 0, len(paths))
+        parts = zip(batches, new.to(former.device).split(batch_size), strict=True)
+        further = [[level[some] for level in levels] for levels, some in parts if some.any()]
+        after = Scores(*(part.cpu() for part in method.extend(further, model.settings.images)))
     if not bool(after.image.isfinite().all()):
         raise UserError("add: scores of these images are no finite numbers: look at the images.")
-    factor = float((after.image / before.image.cpu().clamp_min(_TINY)).median())
+    factor = float((after.image / before).median())
     every = replace(
         grounds,
         good=(*(score * factor for score in grounds.good), *after.image.tolist()),
         defects=tuple(score * factor for score in grounds.defects),
-        files=(*grounds.files, *map(digits, own.paths)),
+        files=(*grounds.files, *map(digits, paths)),
     )
     threshold = model.threshold if every.value is not None else every.threshold()
     shown = shown_pixels(after.maps, inside)
     middle, highest = (score * factor for score in model.settings.normal_map)
-    share = len(own) / (len(own) + model.settings.images)
+    share = len(paths) / (len(paths) + model.settings.images)
     settings = replace(
         model.settings,
-        images=model.settings.images + len(own),
+        images=model.settings.images + len(paths),
         normal_map=(
             middle + share * (float(shown.median()) - middle),
             max(highest, float(shown.max())),
@@ -100,15 +108,22 @@ def with_further(
         former.backbone, method, former.kind, former.references, former.projector, interest
     )
     added = Model(scorer, settings, threshold, every.spread(), every, model.weights_inside)
-    good = GoodImages.examined(own.paths, after, every.policy, every.defects or None, every.good)
+    good = GoodImages.examined(paths, after, every.policy, every.defects or None, every.good)
     change = (
-        f"{len(own)} further good images, {settings.images} in all. The threshold is"
+        f"{len(paths)} further good images, {settings.images} in all. The threshold is"
         f" {threshold.value:.5g}, {model.threshold.value:.5g} before. Before, the further images"
-        f" scored {float(before.image.median()):.5g} in the median, and the earlier ones"
+        f" scored {float(before.median()):.5g} in the median, and the earlier ones"
         f" {float(np.median(grounds.good)):.5g}; scores of good images change by"
         f" {100 * (factor - 1):+.1f} %."
     )
-    return added, replace(good, remarks=[change, *good.remarks])
+    remarks = [f"{change} {good.remarks[0]}", *good.remarks[1:]]
+    if above := (before > model.threshold.value).nonzero().flatten().tolist():
+        remarks.append(
+            f"{len(above)} of the further images were anomalous before:"
+            f" {named(paths, before.numpy(), above)}. Look whether they are good: what they show is"
+            " normal from now on."
+        )
+    return added, replace(good, remarks=remarks)
 
 
 def unseen(paths: Sequence[Path], grounds: Grounds) -> list[Path]:
@@ -125,9 +140,12 @@ def unseen(paths: Sequence[Path], grounds: Grounds) -> list[Path]:
         except OSError:  # Named where it is read.
             found.setdefault(str(path), path)
     new = [path for key, path in found.items() if key not in known]
-    left_out = len(paths) - len(new)
-    if left_out:
-        log.warning("add: %d images are left out: they were taken in before", left_out)
-    if not new:
-        raise UserError("add: all of these images were taken in before; there is nothing to add.")
+    _tell_left_out(len(paths) - len(new), len(new))
     return new
+
+
+def _tell_left_out(count: int, others: int) -> None:
+    if not others:
+        raise UserError("add: all of these images were taken in before; there is nothing to add.")
+    if count:
+        log.warning("add: %d images are left out: they were taken in before", count)

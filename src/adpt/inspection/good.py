@@ -1,6 +1,7 @@
 """The good images that a threshold was found from: which of them sets it, and which stand apart."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,20 +50,21 @@ class GoodImages:
         earlier = len(values) - len(paths)
         names = ["an earlier image"] * earlier + paths
         top = int(values.argmax())
-        remarks = [f"The highest score of a good image is that of {_named(names, values, [top])}."]
+        remarks = [f"The highest score of a good image is that of {named(names, values, [top])}."]
         if apart := outlying(values):
             found = policy.found(values, "", bad).value
             without = policy.found(np.delete(values, apart), "", bad).value
             cost = f"; without them the threshold would be {without:.5g}, not {found:.5g}"
             remarks.append(
                 f"{len(apart)} of {len(values)} good images stand apart from the others:"
-                f" {_named(names, values, apart)}. Look whether they are good"
+                f" {named(names, values, apart)}. Look whether they are good"
                 + cost * (without != found)
                 + "."
             )
         return cls(paths, scores, remarks)
 
 
-def _named(paths: list[str], values: npt.NDArray[np.float64], rows: list[int]) -> str:
+def named(paths: list[str], values: npt.NDArray[Any], rows: list[int]) -> str:
+    """Some of the images with their scores, in words; the first few of many."""
     names = [f"{printable(paths[row])} ({values[row]:.5g})" for row in rows[:_NAMED]]
     return ", ".join(names) + f" and {len(rows) - _NAMED} more" * (len(rows) > _NAMED)

@@ -133,5 +133,6 @@ def load_all(where: Path, load: Callable[[Path], Inspector]) -> dict[str, Inspec
     Raises:
         UserError: The folder has none, or one of them cannot be read.
     """
-    files = files_of(where) if where.is_dir() else {where.name.removesuffix(ENDING): where}
-    return {printable(product): load(path) for product, path in files.items()}
+    alone = {name_key(where.name.removesuffix(ENDING)): where}
+    files = files_of(where) if where.is_dir() else alone
+    return {product: load(path) for product, path in files.items()}

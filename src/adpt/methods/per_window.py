@@ -75,6 +75,14 @@ class PerWindow(Method):
             found.append(scores)
         return _laid(windows, found)
 
+    def extend(self, batches: Iterable[list[Tensor]], images: int) -> Scores:
+        """Likewise of further images; see `Method`."""
+        if not tells_left_out(type(self.each[0])):
+            return super().extend(batches, images)
+        windows, seen = self._by_window(batches)
+        pairs = zip(self.each, seen, strict=True)
+        return _laid(windows, [one.extend(batch, images) for one, batch in pairs])
+
     def _by_window(
         self, batches: Iterable[list[Tensor]]
     ) -> tuple[Windows, list[list[list[Tensor]]]]:

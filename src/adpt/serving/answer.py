@@ -41,6 +41,7 @@ def inspect(
     path: Path,
     name: str,
     rule: RegionRule,
+    product: str = "",
     heatmap: Format | None = None,
     longest_side: int | None = None,
 ) -> Answer:
@@ -51,6 +52,7 @@ def inspect(
         path: The file.
         name: What the client calls it; may be empty.
         rule: What a defect region is.
+        product: As of `Row`.
         heatmap: Format of the heatmap; None for none.
         longest_side: Of the heatmap, in pixels; None for the picture's own.
     """
@@ -59,12 +61,12 @@ def inspect(
         error = printable(found.error.replace(str(path), name or "the picture"))
         unread = Row(
             path=name, score=None, normalised=None, anomalous=None,
-            threshold=inspector.threshold, error=error,
+            threshold=inspector.threshold, error=error, product=product,
         )  # fmt: skip
         return Answer(unread)
     row = Row(
         path=name, score=found.score, normalised=found.normalised, anomalous=found.anomalous,
-        threshold=found.threshold, regions=found.regions,
+        threshold=found.threshold, regions=found.regions, product=product,
     )  # fmt: skip
     if heatmap is None:
         return Answer(row)

@@ -39,7 +39,11 @@ def application(service: Service) -> FastAPI:
         service.close()
 
     # FastAPI's own pages of documentation load scripts from elsewhere.
-    app = FastAPI(title="adpt", version=__version__, docs_url=None, redoc_url=None, lifespan=living)
+    # A redirect would lead past a proxy, to its plain HTTP, with picture and token.
+    app = FastAPI(
+        title="adpt", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
+        lifespan=living,
+    )  # fmt: skip
     app.add_middleware(_Noted, service=service)
     for kind, handler in (
         (StarletteHTTPException, _refused),

@@ -11,6 +11,7 @@ from functools import partial
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
+from adpt.data.files import name_key
 from adpt.inspection import Inspector, RegionRule
 from adpt.running.names import printable
 from adpt.serving.answer import Answer, Format, inspect
@@ -107,7 +108,7 @@ class Service:
                 await receive(request, file, self.limits)
                 work = partial(
                     inspect, self.products[product], path, printable(name), self.rule,
-                    alone or heatmap, self.heatmap_size,
+                    product if len(self.products) > 1 else "", alone or heatmap, self.heatmap_size,
                 )  # fmt: skip
                 answer = await asyncio.get_running_loop().run_in_executor(self._worker, work)
         finally:
@@ -122,9 +123,9 @@ class Service:
             return next(iter(self.products))
         if product is None:
             raise HTTPException(400, f"Say which product: POST /inspect/<product>, of {names}.")
-        if product not in self.products:
-            raise HTTPException(404, f"There is no product {printable(product)!r} here: {names}.")
-        return product
+        if (key := name_key(product)) not in self.products:
+            raise HTTPException(404, f"There is no product {key!r} here: {names}.")
+        return key
 
 
 def _response(answer: Answer, alone: Format | None, heatmap: Format | None) -> Response:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from adpt.serving.upload import Limits
 from serving_client import served, small_inspector
 
 
+PATIENCE = 60
+"""Seconds for what a browser does in less than one."""
+
+
 class Browser:
     """Chromium without a window, spoken to by its pipes of the DevTools protocol."""
 
@@ -23,6 +29,7 @@ class Browser:
         (told, self._out), (self._in, heard) = os.pipe(), os.pipe()
         words = (
             "chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage"
+            " --no-first-run --disable-background-networking --disable-component-update"
             f" --remote-debugging-pipe --user-data-dir={folder} about:blank 3<&{told} 4>&{heard}"
         )
         self.process = subprocess.Popen(
@@ -46,6 +53,7 @@ class Browser:
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._rest:
+                assert select.select([self._in], [], [], PATIENCE)[0], f"no answer to {method}"
                 part = os.read(self._in, 2**16)
                 assert part, "the browser is gone"
                 self._rest += part
@@ -64,10 +72,10 @@ class Browser:
         return done["result"].get("value")
 
     def until(self, condition: str) -> None:
-        self.value(
-            "new Promise((done) => { const look = () =>"
-            f" ({condition}) ? done() : setTimeout(look, 20); look(); }})"
-        )
+        end = time.monotonic() + PATIENCE
+        while not self.value(f"Boolean({condition})"):
+            assert time.monotonic() < end, condition
+            time.sleep(0.02)
 
     def press(self, key: str, code: int) -> None:
         for kind in ("rawKeyDown", "keyUp"):

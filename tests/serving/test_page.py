@@ -17,7 +17,6 @@ from adpt.serving.service import Service
 from adpt.serving.upload import Limits
 from serving_client import served, small_inspector
 
-
 PATIENCE = 60
 """Seconds for what a browser does in less than one."""
 

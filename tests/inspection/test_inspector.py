@@ -1,6 +1,7 @@
 """Fit, save, load and inspect, on drawn pictures."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,26 @@ def test_arrays_of_16_bits_of_floats_and_of_bgr_give_the_score_of_their_picture(
             inspector.predict(wrong)
     with pytest.raises(ValueError, match="'rgb' or 'bgr'"):
         inspector.predict(pixels, order="gbr")
+
+
+def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatch) -> None:
+    laid: list[tuple[int, int]] = []
+    lay_back = Geometry.lay_back
+
+    def counted(self: Geometry, score_map: torch.Tensor, original: tuple[int, int]):
+        laid.append(original)
+        return lay_back(self, score_map, original)
+
+    monkeypatch.setattr(Geometry, "lay_back", counted)
+    pixels, _ = drawn.picture("bottle", 5, size=61)
+    found = inspector.with_threshold(0.0).predict(pixels)
+    assert found.regions
+    copied = pickle.loads(pickle.dumps(found))  # noqa: S301
+    assert laid == []
+    assert found.map is found.map
+    assert "map=array(" in repr(found)
+    assert laid == [(61, 61)]
+    assert np.array_equal(copied.map, found.map)
 
 
 def test_grey_and_16_bit_pictures_are_read_alike(inspector, tmp_path: Path) -> None:

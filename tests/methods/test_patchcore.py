@@ -158,6 +158,7 @@ def test_coreset_keeps_rare_normal_patches_that_a_random_bank_loses() -> None:
         ({"projection_dim": 0}, "projection_dim 0"),
         ({"embedding_dim": 0}, "embedding_dim is 0"),
         ({"num_levels": 0}, "num_levels 0"),
+        ({"max_patches": 0}, "max_patches 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float], named: str) -> None:
@@ -180,3 +181,10 @@ def test_a_loaded_bank_of_another_width_is_refused() -> None:
     other.load_state_dict(fitted(draw(2)).state_dict())
     with pytest.raises(UserError, match=r"embedding_dim 8.*16 numbers"):
         other.score(draw(1))
+
+
+def test_a_bounded_bank_is_the_first_part_of_the_whole_one() -> None:
+    train = draw(8)
+    whole = fitted(train, 0.2).get_buffer("bank")
+    assert torch.equal(fitted(train, 0.2, max_patches=9).get_buffer("bank"), whole[:9])
+    assert torch.equal(fitted(train, 0.2, max_patches=10**6).get_buffer("bank"), whole)

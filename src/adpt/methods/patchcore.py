@@ -30,14 +30,18 @@ class PatchCore(FittedMethod):
     draw ten points and start at the farthest from them (`num_starts=10`), and they choose in 128
     random dimensions (`projection_dim=128`), which spreads the bank less evenly.
 
-    Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats) twice;
-    embedding works in chunks of at most 256 MB a tensor (or one image), scoring in tiles of 8 MB
-    beside a copy of the bank.
+    A bank bounded by `max_patches` is the first part of the whole one: fitting and scoring take
+    less as it is smaller. There is none by default.
+
+    Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats), twice
+    for a moment; embedding works in chunks of at most 256 MB a tensor (or one image), scoring in
+    tiles of 8 MB beside a copy of the bank.
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
         coreset_ratio: Share of the training patches in the bank, above 0, at most 1; rounded down,
             at least one patch.
+        max_patches: Patches in the bank at most; None for no bound.
         embedding_dim: Numbers that describe a patch.
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         seed: Seed of the coreset's first point, and of the projection.
@@ -59,23 +63,26 @@ class PatchCore(FittedMethod):
         seed: int = 0,
         projection_dim: int | None = None,
         num_starts: int = 1,
+        max_patches: int | None = None,
     ) -> None:
         super().__init__(image_size)
         if not 0 < coreset_ratio <= 1:
             raise ValueError(
                 f"coreset_ratio is {coreset_ratio}: give a share above 0 and at most 1 (all)."
             )
-        width = 1 if projection_dim is None else projection_dim
-        if min(embedding_dim, num_levels, num_starts, width) < 1:
+        given = [one for one in (projection_dim, max_patches) if one is not None]
+        if min(embedding_dim, num_levels, num_starts, *given) < 1:
             raise ValueError(
                 f"embedding_dim is {embedding_dim}, num_levels {num_levels}, num_starts"
-                f" {num_starts} and projection_dim {projection_dim}: all must be at least 1."
+                f" {num_starts}, projection_dim {projection_dim} and max_patches {max_patches}:"
+                " all must be at least 1."
             )
         self.coreset_ratio = coreset_ratio
         self.embedding_dim = embedding_dim
         self.num_levels = num_levels
         self.seed = seed
         self.projection_dim, self.num_starts = projection_dim, num_starts
+        self.max_patches = max_patches
 
     def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
         """Fill the memory bank."""
@@ -88,6 +95,7 @@ class PatchCore(FittedMethod):
             embedded.clear()
             # The small excess keeps 0.29 · 100 from counting as 28.
             count = max(1, int(len(patches) * self.coreset_ratio + 1e-6))
+            count = min(count, self.max_patches or count)
             if count < len(patches):
                 generator = torch.Generator().manual_seed(self.seed)
                 points = patches

@@ -19,10 +19,13 @@ from left_out import Bank, padim_maps
 from torch import Tensor
 
 from adpt.backbones import Backbone, build_backbone
+from adpt.data import Sample
 from adpt.data.images import read_mask
+from adpt.data.references import choose_references
 from adpt.data.synthetic import SyntheticDefects
 from adpt.data.texture_defects import TextureDefects
 from adpt.data.transforms import Geometry
+from adpt.evaluation import Features, FixedReferences, convert_features
 from adpt.inspection.fitting import Fitter, ImageFiles
 from adpt.inspection.inputs import find_images, read
 from adpt.inspection.scorer import features_in_memory
@@ -149,23 +152,27 @@ def scores(
         found[f"{name}/seconds"] = np.array(seconds)
 
     # FeatureNorm on residual features: nothing is fitted, a reference is not its own.
-    fitter = Fitter(backbone, None, "residual", partial(FeatureNorm, SIZE), SHOTS, 0, BATCH)
     good, worse, test = good[1:], worse[1:], test[1:]  # the finest level takes longest by far
     features = features_in_memory(good, names)
-    references = fitter.references(features)
+    samples = [Sample(Path(name), 0, "", "train") for name in names]
+    chosen = [str(sample.image) for sample in choose_references(samples, SHOTS, 0)]
+    references = FixedReferences(features, chosen, backbone.mean.device)
     norm = FeatureNorm(SIZE)
-    seen = fitter.convert(features, references).levels
-    maps = [norm.score(batch).maps for batch in batches(seen)]
+    maps = norm_maps(norm, features, references)
     found["feature_norm/one_bank"] = tops(torch.cat(maps), MAP_SHARES)
     found["feature_norm/refits"] = found["feature_norm/one_bank"][:, 0]
     defective = features_in_memory(worse, [names[owner] for owner in owners])
-    maps = [
-        norm.score(batch).maps for batch in batches(fitter.convert(defective, references).levels)
-    ]
+    maps = norm_maps(norm, defective, references)
     found["feature_norm/drawn"] = tops(torch.cat(maps), MAP_SHARES)
     maps = [norm.score(references.convert_others(batch, None)).maps for batch in batches(test)]
     found["feature_norm/test"] = tops(torch.cat(maps), MAP_SHARES)
     return found
+
+
+def norm_maps(norm: FeatureNorm, own: Features, references: FixedReferences) -> list[Tensor]:
+    """FeatureNorm's maps of pictures, on residual features."""
+    seen = convert_features(own, references, None, BATCH)
+    return [norm.score(levels).maps for levels in seen.batches(BATCH, references.device)]
 
 
 def refits(

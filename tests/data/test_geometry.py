@@ -88,6 +88,14 @@ def test_unseen_border_is_filled() -> None:
     assert int(seen.sum()) == 64 * 64
 
 
+@pytest.mark.parametrize("resize", [None, 40])
+def test_over_a_smaller_copy_a_map_lies_as_over_a_picture_of_that_size(resize) -> None:
+    scores = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    laid = Geometry(32, resize).lay_back(scores, (200, 320), size=(50, 80))
+    alone = Geometry(32, resize).lay_back(scores, (50, 80))
+    torch.testing.assert_close(laid, alone, rtol=0, atol=0, equal_nan=True)
+
+
 def test_same_size_is_left_alone() -> None:
     scores = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(Geometry(32).lay_back(scores, (32, 32)), scores)

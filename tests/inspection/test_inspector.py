@@ -19,6 +19,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError, WeightsError
 from adpt.inspection import ThresholdPolicy, UnreadImage
 from adpt.inspection.fitting import Fitter
+from adpt.inspection.outputs import render
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.spec import make_backbone
 from adpt.methods import FeatureNorm, Scores
@@ -219,9 +220,9 @@ def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatc
     laid: list[tuple[int, int]] = []
     lay_back = Geometry.lay_back
 
-    def counted(self: Geometry, score_map: torch.Tensor, original: tuple[int, int]):
-        laid.append(original)
-        return lay_back(self, score_map, original)
+    def counted(self: Geometry, score_map: torch.Tensor, original: tuple[int, int], size):
+        laid.append(size)
+        return lay_back(self, score_map, original, size=size)
 
     monkeypatch.setattr(Geometry, "lay_back", counted)
     pixels, _ = drawn.picture("bottle", 5, size=61)
@@ -229,9 +230,13 @@ def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatc
     assert found.regions
     copied = pickle.loads(pickle.dumps(found))  # noqa: S301
     assert laid == []
+    picture = Image.fromarray(pixels).resize((30, 20))
+    assert render(picture, found, inspector.settings.normal_map).shape == (20, 30, 3)
+    assert found.size == (61, 61)
+    assert laid == [(20, 30)]
     assert found.map is found.map
     assert "map=array(" in repr(found)
-    assert laid == [(61, 61)]
+    assert laid == [(20, 30), (61, 61)]
     assert np.array_equal(copied.map, found.map)
 
 

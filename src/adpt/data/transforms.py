@@ -86,26 +86,34 @@ class Geometry:
             **({"as_torchvision": True} if self.as_torchvision else {}),
         }
 
-    def lay_back(self, score_map: Tensor, original: Size, fill: float = float("nan")) -> Tensor:
-        """A score map in the picture's own pixels.
+    def lay_back(
+        self,
+        score_map: Tensor,
+        original: Size,
+        fill: float = float("nan"),
+        size: Size | None = None,
+    ) -> Tensor:
+        """A score map in the picture's own pixels, or in those of a copy of another size.
 
         Args:
             score_map: (H, W) of `image_size`.
             original: Height and width of the picture that was scored.
             fill: Value where the crop left the picture unseen.
+            size: Height and width of the result; None for the picture's own.
 
         Returns:
             (height, width), bilinear between the map's pixel centres.
         """
         resized, (top, left) = self._resized(original), self._offset(self._resized(original))
         height, width = self.image_size
-        # Pixel centres of the original, in the map's own pixels.
-        rows = (torch.arange(original[0]) + 0.5) * resized[0] / original[0] - top
-        columns = (torch.arange(original[1]) + 0.5) * resized[1] / original[1] - left
+        size = size or original
+        # Pixel centres of the result, in the map's own pixels.
+        rows = (torch.arange(size[0]) + 0.5) * resized[0] / size[0] - top
+        columns = (torch.arange(size[1]) + 0.5) * resized[1] / size[1] - left
         across = 2 * columns / width - 1
-        laid = torch.empty(original, device=score_map.device)
+        laid = torch.empty(size, device=score_map.device)
         # A large picture in strips: coordinates take more memory than the result.
-        for start in range(0, original[0], strip := max(1, _STRIP // original[1])):
+        for start in range(0, size[0], strip := max(1, _STRIP // size[1])):
             down = 2 * rows[start : start + strip] / height - 1
             grid = torch.stack(torch.meshgrid(down, across, indexing="ij")[::-1], -1)
             laid[start : start + strip] = F.grid_sample(

@@ -5,7 +5,7 @@ from pathlib import Path
 from adpt.errors import BadImageError, UserError
 from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import picture_of
-from adpt.inspection.inspection import Inspection
+from adpt.inspection.inspection import Inspection, LaidBack
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.outputs import render, thumbnail
 from adpt.inspection.page import Card, build_page
@@ -44,7 +44,7 @@ def _card(inspector: Inspector, good: GoodImages, row: int, shown: bool) -> Card
         try:
             picture = picture_of(Path(path), inspector.geometry.rules)
             size = (picture.height, picture.width)
-            laid = inspector.geometry.lay_back(good.scores.maps[row], size).numpy()
+            laid = LaidBack(inspector.geometry, good.scores.maps[row], size)
             result = Inspection(path, score, found[2], found[3], laid)
             sheet = thumbnail(picture, render(picture, result, inspector.settings.normal_map))
         except BadImageError:  # Gone since it was scored.

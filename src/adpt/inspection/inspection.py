@@ -1,10 +1,10 @@
 """An image, inspected."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from torch import Tensor
 
 from adpt.data.transforms import Geometry, Size
@@ -13,23 +13,39 @@ from adpt.inspection.regions import Region
 Map = npt.NDArray[np.float32]
 
 
-class MapOnceAsked:
-    """An attribute that is a map, or makes it when it is first asked for and then keeps it."""
+@dataclass(frozen=True, eq=False)
+class LaidBack:
+    """A score map, and the picture that it is to be laid over.
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+    Attributes:
+        geometry: How the picture came to the model's size.
+        score_map: (H, W) of that size.
+        size: Height and width of the picture.
+    """
+
+    geometry: Geometry
+    score_map: Tensor
+    size: Size
+
+    def at(self, size: Size) -> Map:
+        """The map over a copy of the picture, of another size or its own."""
+        return self.geometry.lay_back(self.score_map, self.size, size=size).numpy()
+
+
+class _LaidWhenAsked:
+    """The attribute `map`: as it was given, or laid over the picture when it is first asked for."""
 
     def __get__(self, instance: object | None, owner: type) -> Map:
         if instance is None:
-            raise AttributeError(self._name)  # A dataclass learns by it that there is no default.
-        value = vars(instance)[self._name]
-        if callable(value):
-            value = vars(instance)[self._name] = value()
-        found: Map = value
+            raise AttributeError("map")  # A dataclass learns by it that there is no default.
+        kept = vars(instance)
+        if "map" not in kept:
+            kept["map"] = kept["laid"].at(kept["laid"].size)
+        found: Map = kept["map"]
         return found
 
-    def __set__(self, instance: object, value: Map | Callable[[], Map]) -> None:
-        vars(instance)[self._name] = value
+    def __set__(self, instance: object, value: Map | LaidBack) -> None:
+        vars(instance)["laid" if isinstance(value, LaidBack) else "map"] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +68,20 @@ class Inspection:
     score: float
     anomalous: bool
     threshold: float
-    map: MapOnceAsked = MapOnceAsked()
+    map: _LaidWhenAsked = _LaidWhenAsked()
     regions: tuple[Region, ...] = ()
     normalised: float | None = None
 
+    def map_at(self, size: Size) -> Map:
+        """The map over a copy of the picture that is of another height and width."""
+        laid = vars(self).get("laid")
+        if laid is not None:
+            return np.asarray(laid.at(size))
+        return np.asarray(Image.fromarray(self.map).resize(size[::-1], Image.Resampling.BILINEAR))
 
-def laid_back(geometry: Geometry, score_map: Tensor, original: Size) -> Map:
-    """A score map in the picture's own pixels; see `Geometry.lay_back`."""
-    return geometry.lay_back(score_map, original).numpy()
+    @property
+    def size(self) -> Size:
+        """Height and width of the picture, as `map` has them."""
+        laid = vars(self).get("laid")
+        height, width = self.map.shape if laid is None else laid.size
+        return height, width

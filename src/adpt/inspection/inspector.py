@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self
 
 import torch
@@ -25,7 +24,7 @@ from adpt.inspection.inputs import (
     find_images,
     read_batches,
 )
-from adpt.inspection.inspection import Inspection, laid_back
+from adpt.inspection.inspection import Inspection, LaidBack
 from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.regions import Region, RegionRule
@@ -346,7 +345,7 @@ class Inspector:
                 # NaN is above no threshold: it must not pass for normal.
                 yield UnreadImage(image.path or "a picture in memory", _NO_NUMBER)
                 continue
-            laid = partial(laid_back, self._geometry, score_map.clone(), image.original)
+            laid = LaidBack(self._geometry, score_map.clone(), image.original)
             regions: tuple[Region, ...] = ()
             if anomalous := score > self.threshold:
                 place = self._geometry.place(image.original)

@@ -267,15 +267,12 @@ def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, fl
         normal_map: Median and highest score of a pixel in normal images.
     """
     median, highest = normal_map
-    scores = np.nan_to_num(result.map, nan=median)
-    if scores.shape != (picture.height, picture.width):
-        resized = Image.fromarray(scores).resize(picture.size, Image.Resampling.BILINEAR)
-        scores = np.asarray(resized)
+    scores = np.nan_to_num(result.map_at((picture.height, picture.width)), nan=median)
     rendered = heatmap(np.asarray(picture), scores, median, 2 * highest - median)
     if not result.regions:
         return rendered
     mask = Image.new("L", picture.size)
-    across, down = picture.width / result.map.shape[1], picture.height / result.map.shape[0]
+    across, down = picture.width / result.size[1], picture.height / result.size[0]
     for region in result.regions:
         corners = [(x * across, y * down) for x, y in region.outline]
         ImageDraw.Draw(mask).polygon(corners, fill=1)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 
-from measure import CHOOSING, CHOSEN, METRICS, REPORTING
+from measure import CHOOSING, CHOSEN, LEVELS, METRICS, PADIM_LEVELS, REPORTING
 
 HERE = Path(__file__).parent
 START, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
@@ -65,16 +65,31 @@ def table(cells: Mapping[Cell, Groups]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def padim_table(chosen: Mapping[Cell, Groups], reported: Mapping[Cell, Groups]) -> str:
+    """PaDiM by its levels, on both parts: three figures each, and their mean."""
+    lines = ["| backbone | strides | choosing | mean | reporting | mean |"]
+    lines.append("|---|---|---:|---:|---:|---:|")
+    for name in PADIM_LEVELS:
+        backbone = name.removeprefix("tf_")
+        for strides in LEVELS:
+            parts = [mean(part[backbone, strides, "padim"].values()) for part in (chosen, reported)]
+            figures = [one for part in parts for one in (text(part), f"{fmean(part):.1f}")]
+            lines.append("| " + " | ".join([backbone, strides, *figures]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Write the tables of both parts."""
-    chosen = {cell: groups for cell, groups in by_group(REPORTING).items() if cell[1] == CHOSEN}
+    """Write the tables of both parts, and that of PaDiM's levels."""
+    choosing, reported = by_group(CHOOSING), by_group(REPORTING)
+    chosen = {cell: groups for cell, groups in reported.items() if cell[1] == CHOSEN}
     counts = (len({*CHOOSING.values()}), len({*REPORTING.values()}))
     titles = [
         f"**{part}** ({n} groups)"
         for part, n in zip(("Choosing", "Reporting"), counts, strict=True)
     ]
-    tables = [table(cells) for cells in (by_group(CHOOSING), chosen)]
+    tables = [table(cells) for cells in (choosing, chosen)]
     shown = "\n".join(f"{title}\n\n{part}" for title, part in zip(titles, tables, strict=True))
+    shown += f"\n**PaDiM's levels**\n\n{padim_table(choosing, reported)}"
     readme = HERE / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(START, 1)
     after = rest.split(END, 1)[1]

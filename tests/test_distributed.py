@@ -149,7 +149,7 @@ def test_two_processes_train_as_one(two: list, folder: Path, case: str) -> None:
                 # A few weights are rounded the other way.
                 apart = (two[rank][case][name].double() - value.double()).abs().mean()
                 distance = (value.double() - start[name].double()).abs().mean()
-                assert apart <= 0.03 * distance, f"{name} of process {rank} differs"
+                assert apart <= 0.1 * distance, f"{name} of process {rank} differs"
                 continue
             torch.testing.assert_close(
                 two[rank][case][name],

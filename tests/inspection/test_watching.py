@@ -80,7 +80,7 @@ def test_files_that_are_there_are_given_where_asked(tmp_path: Path, monkeypatch)
 
 
 def test_older_files_come_first(tmp_path: Path, monkeypatch) -> None:
-    for name, moment in (("a.png", 2e9), ("b.png", 1e9)):
+    for name, moment in (("a.png", 1.2e9), ("b.png", 1e9)):
         written(tmp_path / name)
         os.utime(tmp_path / name, (moment, moment))
     Happening(monkeypatch, [nothing] * 3)

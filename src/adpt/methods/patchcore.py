@@ -153,6 +153,7 @@ class PatchCore(FittedMethod):
         with full_precision(embedded.device):
             total = (images + len(embedded)) * embedded.shape[1]
             count = max(1, int(total * self.coreset_ratio + 1e-6))
+            count = min(count, self.max_patches or count)
             generator = torch.Generator().manual_seed(self.seed)
             bank = self.get_buffer("bank")
             bank, distances = grown_bank(bank, embedded, count, generator, self.num_starts)

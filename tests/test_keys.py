@@ -51,7 +51,7 @@ def test_every_key_of_the_shipped_files_is_read(primary: str) -> None:
 
 @pytest.mark.parametrize("recipe", list(choices(CONF / "experiment", CONF / "experiment")))
 def test_every_recipe_is_read(recipe: str) -> None:
-    of_training = ("ablation", "clip", "dinov2", "imagebind", "pretrain")
+    of_training = ("ablation", "clip", "dinov2", "imagebind", "own_products", "pretrain")
     training = recipe.partition("=")[2].startswith(of_training)
     primary = "train" if training or recipe == "experiment=demo" else "evaluate"
     check_options(composed(primary, f"+{recipe}"), primary)
@@ -103,7 +103,7 @@ def test_what_something_reads_is_accepted(line: str) -> None:
         ),
         ("evaluate +logger.wandb.x=1", r"logger\.wandb\.x=1: .*wandb_logger has no such option"),
         ("evaluate +coreset_ratio=1", r"coreset_ratio=1: .* method\.patchcore\.coreset_ratio\?"),
-        ("evaluate +method.k=5", r"method\.k=5: nothing reads it; there are cflow, feature_norm"),
+        ("evaluate +method.k=5", r"method\.k=5: nothing reads it; there are anomaly_dino, cflow"),
         ("evaluate +foo={}", r"foo: nothing reads it\."),
         ("evaluate +heat_maps=0", r"heat_maps=0: .* heatmaps\?"),
         (

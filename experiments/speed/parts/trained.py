@@ -95,7 +95,13 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
                 pool_backbone: Backbone = counted  # type: ignore[assignment]
                 draws = TextureDefects(geometry=data.geometry)
                 defects = DefectPool(
-                    data, samples, pool_backbone, draws, device=CPU, refresh=REFRESH
+                    samples,
+                    data.geometry,
+                    pool_backbone,
+                    draws,
+                    batch_size=data.batch_size,
+                    device=CPU,
+                    refresh=REFRESH,
                 )
                 due, literal = REFRESH * images + 1, 2 * images
             else:

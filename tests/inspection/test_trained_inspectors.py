@@ -20,7 +20,10 @@ from small import SmallBackbone
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cflow": {"epochs": 2, "patches_per_step": 64, "learning_rate": 0.003},
+    "dinomaly": {"epochs": 2, "num_heads": 8},
     "glass": {"epochs": 2, "embedding_dim": 16, "hidden_dim": 16, "ascent_steps": 5},
+    "inp_former": {"epochs": 2, "num_heads": 8},
+    "supersimplenet": {"epochs": 2},
     "uniad": {"epochs": 2, "hidden_dim": 16, "num_heads": 2, "num_layers": 1, "dropout": 0.0},
 }
 BACKBONE = {"name": "efficientnet_lite0", "levels": [2, 3]}
@@ -111,8 +114,8 @@ def test_a_state_of_far_larger_modules_is_refused(method, inspectors, tmp_path) 
     kept = shapes.clone()
     try:
         shapes[:, 0] = 60_000
-        widths = {"cflow": {}, "glass": {"embedding_dim": 60_000}, "uniad": {"hidden_dim": 60_000}}
-        options |= widths[method]
+        wide = {"cflow": {}, "glass": {"embedding_dim": 60_000}}
+        options |= wide.get(method, {"hidden_dim": 60_000})
         write_model(model, path)
     finally:
         shapes.copy_(kept)

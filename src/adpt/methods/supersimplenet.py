@@ -138,7 +138,7 @@ class SuperSimpleNet(TrainedMethod):
     def logits(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Of each patch (B, 1, h, w), and of each image (B,); of features (B, C, h, w)."""
         patches = self.discriminator(features.permute(0, 2, 3, 1).flatten(0, 2))
-        maps = patches.reshape(len(features), 1, *features.shape[2:])
+        maps = patches.reshape(features.shape[0], 1, *features.shape[2:])
         return maps, self.image_head(features, maps.detach())
 
     def training_step(

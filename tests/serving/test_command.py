@@ -163,7 +163,7 @@ def test_after_a_kill_nothing_is_left_and_the_next_starts(model, photos, tmp_pat
 
 def test_what_is_wrong_with_the_command_is_one_message(tmp_path, model, capsys) -> None:
     for words, said in {
-        (f"inspector={tmp_path}",): "there is no <product>.adpt.safetensors in that folder",
+        (f"inspector={tmp_path}",): "there is no inspector in that folder",
         ("port=8000",): "inspector",
         (f"inspector={model}", "queue=0"): "queue=0",
         (f"inspector={model}", "host=nowhere.invalid"): "host=nowhere.invalid port=8000: cannot",

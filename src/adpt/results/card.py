@@ -142,6 +142,7 @@ def _training(metadata: Mapping[str, str]) -> dict[str, str]:
         "Data": str(data.get("_target_", "")).split(".")[-1],
         "Classes": ", ".join(data.get("classes") or ["all of the set"]),
         "Epochs": metadata.get("epoch", ""),
+        "Chosen": metadata.get("selection", ""),
         "Images a step": str(data.get("batch_size", "")),
         "Losses": ", ".join(n.replace("_", " ") for n, loss in losses.items() if loss is not None),
         "Levels": metadata.get("levels", ""),

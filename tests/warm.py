@@ -15,10 +15,12 @@ _MAY_DIFFER = ("ADPT_", "COLUMNS", "OMP_NUM_THREADS", "PYTEST_", "WANDB_")
 """Variables that nothing reads while it is imported."""
 
 _SERVER = """
-import json, os, runpy, sys, tempfile, traceback
+import atexit, gc, json, os, runpy, sys, threading, traceback
 import hydra, lightning, matplotlib.pyplot, sklearn.manifold, timm, torch, torchmetrics, wandb
 import adpt.cli, adpt.evaluation, adpt.inspection, adpt.page, adpt.pretraining, adpt.tracking
 torch.set_num_threads(1)
+gc.collect()
+gc.freeze()  # What is shared is neither looked through nor copied in each fork.
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
@@ -45,8 +47,13 @@ for line in sys.stdin:
     except BaseException:
         traceback.print_exc()
         code = 1
-    # Threads and what is registered for the end are waited for, as at the end of any Python.
-    sys.exit(code)
+    # As at the end of any Python, but for taking the modules apart, which takes longest.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+os._exit(0)
 """
 
 

@@ -79,7 +79,9 @@ def main(root: Path, seeds: list[int]) -> None:
             references = instantiate(config.references)
             module = kind(**options, backbone=backbone, references=references)
             moved = Moved()
-            trainer = instantiate(config.trainer, logger=False, callbacks=[moved])
+            trainer = instantiate(
+                config.trainer, logger=False, callbacks=[moved], enable_checkpointing=False
+            )
             trainer.fit(module, datamodule=instantiate(config.data))
             print(precision, moved.shares, flush=True)
             projector = module.projector.float().eval()

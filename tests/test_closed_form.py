@@ -76,7 +76,6 @@ def test_projected_normal_patches_are_of_the_length_asked_for() -> None:
     drawn = [torch.randn(90, width, generator=generator) * torch.rand(width) for width in (4, 7)]
     for level, patches in enumerate(drawn):
         moments.add("normal", level, patches, 1)
-        moments.add("projected", level, patches, 1)
         moments.add("anomalous", level, torch.randn(30, patches.shape[1]), 1)
     projector = FeatureProjector([4, 7], block="linear", start_at_identity=True)
     fill(projector, moments, [0.3, 2.0], 0.25, 0.1)
@@ -100,16 +99,16 @@ def matrices(made: Pretraining) -> list[Tensor]:
     return [made.projector.get_parameter(f"blocks.{level}.linear.weight") for level in (0, 1)]
 
 
-@pytest.mark.parametrize("residual", [True, False])
-def test_run_makes_a_projector_of_the_lengths_asked_for(data: Folder, residual: bool) -> None:
-    made, _ = fitted(data, module(residual=residual, length=0.5))
+def test_run_makes_a_projector_of_the_lengths_asked_for(data: Folder) -> None:
+    made, _ = fitted(data, module(length=0.5))
     assert isinstance(made, ClosedForm)
-    assert made.projector.on_residuals == made.projector.scale_by_references == residual
+    assert made.projector.on_residuals
+    assert made.projector.scale_by_references
     for level, matrix in enumerate(matrices(made)):
         torch.testing.assert_close(matrix, matrix.T)
-        shown = made.moments.mean("projected", level).float()
+        shown = made.moments.mean("normal", level).float()
         length = (matrix @ shown @ matrix).trace().sqrt().item()
-        assert length == pytest.approx(0.25 if level and residual else 0.5, rel=1e-4)
+        assert length == pytest.approx(0.25 if level else 0.5, rel=1e-4)
 
 
 def test_matrices_do_not_depend_on_batches(data: Folder, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What a method sees: own features, residual ones, and those through a projector in closed form."""
 
-import copy
+import itertools
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,11 +28,19 @@ class Choice(NamedTuple):
     shares: tuple[float, ...]
 
 
+class Moments(ResidualMoments):
+    """Also of the backbone's own features of normal patches, which may be projected instead."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__(channels)
+        self.own = ResidualMoments(channels)
+
+
 @lru_cache(maxsize=256)
-def moments_of(cache: Path, network: str, name: str) -> ResidualMoments:
+def moments_of(cache: Path, network: str, name: str) -> Moments:
     """Moments of one source product, each image of a kind weighing alike."""
     product = load_product(cache, network, name, **encode.LIMITS)
-    moments = ResidualMoments([level.shape[1] for level in product.test.own])
+    moments = Moments([level.shape[1] for level in product.test.own])
     for part in (product.train, product.test):
         for level, (own, residual, scale) in enumerate(
             zip(part.own, part.residual, product.scale, strict=True)
@@ -44,22 +52,22 @@ def moments_of(cache: Path, network: str, name: str) -> ResidualMoments:
                     moments.add("anomalous", level, patches[covered[row]], 1.0)
                 else:
                     moments.add("normal", level, patches, 1.0)
-                    moments.add("projected", level, own[row].flatten(1).T, 1.0)
+                    moments.own.add("normal", level, own[row].flatten(1).T, 1.0)
     return moments
 
 
 @lru_cache(maxsize=64)
-def joined(cache: Path, network: str, sources: Sequence[str]) -> ResidualMoments:
+def joined(cache: Path, network: str, sources: Sequence[str]) -> Moments:
     """Moments of some source products, each weighing alike."""
     single = [moments_of(cache, network, name) for name in sources]
     widths = [single[0].mean("normal", level).shape[0] for level in range(3)]
-    total = ResidualMoments(widths)
+    total = Moments(widths)
     for one in single:
-        for kind in ("normal", "anomalous", "projected"):
-            for level in range(len(widths)):
-                if one.get_buffer(f"{kind}_weight_{level}") > 0:
-                    total.get_buffer(f"{kind}_{level}").add_(one.mean(kind, level))
-                    total.get_buffer(f"{kind}_weight_{level}").add_(1)
+        for added, to in ((one, total), (one.own, total.own)):
+            for kind, level in itertools.product(("normal", "anomalous"), range(len(widths))):
+                if added.get_buffer(f"{kind}_weight_{level}") > 0:
+                    to.get_buffer(f"{kind}_{level}").add_(added.mean(kind, level))
+                    to.get_buffer(f"{kind}_weight_{level}").add_(1)
     return total
 
 
@@ -67,12 +75,9 @@ def projector_of(
     cache: Path, network: str, sources: Sequence[str], choice: Choice
 ) -> FeatureProjector:
     """The projector of some source products."""
-    moments = copy.deepcopy(joined(cache, network, tuple(sources)))
+    moments = joined(cache, network, tuple(sources))
     levels = range(len(choice.shares))
     on_residuals = choice.given == "residual"
-    for name in [f"{part}{level}" for part in ("_", "_weight_") for level in levels]:
-        if on_residuals:
-            moments.get_buffer(f"projected{name}").copy_(moments.get_buffer(f"normal{name}"))
     projector = FeatureProjector(
         [moments.mean("normal", level).shape[0] for level in levels],
         block="linear",
@@ -82,6 +87,11 @@ def projector_of(
     )
     lengths = [LENGTH * share for share in choice.shares]
     fill(projector, moments, lengths, choice.power, SHRINKAGE)
+    if not on_residuals:  # What is projected is to be of these lengths.
+        for level, length in enumerate(lengths):
+            matrix = projector.get_parameter(f"blocks.{level}.linear.weight").data
+            shown = moments.own.mean("normal", level).float()
+            matrix *= length / (matrix @ shown @ matrix).trace().sqrt()
     return projector.eval()
 
 

@@ -24,7 +24,7 @@ def serve(config: DictConfig) -> None:
     if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
         raise UserError(f"A server needs {', '.join(missing)}: pip install 'adpt[serve]'.")
     from adpt.inspection import Inspector, RegionRule
-    from adpt.inspection.products import load_all
+    from adpt.inspection.products import inspectors_of
     from adpt.running.devices import choose_device
     from adpt.running.paths import expanded
     from adpt.serving.server import Server, listen
@@ -37,7 +37,7 @@ def serve(config: DictConfig) -> None:
         backbone_weights=config.backbone_weights,
         max_megapixels=config.max_megapixels,
     )
-    products = load_all(expanded(config.inspector), load)
+    products = inspectors_of(expanded(config.inspector), load)
     for name, inspector in products.items():
         log.info("%s: anomalous above %.6g", name, inspector.threshold)
     limits = Limits(config.queue, config.max_megabytes, config.timeout)

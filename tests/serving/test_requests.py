@@ -18,7 +18,7 @@ from PIL import Image
 
 import adpt
 import drawn
-from adpt.inspection.products import load_all
+from adpt.inspection.products import inspectors_of
 from adpt.inspection.rows import Row
 from adpt.serving import server as serving
 from adpt.serving import service as services
@@ -271,7 +271,7 @@ def test_a_folder_of_inspectors_is_served_by_product(inspector, photos, bad, tmp
     inspector.save(tmp_path / "bottle.adpt.safetensors")
     inspector.with_threshold(1e9).save(tmp_path / "lax.adpt.safetensors")
     (tmp_path / ".part.adpt.safetensors").touch()
-    products = load_all(tmp_path, adpt.Inspector.load)
+    products = inspectors_of(tmp_path, adpt.Inspector.load)
     assert list(products) == ["bottle", "lax"]
     with served(Service(products)) as client:
         assert client.inspect(bad, "/inspect/bottle")[1]["anomalous"]
@@ -290,13 +290,13 @@ def test_a_folder_of_inspectors_is_served_by_product(inspector, photos, bad, tmp
 def test_a_product_is_known_in_either_unicode_form(inspector, bad, tmp_path, asked: str) -> None:
     for name in ("cafe\u0301", "other"):
         inspector.save(tmp_path / f"{name}.adpt.safetensors")
-    with served(Service(load_all(tmp_path, adpt.Inspector.load))) as client:
+    with served(Service(inspectors_of(tmp_path, adpt.Inspector.load))) as client:
         assert client.inspect(bad, f"/inspect/{asked}")[1]["product"] == "caf\xe9"
 
 
 def test_a_folder_without_inspectors_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(adpt.errors.UserError, match=r"(?s)no inspector in that .*<product>\.adpt"):
-        load_all(tmp_path, adpt.Inspector.load)
+        inspectors_of(tmp_path, adpt.Inspector.load)
 
 
 def test_to_listen_openly_without_a_token_is_warned_of(caplog) -> None:

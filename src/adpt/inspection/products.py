@@ -127,7 +127,7 @@ def file_of(folder: Path, product: str) -> Path:
     return found[key]
 
 
-def load_all(where: Path, load: Callable[[Path], Inspector]) -> dict[str, Inspector]:
+def inspectors_of(where: Path, load: Callable[[Path], Inspector]) -> dict[str, Inspector]:
     """The inspectors of a file or of all files in a folder, by product.
 
     Raises:

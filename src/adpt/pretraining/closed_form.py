@@ -30,13 +30,11 @@ class ClosedForm(Pretraining):
     Args:
         backbone: Frozen.
         references: Where reference features come from; it needs a pool.
-        residual: Make the projector for residual features: projected normal patches have a root
-            mean square of `length` on the finest level, and on another less, in proportion to the
-            side of its grid, as coarse patches say less of where a defect is. False makes it for
-            the backbone's own features, all levels of the same length.
         power: How much the directions count, see `loudness`; with 0 levels alone are scaled.
-        length: The smaller, the closer PaDiM's covariances are to the multiple of the identity
-            that it adds to them.
+        length: Root mean square of projected normal patches on the finest level; on another it is
+            less, in proportion to the side of its grid, as coarse patches say less of where a
+            defect is. The smaller, the closer PaDiM's covariances are to the multiple of the
+            identity that it adds to them.
         shrinkage: See `loudness`.
     """
 
@@ -44,20 +42,17 @@ class ClosedForm(Pretraining):
         self,
         backbone: Backbone,
         references: ReferencePool,
-        residual: bool = True,
         power: float = 0.25,
         length: float = 0.3,
         shrinkage: float = 0.1,
     ) -> None:
         projector = partial(
-            FeatureProjector, block="linear", start_at_identity=True, scale_by_references=residual
+            FeatureProjector, block="linear", start_at_identity=True, scale_by_references=True
         )
         unused: Any = None
         # A loss is asked for, and none is computed.
-        super().__init__(backbone, projector, references, nn.Identity(), None, unused, unused,
-                         residual)  # fmt: skip
+        super().__init__(backbone, projector, references, nn.Identity(), None, unused, unused)
         self.automatic_optimization = False
-        self.uses_references = True
         self.power, self.length, self.shrinkage = power, length, shrinkage
         self.moments = ResidualMoments(backbone.channels)
         self.images: dict[tuple[str, bool], float] = {}
@@ -77,11 +72,10 @@ class ClosedForm(Pretraining):
             drawn = data.defects.share * counted[name, False]
             self.images[name, True] = counted[name, True] + drawn
             self.images[name, False] = counted[name, False] - drawn
-        if self.projector.on_residuals:
-            # For images with a single reference, which says nothing of its scale.
-            one_each = {(s.class_name, s.view): str(s.image) for s in samples}
-            scales = self.references.scale_of(list(one_each.values()))
-            self.projector.scale.copy_(scales.mean(0))
+        # For images with a single reference, which says nothing of its scale.
+        one_each = {(s.class_name, s.view): str(s.image) for s in samples}
+        scales = self.references.scale_of(list(one_each.values()))
+        self.projector.scale.copy_(scales.mean(0))
 
     @torch.no_grad()
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -93,8 +87,7 @@ class ClosedForm(Pretraining):
             own = self._levels(view)
             for level, features in enumerate(residual_features(own, references)):
                 scaled = features / scale[:, level].reshape(-1, 1, 1, 1)
-                shown = scaled if self.projector.on_residuals else own[level]
-                self._add_to(moments, batch, level, scaled, shown)
+                self._add_to(moments, batch, level, scaled)
         # All processes hold the same sums at any time: those of one are copied to the others.
         for total, added in zip(self.moments.buffers(), moments.buffers(), strict=True):
             if self.trainer.world_size > 1:
@@ -106,31 +99,25 @@ class ClosedForm(Pretraining):
             self._solve([level.shape[-2] * level.shape[-1] for level in own])
         return torch.zeros(())
 
-    def _add_to(
-        self, moments: ResidualMoments, batch: Batch, level: int, residual: Tensor, shown: Tensor
-    ) -> None:
+    def _add_to(self, moments: ResidualMoments, batch: Batch, level: int, residual: Tensor) -> None:
         covered, _ = patch_labels(batch.mask, residual.shape[-2:])
         images = zip(
             batch.class_name,
             batch.mask.flatten(1).any(1).tolist(),
             covered.unflatten(0, (len(batch), -1)),
             residual.flatten(2).mT,
-            shown.flatten(2).mT,
             strict=True,
         )
-        for name, anomalous, where, patches, projected in images:
+        for name, anomalous, where, patches in images:
             weight = 1 / max(1, self.images[name, anomalous])
             if anomalous:
                 moments.add("anomalous", level, patches[where], weight)
             else:
                 moments.add("normal", level, patches, weight)
-                moments.add("projected", level, projected, weight)
 
     def _solve(self, patches: list[int]) -> None:
         """Make the projector of the moments so far; `patches` of an image, one number a level."""
-        coarse = self.projector.on_residuals
-        sides = [(number / max(patches)) ** 0.5 if coarse else 1.0 for number in patches]
-        lengths = [self.length * side for side in sides]
+        lengths = [self.length * (number / max(patches)) ** 0.5 for number in patches]
         try:
             fill(self.projector, self.moments, lengths, self.power, self.shrinkage)
         except ValueError as error:

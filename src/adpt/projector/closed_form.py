@@ -9,7 +9,7 @@ from adpt.projector.projector import FeatureProjector
 
 
 class ResidualMoments(nn.Module):
-    """Second moments of patches: normal residuals, anomalous ones, and what is to be projected.
+    """Second moments of patches: of normal residuals, and of anomalous ones.
 
     Sums over images, each with a weight of its own and with the mean over its patches, so that
     neither a product with many images nor a defect of many patches counts for more. They are
@@ -22,7 +22,7 @@ class ResidualMoments(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         for level, width in enumerate(channels):
-            for name in ("normal", "anomalous", "projected"):
+            for name in ("normal", "anomalous"):
                 zero = torch.zeros(width, width, dtype=torch.float64)
                 self.register_buffer(f"{name}_{level}", zero)
                 self.register_buffer(f"{name}_weight_{level}", zero.new_zeros(()))
@@ -31,7 +31,7 @@ class ResidualMoments(nn.Module):
         """Add one image's patches.
 
         Args:
-            name: "normal", "anomalous" or "projected".
+            name: "normal" or "anomalous".
             level: Counted from 0.
             patches: (N, C); nothing is added where there are none.
             weight: Of the image.
@@ -97,11 +97,9 @@ def fill(
         ValueError: There is a level on which no patch is anomalous, or none is normal.
     """
     for level, length in enumerate(lengths):
-        normal, anomalous, projected = (
-            moments.mean(name, level) for name in ("normal", "anomalous", "projected")
-        )
+        normal, anomalous = (moments.mean(name, level) for name in ("normal", "anomalous"))
         if not (normal.any() and anomalous.any()):
             raise ValueError(f"level {level + 1} has no normal or no anomalous patch")
         matrix = loudness(normal, anomalous, power, shrinkage)
-        matrix *= length / (matrix @ projected @ matrix).trace().sqrt()
+        matrix *= length / (matrix @ normal @ matrix).trace().sqrt()
         projector.get_parameter(f"blocks.{level}.linear.weight").copy_(matrix)

@@ -59,14 +59,15 @@ class AnomalyDino(FittedMethod):
 
     def left_out_scores(self, batches: Iterable[list[Tensor]]) -> Scores | None:
         """Scores by the other images' patches; see `Method`."""
-        found, end = [], 0
+        bank, found, end = self.get_buffer("bank"), [], 0
         for levels in batches:
             with self.scoring(levels) as checked:
-                bank = self.get_buffer("bank")
+                bank = bank.to(checked[0].device)
                 for patches in self.directions(checked):
                     start, end = end, end + len(patches)
-                    others = torch.cat((bank[:start], bank[end:]))
-                    found.append(cosine_distances(patches, others))
+                    own = bank.new_zeros(len(bank))
+                    own[start:end] = -torch.inf
+                    found.append(cosine_distances(patches, bank, own))
         return self._scores(torch.stack(found).reshape(len(found), *self._grid(levels)))
 
     def _scores(self, distances: Tensor) -> Scores:
@@ -85,8 +86,14 @@ class AnomalyDino(FittedMethod):
         return common_grid(shapes_of(levels[-self.num_levels :]))
 
 
-def cosine_distances(queries: Tensor, bank: Tensor) -> Tensor:
-    """Smallest cosine distances (N,) of (N, C) to (M, C), all of length 1."""
-    nearest = bank[largest_products(queries, bank)]
+def cosine_distances(queries: Tensor, bank: Tensor, offsets: Tensor | None = None) -> Tensor:
+    """Smallest cosine distances (N,) of (N, C) to (M, C), all of length 1.
+
+    Args:
+        queries: (N, C).
+        bank: (M, C).
+        offsets: (M,), −inf for those that are left out.
+    """
+    nearest = bank[largest_products(queries, bank, offsets)]
     # Half the squared difference, which cancels less than 1 less the product.
     return (queries - nearest).square().sum(1) / 2

@@ -46,9 +46,10 @@ _METHOD = """\
 
 Yao et al., *ADPretrain: Advancing Industrial Anomaly Detection via Anomaly Representation
 Pretraining*, NeurIPS 2025, [arXiv 2511.05245](https://arxiv.org/abs/2511.05245). The residual
-between a patch's feature and its nearest normal reference passes through an attention projector,
-trained with two contrastive losses, one over angles, one over norms.
+between a patch's feature and its nearest normal reference passes through a projector{losses}.
 """
+
+_LOSSES = ",\ntrained with two contrastive losses, one over angles, one over norms"
 
 
 def records_of(records: Sequence[Record], sha256: str, fingerprint: str) -> list[Record]:
@@ -106,7 +107,7 @@ def model_card(
     option = (
         f"backbone={backbone}" if backbone in PRESETS else f"backbone=timm backbone.name={backbone}"
     )
-    told = facts(records)
+    told, training = facts(records), _training(metadata)
     parts = [
         f"---\n{header}\n---\n",
         f"# {repo.split('/')[-1]}\n",
@@ -117,10 +118,10 @@ def model_card(
         markdown_tables(records, metrics),
         "\n".join(f"- {name}: {'; '.join(told[name])}" for name in _TOLD if name in told) + "\n",
         "## Training\n",
-        "\n".join(f"- {name}: {text}" for name, text in _training(metadata).items()) + "\n",
+        "\n".join(f"- {name}: {text}" for name, text in training.items()) + "\n",
         f"SHA-256 of projector.safetensors: `{digests[0]}`. Results name `{digests[1]}`: the same"
         " weights, with the places of their author's machine in the file.\n",
-        _METHOD,
+        _METHOD.format(losses=_LOSSES if training.get("Losses") else ""),
         f"## Licence\n\n{license_name}\n",
     ]
     return "\n".join(parts)

@@ -86,8 +86,9 @@ def run(
         late = Timer(timeout, os.kill, [child, signal.SIGKILL])
         late.start()
         code = int(server.stdout.readline())
+        in_time = not late.finished.is_set()
         late.cancel()
-        if late.finished.is_set() and code == -signal.SIGKILL:
+        if not in_time:
             raise subprocess.TimeoutExpired([module, *words], timeout)
         said, complained = (path.read_text(errors="surrogateescape") for path in (out, err))
     return subprocess.CompletedProcess([module, *words], code, said, complained)

@@ -205,7 +205,8 @@ class Predict(Section):
     backbone: Made
     """frozen network that features come from"""
     method: Parts
-    """patchcore | padim | feature_norm, or trained for many epochs: cflow | glass | uniad"""
+    """patchcore | padim | feature_norm | anomaly_dino, or trained for many epochs: cflow | glass |
+    uniad | supersimplenet | dinomaly | inp_former"""
     fit: Text | None
     """good images to fit on: a folder, or a pattern such as 'photos/*.png'"""
     inspector: Text | None

@@ -92,8 +92,8 @@ class Inspector:
 
         Args:
             images: Good images of the product, two at least.
-            method: "patchcore", "padim", "feature_norm", or one that is trained for many epochs,
-                "cflow", "glass" or "uniad"; or what one of your own is called.
+            method: "patchcore", "padim", "feature_norm", "anomaly_dino", or one that is trained for
+                many epochs, such as "cflow"; or what one of your own is called.
             method_options: Its arguments, such as `{"coreset_ratio": 0.25}`; one of your own is
                 named by `_target_`, such as "mine.MeanDistance".
             backbone: A name, such as "dinov2_b"; arguments of `adpt.backbones.build_backbone`; or

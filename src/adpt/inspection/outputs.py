@@ -41,7 +41,8 @@ _HEATMAP = re.compile(r"heatmaps/\d{6,}_[\w.-]+\.(jpg|png)")
 _FOLDER = "heatmaps"
 _PARTIAL = "scores.partial.jsonl"
 _THUMBNAIL = 220
-_QUALITY = 88
+QUALITY = 88
+"""Of JPEG files."""
 
 
 class Outputs:
@@ -209,11 +210,10 @@ class Outputs:
             log.warning("%s: %s", path, error)
             inspector = self.inspectors.get(product)
             threshold = None if inspector is None else inspector.threshold
-            return Row(path, None, None, None, threshold, error, product=product)
+            return Row.unread(path, error, threshold, product)
         name = self._heatmap(result, self.inspectors[product])
         path = printable(result.path or "")
-        told = (result.score, result.normalised, result.anomalous, result.threshold)
-        return Row(path, *told, "", name, result.regions, product, drift)
+        return Row.of(result, path, heatmap=name, product=product, drift=drift)
 
     def _heatmap(self, result: Inspection, inspector: Inspector) -> str:
         """Write the heatmap and keep a thumbnail; the heatmap's name, "" for none."""
@@ -242,7 +242,7 @@ class Outputs:
         try:
             with replacing(self.folder / name) as temporary:
                 kind = "JPEG" if self.image_format == "jpg" else "PNG"
-                Image.fromarray(shown_map).save(temporary, format=kind, quality=_QUALITY)
+                Image.fromarray(shown_map).save(temporary, format=kind, quality=QUALITY)
         except (UserError, ValueError) as error:
             if is_full_disk(error):
                 raise
@@ -288,5 +288,5 @@ def thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:
     sheet.paste(sides[0], (0, 0))
     sheet.paste(sides[1], (sides[0].width, 0))
     buffer = io.BytesIO()
-    sheet.save(buffer, format="JPEG", quality=_QUALITY)
+    sheet.save(buffer, format="JPEG", quality=QUALITY)
     return buffer.getvalue()

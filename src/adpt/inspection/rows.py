@@ -1,8 +1,9 @@
 """A line of the tables that an inspection writes."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
+from adpt.inspection.inspection import Inspection
 from adpt.inspection.regions import Region
 
 COLUMNS = (
@@ -40,6 +41,17 @@ class Row:
     regions: tuple[Region, ...] = ()
     product: str = ""
     drift: float | None = None
+
+    @classmethod
+    def of(cls, found: Inspection, path: str, **further: Any) -> Self:
+        """The row of an image that was inspected; `further` are attributes by name."""
+        told = (found.score, found.normalised, found.anomalous, found.threshold)
+        return cls(path, *told, regions=found.regions, **further)
+
+    @classmethod
+    def unread(cls, path: str, error: str, threshold: float | None, product: str) -> Self:
+        """The row of an image that could not be read."""
+        return cls(path, None, None, None, threshold, error, product=product)
 
     @property
     def largest(self) -> Region | None:

@@ -8,13 +8,11 @@ from PIL import Image
 
 from adpt.inspection import Inspector, RegionRule, UnreadImage
 from adpt.inspection.inputs import picture_of
-from adpt.inspection.outputs import render
+from adpt.inspection.outputs import QUALITY, render
 from adpt.inspection.rows import Row
 from adpt.running.names import printable
 
 Format = Literal["jpg", "png"]
-
-_QUALITY = 88
 
 
 class Answer(NamedTuple):
@@ -59,15 +57,8 @@ def inspect(
     (found,) = inspector.predict_many([path], 1, rule)
     if isinstance(found, UnreadImage):
         error = printable(found.error.replace(str(path), name or "the picture"))
-        unread = Row(
-            path=name, score=None, normalised=None, anomalous=None,
-            threshold=inspector.threshold, error=error, product=product,
-        )  # fmt: skip
-        return Answer(unread)
-    row = Row(
-        path=name, score=found.score, normalised=found.normalised, anomalous=found.anomalous,
-        threshold=found.threshold, regions=found.regions, product=product,
-    )  # fmt: skip
+        return Answer(Row.unread(name, error, inspector.threshold, product))
+    row = Row.of(found, name, product=product)
     if heatmap is None:
         return Answer(row)
     picture = picture_of(path, inspector.geometry.rules)
@@ -75,5 +66,5 @@ def inspect(
         picture.thumbnail((longest_side, longest_side))
     shown = Image.fromarray(render(picture, found, inspector.settings.normal_map))
     content = io.BytesIO()
-    shown.save(content, format="JPEG" if heatmap == "jpg" else "PNG", quality=_QUALITY)
+    shown.save(content, format="JPEG" if heatmap == "jpg" else "PNG", quality=QUALITY)
     return Answer(row, content.getvalue())

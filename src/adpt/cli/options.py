@@ -324,6 +324,9 @@ class Report(Section):
     results: Text
     """folder with the .jsonl files that `python -m adpt.evaluate` wrote, and what lies beside
     them"""
+    compare: Names | None
+    """two folders of results, the earlier one first: shows what changed between them, cell by cell,
+    instead; null for none"""
     output: Text
     """where the files go"""
     formats: Names | None

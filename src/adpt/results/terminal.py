@@ -33,22 +33,22 @@ def print_table(
         console: Where to print; default: standard output.
         metrics: Names of `METRICS`.
     """
-    from rich.console import Console
-
-    # Files and pipes have no width of their own; Rich would take 80.
-    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     summaries = summarise(records)
     shown = [class_table(summary, metrics) for summary in summaries]
     if len(summaries) > 1:
         shown += overviews(summaries, metrics)
     for table in shown:
-        _print(table, console)
+        print_one(table, console)
 
 
-def _print(table: Table, console: "Console") -> None:
+def print_one(table: Table, console: "Console | None" = None) -> None:
+    """Print one table with its title, caption and notes, to standard output by default."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table as RichTable
 
+    # Files and pipes have no width of their own; Rich would take 80.
+    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(_text(table.title, "bold"))
     console.print(_text(table.caption, "dim"))
     shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))

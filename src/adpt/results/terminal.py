@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from adpt.results.compare import class_table, overviews
 from adpt.results.record import Record
+from adpt.results.standings import standings
 from adpt.results.summary import SHOWN, summarise
-from adpt.results.table import Block, Cell, Table
+from adpt.results.table import Block, Cell, Figure, Table
 from adpt.running.names import printable_text
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def print_table(
     summaries = summarise(records)
     shown = [class_table(summary, metrics) for summary in summaries]
     if len(summaries) > 1:
-        shown += overviews(summaries, metrics)
+        shown += [*overviews(summaries, metrics), *standings(summaries, metrics)]
     for table in shown:
         print_one(table, console)
 
@@ -76,11 +77,13 @@ def _rows(block: Block) -> "Iterable[list[Text]]":
 
 
 def _cell(cell: Cell) -> "Text":
-    figures = (
-        _text(figure.text, "bold" if figure.best else _COLOURS.get(figure.trend, ""))
-        for figure in cell
-    )
-    return _text(" / ").join(figures)
+    return _text(" / ").join(_text(figure.text, _style(figure)) for figure in cell)
+
+
+def _style(figure: Figure) -> str:
+    if figure.best or figure.second:
+        return "bold" if figure.best else "underline"
+    return _COLOURS.get(figure.trend, "")
 
 
 def _text(said: str, style: str = "") -> "Text":

@@ -151,7 +151,7 @@ def prepare(
                 "protocol=paper: %s of %s are not as published, for want of: %s",
                 ", ".join(methods), data.set_name, ", ".join(lacking),
             )  # fmt: skip
-    module = load_matching_projector(file, backbone, device)
+    module = load_matching_projector(file, backbone, device, config.projector_block)
     projector = LoadedProjector(module, file) if module and file else None
     origin = provenance(config) | {"projector_saw_the_images": saw_images(file, data)}
     if file and (pretraining := pretraining_of(file.metadata)):

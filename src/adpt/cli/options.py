@@ -116,6 +116,9 @@ class Evaluate(Section):
     projector: Text | None
     """a projector file that adpt.train wrote, a published .pth, builtin, or a name
     such as hub:adpretrain/clip_l; null leaves pretrained features out"""
+    projector_block: str | None
+    """class of one's own that the projector was trained with as model.projector.block, such as
+    mine.Bottleneck; null for adpt's"""
     features: Names | None
     """some of [own, residual, pretrained]; null for all that can be had"""
     shots: Positive

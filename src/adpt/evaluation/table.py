@@ -1,5 +1,6 @@
 """A table's cells, run: one method on one class and one kind of features, each recorded once."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from adpt.results.embedding import embed, save_embedding
 from adpt.running.files import is_full_disk, mark_output
 from adpt.running.names import printable
 from adpt.running.progress import Progress, StepBar
+from adpt.running.sources import source_of
 from adpt.weights import ProjectorFile
 
 log = logging.getLogger(__name__)
@@ -55,8 +57,11 @@ class LoadedProjector:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all that decides over its features."""
-        return self.module.fingerprint
+        """Hash of all that decides over its features, the source of its own blocks included."""
+        source = source_of(type(self.module.blocks[0]))
+        if source is None:
+            return self.module.fingerprint
+        return hashlib.sha256(f"{self.module.fingerprint} {source}".encode()).hexdigest()
 
 
 @dataclass(kw_only=True)

@@ -111,6 +111,8 @@ class Evaluate(Section):
     """set to evaluate on"""
     method: Parts
     """methods, one or several"""
+    metrics: Parts | None
+    """metrics beside the seven that are always measured"""
     logger: Parts | None
     """where metrics go beside the results' own files"""
     projector: Text | None

@@ -10,10 +10,10 @@ from torch import Tensor
 from adpt.evaluation.class_data import ClassData, features_of
 from adpt.evaluation.epochs import EpochChecks, TrainingPlan
 from adpt.evaluation.features import Chained, Features
+from adpt.evaluation.measuring import Measuring
 from adpt.methods.base import Method, Scores
 from adpt.methods.feature_sets import DefectSet
 from adpt.methods.trained import TrainedMethod
-from adpt.metrics import Rankings, aupro_dilated, rank_maps, ranked_metrics
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.details import Details, details_of
@@ -27,7 +27,7 @@ class Outcome:
     Attributes:
         method: The method's name.
         kind: The features.
-        metrics: As `anomaly_metrics` gives them, the paper's AUPRO included.
+        metrics: As `anomaly_metrics` gives them, the paper's AUPRO included, and further ones.
         maps: (N, H, W) float32 score maps of the test images.
         image_scores: (N,).
         details: What pictures of it are made of.
@@ -96,7 +96,7 @@ def run_method(
     device: torch.device,
     plan: TrainingPlan | None = None,
     defects: DefectSet | None = None,
-    dilated_overlap: bool = False,
+    measuring: Measuring | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Outcome]:
     """Fit one method on training features and score test features with it.
@@ -111,26 +111,19 @@ def run_method(
         device: Where to compute.
         plan: For trained methods; as `TrainingPlan` has it by default.
         defects: For methods that train on drawn defects: features of the training images with one.
-        dilated_overlap: Take `pixel_aupro_paper` by `aupro_dilated`.
+        measuring: What is measured; the seven metrics and the paper's AUPRO by default.
         progress: Told of epochs.
 
     Returns:
         Class to outcome.
     """
+    measuring = measuring or Measuring()
 
     def measure() -> dict[str, dict[str, float]]:
-        scored = (
-            (name, test, score(method, test, batch_size, device)) for name, test in tests.items()
-        )
         return {
-            name: metrics_of(_rankings(scores, test), scores, test) for name, test, scores in scored
+            name: measuring.measure(measuring.scored(score(method, test, batch_size, device), test))
+            for name, test in tests.items()
         }
-
-    def metrics_of(rankings: Rankings, scores: Scores, test: Features) -> dict[str, float]:
-        found = ranked_metrics(rankings, paper_aupro=True)
-        if dilated_overlap and test.marked:
-            found["pixel_aupro_paper"] = aupro_dilated(scores.maps, test.masks)
-        return found
 
     started = time.perf_counter()
     plan = plan or TrainingPlan()
@@ -159,11 +152,10 @@ def run_method(
         begun = time.perf_counter()
         scores = score(method, test, batch_size, device)
         seconds = {"fit": fitting / len(tests), "score": time.perf_counter() - begun}
-        rankings = _rankings(scores, test)
-        measured = metrics_of(rankings, scores, test)
-        metrics, epochs, history = checks.report(class_name, measured)
+        scored = measuring.scored(scores, test)
+        metrics, epochs, history = checks.report(class_name, measuring.measure(scored))
         details = details_of(
-            test.paths, test.labels, test.masks, scores.image, scores.maps, rankings
+            test.paths, test.labels, test.masks, scores.image, scores.maps, scored.rankings
         )
         outcomes[class_name] = Outcome(
             name, kind, metrics, scores.maps, scores.image, details, seconds, epochs, history
@@ -184,8 +176,3 @@ def score(method: Method, test: Features, batch_size: int, device: torch.device)
 
 def _at_least_single(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32)).cpu()
-
-
-def _rankings(scores: Scores, test: Features) -> Rankings:
-    masks = test.masks if test.marked else None
-    return rank_maps(scores.maps, masks, scores.image, labels=test.labels)

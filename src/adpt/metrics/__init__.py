@@ -1,5 +1,7 @@
 """Image and pixel metrics of anomaly detection, exact for scores of any range."""
 
+from adpt.metrics.base import Metric, RankedMetric
+from adpt.metrics.curves import Aupro, IoUMax, MeanOfSeven
 from adpt.metrics.dilated import aupro_dilated
 from adpt.metrics.exact import (
     anomaly_metrics,
@@ -11,10 +13,19 @@ from adpt.metrics.exact import (
     ranked_metrics,
 )
 from adpt.metrics.ranking import Ranking, Rankings, rank_maps
+from adpt.metrics.scored import Good, Pictured, Scored, no_good
 
 __all__ = [
+    "Aupro",
+    "Good",
+    "IoUMax",
+    "MeanOfSeven",
+    "Metric",
+    "Pictured",
+    "RankedMetric",
     "Ranking",
     "Rankings",
+    "Scored",
     "anomaly_metrics",
     "aupro",
     "aupro_dilated",
@@ -22,6 +33,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "f1_max",
+    "no_good",
     "rank_maps",
     "ranked_metrics",
 ]

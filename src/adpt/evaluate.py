@@ -185,6 +185,7 @@ def prepare(
             make_metrics(OmegaConf.select(config, "metrics")),
             config.published.dilated_overlap,
             {str(sample.image): sample for sample in data.samples},
+            data.geometry if config.metric_resolution == "picture" else None,
         ),
         origin=origin,
     )

@@ -137,6 +137,9 @@ class Evaluate(Section):
     conf/protocols/paper.yaml has it"""
     checks: Natural
     """how often a trained method is scored in training, early to late"""
+    metric_resolution: Literal["network", "picture"]
+    """resolution that pixels are measured at: network, data.image_size | picture, of each picture
+    and its mask as they are"""
     heatmaps: Natural
     """test images a class and method whose score maps are written, and worst and best cases on
     top"""

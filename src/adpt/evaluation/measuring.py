@@ -10,8 +10,10 @@ import numpy as np
 from hydra.utils import instantiate
 
 from adpt.data import Sample
+from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.evaluation.features import Features
+from adpt.evaluation.laid_back import LaidBack, PictureMasks
 from adpt.methods.base import Scores, try_making
 from adpt.metrics import Good, Metric, Scored, aupro_dilated, no_good, ranked_metrics
 from adpt.metrics.arrays import finite_scores
@@ -28,11 +30,14 @@ class Measuring:
         metrics: Those beside the seven.
         dilated_overlap: The paper's AUPRO takes overlaps from dilated maps.
         samples: The set's images, by their paths.
+        pictures: Measures pixels at the pictures' own resolution, by this geometry; None at the
+            network's.
     """
 
     metrics: Sequence[Metric] = ()
     dilated_overlap: bool = False
     samples: Mapping[str, Sample] = field(default_factory=dict)
+    pictures: Geometry | None = None
 
     def scored(
         self, scores: Scores, test: Features, good: Callable[[], Good | None] = no_good
@@ -42,14 +47,13 @@ class Measuring:
         Raises:
             ValueError: There are NaN or infinite scores.
         """
-        return Scored(
-            finite_scores(scores.maps, "maps"),
-            test.masks.numpy() if test.marked else None,
-            test.labels.numpy() != 0,
-            finite_scores(scores.image, "image_scores"),
-            [self.samples[path] for path in test.paths] if self.samples else [],
-            good,
-        )
+        maps, masks = finite_scores(scores.maps, "maps"), test.masks.numpy()
+        samples = [self.samples[path] for path in test.paths] if self.samples else []
+        labels, image = test.labels.numpy() != 0, finite_scores(scores.image, "image_scores")
+        if self.pictures is None or not test.marked:
+            return Scored(maps, masks if test.marked else None, labels, image, samples, good)
+        laid = LaidBack(maps, samples, self.pictures), PictureMasks(samples, self.pictures)
+        return Scored(*laid, labels, image, samples, good)
 
     def measure(self, scored: Scored) -> Metrics:
         """All metrics of a class.
@@ -57,11 +61,10 @@ class Measuring:
         Raises:
             UserError: A metric gives other numbers than it names, or an infinite one.
         """
-        found = ranked_metrics(scored.rankings, paper_aupro=True)
+        found = ranked_metrics(scored.rankings, paper_aupro=scored.at_network)
         if self.dilated_overlap and scored.masks is not None:
-            found["pixel_aupro_paper"] = aupro_dilated(
-                np.asarray(scored.maps), np.asarray(scored.masks)
-            )
+            maps, masks = np.asarray(scored.maps), np.asarray(scored.masks)
+            found["pixel_aupro_paper"] = aupro_dilated(maps, masks)
         for metric in self.metrics:
             found |= _measured(metric, scored)
         return found

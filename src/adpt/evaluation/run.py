@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -11,9 +13,10 @@ from adpt.evaluation.class_data import ClassData, features_of
 from adpt.evaluation.epochs import EpochChecks, TrainingPlan
 from adpt.evaluation.features import Chained, Features
 from adpt.evaluation.measuring import Measuring
-from adpt.methods.base import Method, Scores
+from adpt.methods.base import Method, Scores, tells_left_out
 from adpt.methods.feature_sets import DefectSet
 from adpt.methods.trained import TrainedMethod
+from adpt.metrics import Good
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.details import Details, details_of
@@ -148,14 +151,17 @@ def run_method(
     # Scoring during training is not fitting: its time is left out.
     fitting = time.perf_counter() - started - checks.seconds
     outcomes = {}
-    for class_name, test in tests.items():
+    good = GoodScores(method, train, batch_size, device)
+    shared = len(train) == len(tests)
+    for number, (class_name, test) in enumerate(tests.items()):
         begun = time.perf_counter()
         scores = score(method, test, batch_size, device)
         seconds = {"fit": fitting / len(tests), "score": time.perf_counter() - begun}
-        scored = measuring.scored(scores, test)
+        scored = measuring.scored(scores, test, partial(good, number if shared else None))
         metrics, epochs, history = checks.report(class_name, measuring.measure(scored))
+        rankings = scored.rankings if scored.at_network else None
         details = details_of(
-            test.paths, test.labels, test.masks, scores.image, scores.maps, scored.rankings
+            test.paths, test.labels, test.masks, scores.image, scores.maps, rankings
         )
         outcomes[class_name] = Outcome(
             name, kind, metrics, scores.maps, scores.image, details, seconds, epochs, history
@@ -176,3 +182,41 @@ def score(method: Method, test: Features, batch_size: int, device: torch.device)
 
 def _at_least_single(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32)).cpu()
+
+
+class GoodScores:
+    """Scores of the images that a method was fitted on, each as if it had not been there.
+
+    Args:
+        method: Fitted.
+        train: What it was fitted on.
+        batch_size: Images at a time.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, method: Method, train: Sequence[Features], batch_size: int, device: torch.device
+    ) -> None:
+        self.method, self.train = method, train
+        self.batch_size, self.device = batch_size, device
+
+    def __call__(self, part: int | None = None) -> Good | None:
+        """The scores; None where only fitting again could tell.
+
+        Args:
+            part: Which of the training features; None for all.
+        """
+        if (scores := self._scores) is None:
+            return None
+        ends = list(accumulate(map(len, self.train), initial=0))
+        rows = slice(None) if part is None else slice(ends[part], ends[part + 1])
+        return Good(scores.maps[rows].cpu().numpy(), scores.image[rows].cpu().numpy())
+
+    @cached_property
+    def _scores(self) -> Scores | None:
+        if not tells_left_out(type(self.method)) or sum(map(len, self.train)) < 2:
+            return None
+        with torch.no_grad():
+            return self.method.left_out_scores(
+                batch for part in self.train for batch in part.batches(self.batch_size, self.device)
+            )

@@ -1,5 +1,6 @@
 """Image and pixel metrics of anomaly detection, exact for scores of any range."""
 
+from adpt.metrics.aupimo import Aupimo
 from adpt.metrics.base import Metric, RankedMetric
 from adpt.metrics.curves import Aupro, IoUMax, MeanOfSeven
 from adpt.metrics.dilated import aupro_dilated
@@ -14,8 +15,10 @@ from adpt.metrics.exact import (
 )
 from adpt.metrics.ranking import Ranking, Rankings, rank_maps
 from adpt.metrics.scored import Good, Pictured, Scored, no_good
+from adpt.metrics.segmentation import SegF1
 
 __all__ = [
+    "Aupimo",
     "Aupro",
     "Good",
     "IoUMax",
@@ -26,6 +29,7 @@ __all__ = [
     "Ranking",
     "Rankings",
     "Scored",
+    "SegF1",
     "anomaly_metrics",
     "aupro",
     "aupro_dilated",

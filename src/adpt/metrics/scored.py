@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from adpt.metrics.arrays import Bools, Floats, Maps, Masks
-from adpt.metrics.ranking import Rankings, rank, rank_each, rank_maps
+from adpt.metrics.ranking import Counts, Rankings, rank, rank_each, rank_maps
 
 
 class Pictured(Protocol):
@@ -78,12 +78,22 @@ class Scored:
     @cached_property
     def rankings(self) -> Rankings:
         """Images and pixels, each sorted once for all metrics."""
-        if self.masks is not None and not isinstance(self.maps, np.ndarray):
+        if self.masks is not None and not self.at_network:
             image = rank(self.image_scores, self.labels)
             return Rankings(image, rank_each(self.maps, self.masks))
         maps, masks = np.asarray(self.maps), self.masks
         known = None if masks is None else np.asarray(masks)
         return rank_maps(maps, known, self.image_scores, labels=self.labels)
+
+    @property
+    def at_network(self) -> bool:
+        """True if pixels are those of the network's resolution."""
+        return isinstance(self.maps, np.ndarray)
+
+    @property
+    def each_once(self) -> Counts:
+        """(1, N), the resample that is the test images themselves."""
+        return np.ones((1, len(self)), np.int64)
 
     @cached_property
     def good(self) -> Good | None:

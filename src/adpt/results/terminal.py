@@ -41,12 +41,19 @@ def print_table(
     # Files and pipes have no width of their own; Rich would take 80.
     console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     summaries = summarise(records)
-    beside = [metrics[start : start + _BESIDE] for start in range(0, len(metrics), _BESIDE)]
-    shown = [class_table(summary, some) for summary in summaries for some in beside]
+    shown = [
+        class_table(summary, some)
+        for summary in summaries
+        for some in _beside([metric for metric in metrics if metric in summary.mean.metrics])
+    ]
     if len(summaries) > 1:
         shown += overviews(summaries, metrics)
     for table in shown:
         _print(table, console)
+
+
+def _beside(metrics: Sequence[str]) -> list[Sequence[str]]:
+    return [metrics[start : start + _BESIDE] for start in range(0, len(metrics), _BESIDE)]
 
 
 def _print(table: Table, console: "Console") -> None:

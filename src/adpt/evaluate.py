@@ -186,6 +186,7 @@ def prepare(
             config.published.dilated_overlap,
             {str(sample.image): sample for sample in data.samples},
             data.geometry if config.metric_resolution == "picture" else None,
+            config.intervals,
         ),
         origin=origin,
     )

@@ -62,7 +62,7 @@ def evaluate(config: DictConfig) -> None:
         backbone_config = OmegaConf.create(windows.backbone(config.backbone, size))
     check_backbone(backbone_config)
     methods = method_specs(config.method, config.unified, windows)
-    metrics = make_metrics(OmegaConf.select(config, "metrics"))
+    metrics = make_metrics(OmegaConf.select(config, "metric"))
     # The protocol `paper` chooses a projector for each part.
     plain = config.projector is not None and config.protocol != "paper"
     file = find_projector(config.projector) if plain else None
@@ -182,7 +182,7 @@ def prepare(
         cache=instantiate(config.cache) if config.cache else None,
         defects=instantiate(config.defects.draw, geometry=data.geometry),
         measuring=Measuring(
-            make_metrics(OmegaConf.select(config, "metrics")),
+            make_metrics(OmegaConf.select(config, "metric")),
             config.published.dilated_overlap,
             {str(sample.image): sample for sample in data.samples},
             data.geometry if config.metric_resolution == "picture" else None,

@@ -77,6 +77,9 @@ class Identity:
         self.methods, self.setting, self.progress = methods, setting, progress
         decisive = {k: v for k, v in config.items() if not _is_named(k, CANNOT_DECIDE)}
         self.options = {n: v for n, v in leaves(decisive) if not _is_named(n, CANNOT_DECIDE)}
+        # Without intervals a result is as it was before there were any.
+        if not self.options.get("intervals"):
+            self.options.pop("intervals", None)
         decided = backbone.decides()
         self.shared: dict[str, Any] = {
             "adpt": __version__,
@@ -129,6 +132,7 @@ class Identity:
             "image_size": None if size == (224, 224) else list(size),
             "windows": self.options.get("windows.size"),
             "aligned_windows": self.options.get("windows.aligned"),
+            "picture_resolution": self.options.get("metric_resolution") == "picture",
         }
         masks = self.data.geometry.mask_resize
         if self.setting.as_published:

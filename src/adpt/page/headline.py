@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from adpt.results import METRICS, Comparison, Summary
+from adpt.results import Comparison, Summary, title
 from adpt.results.record import FEATURES
 
 _MOST_ROWS = 24
@@ -45,7 +45,7 @@ def headlines(summaries: Sequence[Summary], metrics: Sequence[str]) -> list[Head
 
     Args:
         summaries: What the page's tables show.
-        metrics: Names of `METRICS`; those that nobody has are left out.
+        metrics: Names of metrics; those that nobody has are left out.
     """
     if len(summaries) == 1:
         rows = [(row.name, row.metrics) for row in summaries[0].rows]
@@ -87,4 +87,4 @@ def _headline(metric: str, rows: Sequence[tuple[str, Comparison]]) -> Headline |
     low, width = first * _STEP, (last - first) * _STEP
     ticks = [f"{100 * _STEP * number:.0f}" for number in range(first, last + 1, step)]
     placed = [Row(n, {k: (v - low) / width for k, v in values.items()}) for n, values in shown]
-    return Headline(f"{METRICS[metric]} in percent", placed, ticks, len(kept) - len(shown))
+    return Headline(f"{title(metric)} in percent", placed, ticks, len(kept) - len(shown))

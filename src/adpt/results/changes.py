@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean
 
 from adpt.cli.values import differing
+from adpt.results.metric_names import SHOWN, title
 from adpt.results.record import Record, latest
-from adpt.results.summary import METRICS, SHOWN
 from adpt.results.table import UNKNOWN, Block, Cell, Column, Figure, Line, Table, gain
 from adpt.results.words import causes, percent, plural, shortened
 from adpt.running.files import replacing
@@ -95,14 +95,14 @@ def changes_table(
     Args:
         changes: What `changes_between` gives.
         names: What the folders are called.
-        metrics: Names of `METRICS` that are shown; another one may be all that changed.
+        metrics: Names of metrics that are shown; another one may be all that changed.
     """
     changed = [pair for pair in changes.pairs if not pair.equal]
     blocks: dict[str, list[Pair]] = defaultdict(list)
     for pair in changed:
         one = pair.after
         blocks[f"{one.dataset} · {one.method} · {one.features}"].append(pair)
-    columns = [Column(name, METRICS[m]) for m in metrics for name in ("before", "after", "change")]
+    columns = [Column(name, title(m)) for m in metrics for name in ("before", "after", "change")]
     return Table(
         f"{names[0]} → {names[1]}",
         f"{plural(len(changes.pairs), 'result')} of both folders: {len(changed)} changed,"

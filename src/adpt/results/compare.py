@@ -8,8 +8,10 @@ from typing import NamedTuple
 from adpt.results.blanks import blanks
 from adpt.results.budget import MARK, footnote
 from adpt.results.caution import cautions
+from adpt.results.metric_names import SHOWN, title
+from adpt.results.paired import MEANING, over_classes
 from adpt.results.record import FEATURES, Record
-from adpt.results.summary import METRICS, NOTHING, SHOWN, Compared, Comparison, Summary, mean_of
+from adpt.results.summary import NOTHING, Compared, Comparison, Summary, mean_of
 from adpt.results.table import (
     MINUS,
     UNKNOWN,
@@ -24,6 +26,9 @@ from adpt.results.table import (
 )
 from adpt.results.training import epochs_in_words
 from adpt.results.words import PROTOCOL_MEANING, listed, plural, setting_in_words
+
+_OVER_CLASSES = "gain over classes"
+_BLANK: Cell = (Figure(""),)
 
 
 class Key(NamedTuple):
@@ -44,7 +49,7 @@ def overviews(summaries: Sequence[Summary], metrics: Sequence[str] = SHOWN) -> l
 
     Args:
         summaries: What `summarise` gives.
-        metrics: Names of `METRICS`; a cell shows them with slashes between.
+        metrics: Names of metrics; a cell shows them with slashes between.
     """
     tables: dict[tuple[str, ...], list[Summary]] = {}
     for summary in summaries:
@@ -58,13 +63,13 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
 
     Args:
         summary: One of `summarise`.
-        metrics: Names of `METRICS`; those that were not recorded are left out.
+        metrics: Names of metrics; those that were not recorded are left out.
     """
     metrics = [metric for metric in metrics if metric in summary.mean.metrics]
     kinds = summary.features
     minus = [other for other in MINUS if {other, "pretrained"} <= set(kinds)]
     names = [*kinds, *(f"vs {other}" for other in minus)]
-    columns = [Column(name, METRICS[metric]) for metric in metrics for name in names]
+    columns = [Column(name, title(metric)) for metric in metrics for name in names]
 
     def line(row: Compared) -> Line:
         return Line(row.name, tuple(c for m in metrics for c in _cells(row.metrics[m], kinds)))
@@ -72,11 +77,17 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
     notes = [footnote(summary.method, summary.budget)] if summary.budget else []
     notes += incomplete({"": summary}, metrics)
     notes += [*blanks(summary.records, metrics), *cautions(summary.records)]
+    tests = Line(
+        _OVER_CLASSES,
+        tuple(c for m in metrics for c in _tests(summary.mean.metrics[m], kinds)),
+    )
+    tested = any(cell != _BLANK for cell in tests.cells)
+    foot = (line(summary.mean), *[tests] * tested)
     return Table(
         f"{summary.dataset} · {summary.name}",
-        caption(summary),
+        " ".join([caption(summary), *[MEANING] * tested]),
         (Column("class"), *columns),
-        (Block("", tuple(map(line, summary.rows))), Block("", (line(summary.mean),))),
+        (Block("", tuple(map(line, summary.rows))), Block("", foot)),
         tuple(notes),
         foot=True,
     )
@@ -87,7 +98,19 @@ def caption(summary: Summary) -> str:
     parts = [f"{summary.setting}."]
     if len(summary.seeds) > 1:
         parts.append(_spread(summary))
+    parts += _bracketed([summary])
     return " ".join([*parts, *epochs_in_words(summary.records)])
+
+
+def _bracketed(summaries: Iterable[Summary]) -> list[str]:
+    """What stands in brackets, in a sentence, where something does."""
+    rows = [row for summary in summaries for row in summary.rows]
+    if not any(cell.intervals for row in rows for cell in row.metrics.values()):
+        return []
+    return [
+        "In brackets behind a figure 95 % over resamples of the test images; of a mean, of all"
+        " classes independently."
+    ]
 
 
 def _spread(summary: Summary) -> str:
@@ -104,6 +127,14 @@ def _cells(comparison: Comparison, kinds: Sequence[str]) -> Iterable[Cell]:
     for other, name in MINUS.items():
         if {other, "pretrained"} <= set(kinds):
             yield (gain(getattr(comparison, name)),)
+
+
+def _tests(mean: Comparison, kinds: Sequence[str]) -> Iterable[Cell]:
+    """Below the cells of a mean, those that say how sure its gains are."""
+    yield from (_BLANK for _ in kinds)
+    for other, name in MINUS.items():
+        if {other, "pretrained"} <= set(kinds):
+            yield _tested([mean], name)
 
 
 def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
@@ -135,6 +166,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
             notes.append(footnote(plain(key), of_key[0].budget))
         recorded = {features for summary in of_key for features in summary.features}
         blocks.append(Block(name, _lines(cells, [f for f in FEATURES if f in recorded])))
+    tested = any(line.name == _OVER_CLASSES for block in blocks for line in block.lines)
     named = {f"{s.dataset} · {name_of(k, rows)}: ": s for s, k in zip(summaries, keys, strict=True)}
     notes += incomplete(named, metrics)
     records = [record for summary in summaries for record in summary.records]
@@ -146,7 +178,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
                 *setting_in_words(summaries[0].varied),
             ]
         ),
-        conditions_of(summaries, metrics),
+        " ".join([conditions_of(summaries, metrics), *[MEANING] * tested]),
         (Column("method"), *columns),
         tuple(blocks),
         tuple(notes),
@@ -160,7 +192,15 @@ def _lines(cells: Sequence[Sequence[Comparison]], kinds: Sequence[str]) -> tuple
         if {other, "pretrained"} <= set(kinds):
             gains = tuple(_pair(gain(getattr(c, name)) for c in cell) for cell in cells)
             lines.append(Line(f"pretrained − {other}", gains))
+            tests = tuple(_tested(cell, name) for cell in cells)
+            if any(cell != _BLANK for cell in tests):
+                lines.append(Line(_OVER_CLASSES, tests))
     return tuple(lines)
+
+
+def _tested(comparisons: Sequence[Comparison], difference: str) -> Cell:
+    found = tuple(over_classes(one, difference) for one in comparisons)
+    return found if any(figure.text for figure in found) else _BLANK
 
 
 def _pair(figures: Iterable[Figure]) -> Cell:
@@ -248,9 +288,7 @@ def incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> list
         by_count: dict[int, list[str]] = {}
         for metric in metrics:
             if metric in summary.mean.metrics:
-                by_count.setdefault(summary.mean.metrics[metric].classes, []).append(
-                    METRICS[metric]
-                )
+                by_count.setdefault(summary.mean.metrics[metric].classes, []).append(title(metric))
         for number, shown in by_count.items():
             if number < total:
                 notes.append(f"{name}mean of {listed(shown)} over {number} of {total} classes.")
@@ -281,5 +319,6 @@ def conditions_of(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
         parts.append(f"{listed(map(str, shots))} reference{'s' * (shots != [1])} per class")
     parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
     spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
-    shown = " / ".join(METRICS[metric] for metric in metrics)
-    return f"{shown} in percent{spread}; {'; '.join(parts)}."
+    shown = " / ".join(title(metric) for metric in metrics)
+    caption = f"{shown} in percent{spread}; {'; '.join(parts)}."
+    return " ".join([caption, *_bracketed(summaries)])

@@ -18,8 +18,9 @@ from adpt.results.compare import (
     plain,
     with_classes,
 )
+from adpt.results.metric_names import SHOWN, title
 from adpt.results.record import FEATURES
-from adpt.results.summary import METRICS, NOTHING, SHOWN, Comparison, Summary, mean_of
+from adpt.results.summary import NOTHING, Comparison, Summary, mean_of
 from adpt.results.table import UNKNOWN, Block, Column, Figure, Line, Table
 from adpt.results.words import percent, setting_in_words
 
@@ -33,7 +34,7 @@ def standings(summaries: Sequence[Summary], metrics: Sequence[str] = SHOWN) -> l
 
     Args:
         summaries: What `summarise` gives.
-        metrics: Names of `METRICS`.
+        metrics: Names of metrics.
     """
     tables: dict[tuple[str, ...], list[Summary]] = defaultdict(list)
     for summary in summaries:
@@ -61,7 +62,7 @@ def _standing(summaries: Sequence[Summary], metrics: Sequence[str], kind: str) -
             means = [mean_of(of_row) for of_row in zip(*of_sets, strict=True)]
             of_sets.append([m if m.classes == len(datasets) else NOTHING for m in means])
             headings.append(f"mean of {len(datasets)} sets")
-        columns += [Column(heading, METRICS[metric]) for heading in headings]
+        columns += [Column(heading, title(metric)) for heading in headings]
         values += [_marked(column, kind) for column in of_sets]
     lines = [
         Line(name_of(key, rows), tuple((figure,) for figure in figures))
@@ -80,14 +81,14 @@ def _standing(summaries: Sequence[Summary], metrics: Sequence[str], kind: str) -
         *blanks(records, metrics),
         *cautions(records),
     ]
-    title = ", ".join(
+    heading = ", ".join(
         [
             f"{summaries[0].backbone}: methods on {kind} features",
             *setting_in_words(summaries[0].varied),
         ]
     )
     return Table(
-        title,
+        heading,
         f"{conditions_of(summaries, metrics)} Best of each column bold, second best underlined.",
         tuple(columns),
         (Block("", tuple(lines)),),

@@ -8,23 +8,9 @@ from typing import Any
 
 from adpt.results.budget import MARK, budget
 from adpt.results.grouping import Group, grouped
+from adpt.results.metric_names import recorded
 from adpt.results.record import FEATURES, Record
 from adpt.results.words import options_in_words, plural, setting_in_words
-
-METRICS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "pixel_aupro": "AUPRO",
-    "pixel_aupro_paper": "AUPRO (paper's variant)",
-}
-"""Name of each metric in records, and how readers know it."""
-
-SHOWN = ("image_auroc", "pixel_aupro")
-"""The pair of metrics that the paper's tables show."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +25,9 @@ class Comparison:
         by_seed: The values for each seed, by the name of the features; of a mean over classes, its
             values for the seeds that all these classes have.
         fixed: Features that seeds decide nothing of.
+        intervals: Low and high end over resamples of the test images, by the name of the features,
+            where there is one seed; of a mean, as if the classes' deviations were independent.
+        cells: Those that it is the mean of.
     """
 
     own: float
@@ -47,6 +36,8 @@ class Comparison:
     classes: int = 1
     by_seed: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    cells: "tuple[Comparison, ...]" = ()
 
     @property
     def difference(self) -> float:
@@ -87,7 +78,18 @@ def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
     own, residual, pretrained = (_mean(getattr(cell, f) for cell in shared) for f in FEATURES)
     by_seed = {f: _mean_by_seed([cell.by_seed.get(f, {}) for cell in shared]) for f in FEATURES}
     fixed = frozenset(f for f in FEATURES if all(f in cell.fixed for cell in shared))
-    return Comparison(own, residual, pretrained, len(shared), by_seed, fixed)
+    intervals = {f: found for f in FEATURES if (found := _interval_of_mean(shared, f))}
+    of = tuple(shared)
+    return Comparison(own, residual, pretrained, len(of), by_seed, fixed, intervals, of)
+
+
+def _interval_of_mean(cells: Sequence[Comparison], features: str) -> tuple[float, float] | None:
+    if not cells or not all(features in cell.intervals for cell in cells):
+        return None
+    values = [getattr(cell, features) for cell in cells]
+    ends = zip(*(cell.intervals[features] for cell in cells), strict=True)
+    below, above = (math.dist(values, end) / len(cells) for end in ends)
+    return fmean(values) - below, fmean(values) + above
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ class Summary:
     @property
     def features(self) -> list[str]:
         """Kinds of features that were recorded, in their usual order."""
-        recorded = {record.features for record in self.records}
-        return [features for features in FEATURES if features in recorded]
+        found = {record.features for record in self.records}
+        return [features for features in FEATURES if features in found]
 
     @property
     def projector_sha256(self) -> str | None:
@@ -194,8 +196,7 @@ def _summary(group: Group) -> Summary:
     classes: dict[str, list[Record]] = {}
     for record in group.records:
         classes.setdefault(record.class_name, []).append(record)
-    found = {name for record in group.records for name in record.metrics}
-    metrics = [name for name in METRICS if name in found]
+    metrics = recorded(record.metrics for record in group.records)
     kinds = {f: [record for record in group.records if record.features == f] for f in FEATURES}
     fixed = frozenset(features for features, records in kinds.items() if _is_fixed(records))
     rows = tuple(
@@ -243,7 +244,12 @@ def _comparison(records: Sequence[Record], metric: str, fixed: frozenset[str]) -
         if metric in record.metrics:
             by_seed[record.features][record.seed] = record.metrics[metric]
     own, residual, pretrained = (_mean(by_seed[features].values()) for features in FEATURES)
-    return Comparison(own, residual, pretrained, 1, by_seed, fixed)
+    intervals = {
+        record.features: record.intervals[metric]
+        for record in records
+        if metric in record.intervals and len(by_seed[record.features]) == 1
+    }
+    return Comparison(own, residual, pretrained, 1, by_seed, fixed, intervals)
 
 
 def _mean_by_seed(cells: Sequence[Mapping[int, float]]) -> dict[int, float]:

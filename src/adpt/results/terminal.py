@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from adpt.results.compare import class_table, overviews
+from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record
 from adpt.results.standings import standings
-from adpt.results.summary import SHOWN, summarise
+from adpt.results.summary import Summary, summarise
 from adpt.results.table import Block, Cell, Figure, Table
 from adpt.running.names import printable_text
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDTH = 140
+_BESIDE = 3
+"""Metrics beside each other in a table of classes; with intervals one has its width."""
 _COLOURS = {1: "green", -1: "red"}
 
 
@@ -32,14 +35,24 @@ def print_table(
     Args:
         records: Records of any data sets and methods.
         console: Where to print; default: standard output.
-        metrics: Names of `METRICS`.
+        metrics: Names of metrics.
     """
     summaries = summarise(records)
-    shown = [class_table(summary, metrics) for summary in summaries]
+    shown = [
+        class_table(summary, some) for summary in summaries for some in _beside(summary, metrics)
+    ]
     if len(summaries) > 1:
         shown += [*overviews(summaries, metrics), *standings(summaries, metrics)]
     for table in shown:
         print_one(table, console)
+
+
+def _beside(summary: Summary, metrics: Sequence[str]) -> list[Sequence[str]]:
+    """The recorded ones of some metrics, as many together as a table has room for."""
+    cells = summary.mean.metrics
+    recorded = [metric for metric in metrics if metric in cells]
+    room = 1 if any(cell.intervals for cell in cells.values()) else _BESIDE
+    return [recorded[start : start + room] for start in range(0, len(recorded), room)]
 
 
 def print_one(table: Table, console: "Console | None" = None) -> None:

@@ -39,9 +39,10 @@ def build_backbone(
     """Build a frozen backbone.
 
     Args:
-        name: A preset (efficientnet_lite0, dinov2_b, dinov2_l, clip_b, clip_l, imagebind,
-            mobilenetv2), or any model of timm with spatial features, best with the tag of its
-            weights: `resnet18.a1_in1k`.
+        name: A preset (efficientnet_lite0; dinov2_s, dinov2_b, dinov2_l and with registers
+            dinov2_s_reg, dinov2_b_reg, dinov2_l_reg; dinov3_s, dinov3_b, dinov3_l; clip_b, clip_l;
+            siglip2_b; pe_core_b; imagebind; convnext; wide_resnet50_2; mobilenetv2), or any model
+            of timm with spatial features, best with the tag of its weights: `resnet18.a1_in1k`.
         levels: 0-based transformer blocks or stages, or how many of them: evenly spaced blocks that
             end at the last for a plain transformer, the last stages of any other network. None for
             the preset's own, and four for a timm model.

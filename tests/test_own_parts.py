@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from adpt.errors import WeightsError
-from adpt.evaluation.table import LoadedProjector
+from adpt.evaluation.encoding import LoadedProjector
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss, PublishedNormLoss, terms_of
 from adpt.projector import FeatureProjector
 from adpt.weights import find_projector, load_projector, save_projector

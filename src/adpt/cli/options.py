@@ -109,6 +109,9 @@ class Evaluate(Section):
     """frozen network that features come from"""
     data: Made
     """set to evaluate on"""
+    train_data: Made | None
+    """another set that methods are fitted on, all its classes together, such as train_data=visa;
+    null fits on data's own training images"""
     method: Parts
     """methods, one or several"""
     metric: Parts | None

@@ -34,13 +34,18 @@ def log_robust(good: Array, drawn: Array, rate: float) -> float:
     return GoodScores.robust(good).limit(rate)
 
 
+def log_robust_within(good: Array, drawn: Array, rate: float) -> float:
+    """The same, at most the highest score."""
+    return min(log_robust(good, drawn, rate), float(good.max()))
+
+
 def adpt(good: Array, drawn: Array, rate: float) -> float:
-    """Adpt's own: `log_robust`, at most the highest score."""
+    """Adpt's own: `log_robust`, between the quantiles (`highest`) of that rate and of thrice it."""
     return from_rate(good, rate, "").value
 
 
 def robust(good: Array, drawn: Array, rate: float) -> float:
-    """The same of the scores themselves."""
+    """`log_robust` of the scores themselves."""
     middle = np.median(good)
     spread = 1.4826 * np.median(np.abs(good - middle))
     return float(_student(middle, spread, len(good), rate))
@@ -111,8 +116,8 @@ def between(good: Array, drawn: Array, rate: float) -> float:
 
 
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in (
-    highest, log_normal, normal, log_robust, adpt, robust, log_winsorised, log_quartiles,
-    without_outlying, gamma, gumbel, pareto,
+    highest, log_normal, normal, log_robust, log_robust_within, adpt, robust, log_winsorised,
+    log_quartiles, without_outlying, gamma, gumbel, pareto,
     drawn_f1, drawn_bounded, between,
 )}  # fmt: skip
 

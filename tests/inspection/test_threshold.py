@@ -182,3 +182,53 @@ def test_a_policy_finds_the_threshold_in_its_way(rng) -> None:
     by_labels = ThresholdPolicy(defects="bad").find(good, "x", bad)
     assert by_labels == from_labels(good, bad, "x")
     assert ThresholdPolicy(value=2).find(good, "x") == Threshold(2.0, "given by the user")
+
+
+def literal(scores: list[float], rate: float) -> float:
+    """The rule as its docstring says it."""
+    n, high, logs = len(scores), sorted(scores, reverse=True), np.log(scores)
+    middle = float(np.median(logs))
+    spread = 1.4826 * float(np.median([abs(value - middle) for value in logs]))
+    if not spread:
+        middle, spread = float(np.mean(logs)), float(np.std(logs, ddof=1))
+    limit = math.exp(middle + stats.t.isf(rate, n - 1) * spread * math.sqrt(1 + 1 / n))
+    promising = [k for k in range(1, n + 1) if k / (n + 1) <= rate + 1e-12]
+    thrice = [k for k in range(1, n + 1) if k / (n + 1) <= 3 * rate + 1e-12]
+    if len(thrice) >= 2:
+        limit = max(limit, high[max(thrice) - 1])
+    return min(limit, high[max(promising, default=1) - 1])
+
+
+def sampled(generator: np.random.Generator, sample: str, size: int) -> np.ndarray:
+    values = generator.normal(10, 1, size)
+    if sample == "lognormal":
+        return np.exp(values)
+    return values + 20 * (generator.random(size) < 0.4) if sample == "two kinds" else values
+
+
+@pytest.mark.parametrize("count", [2, 9, 12, 13, 19, 20, 38, 39, 60, 200])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize("sample", ["normal", "lognormal", "two kinds"])
+def test_limit_by_rate_is_the_literal_one(rng, count: int, rate: float, sample: str) -> None:
+    scores = sampled(rng, sample, count)
+    assert from_rate(scores, rate, "").value == pytest.approx(literal(list(scores), rate))
+
+
+@pytest.mark.parametrize("count", [19, 40, 100])
+@pytest.mark.parametrize("sample", ["normal", "lognormal", "two kinds"])
+def test_false_alarms_are_bounded_whatever_the_distribution(rng, count: int, sample: str) -> None:
+    above = [
+        (sampled(rng, sample, 200) > from_rate(sampled(rng, sample, count), 0.05, "").value).mean()
+        for _ in range(200)
+    ]
+    assert 0.03 < np.mean(above) < (0.16 if sample == "two kinds" else 0.09)
+
+
+def test_what_is_told_is_how_many_exceed_it() -> None:
+    # Two kinds of good images: their middle and spread say nothing of either.
+    scores = np.where(np.arange(60) % 2, 300.0, 100.0) + np.arange(60) / 10
+    found = from_rate(scores, 0.05, "tested")
+    assert found.value == np.sort(scores)[-3]
+    assert found.origin.endswith("2 of which exceed it")
+    few = from_rate(scores[:18], 0.05, "")
+    assert "their highest score: about 1 normal image in 19" in few.origin

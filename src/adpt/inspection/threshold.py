@@ -167,20 +167,27 @@ def from_rate(normal: npt.ArrayLike, rate: float, source: str) -> Threshold:
     """The score that a further normal image exceeds with an estimated probability of `rate`.
 
     By median and median absolute deviation (`GoodScores.robust`), which a bad image among the good
-    hardly moves, but not above the highest of the n scores: of images that come in any order one in
-    n + 1 exceeds that, whatever their distribution. So few images never widen the limit beyond what
-    was seen. experiments/thresholds chose it.
+    hardly moves, within bounds that hold whatever the scores' distribution: of images that come in
+    any order, a share of k / (n + 1) exceeds the k-th highest score of n. So the limit is at most
+    the lowest score that promises `rate`, and at least one that promises three times that, where so
+    many images exceed it that none of them decides alone. Below 1 / rate - 1 images it is at most
+    their highest score. experiments/thresholds chose it.
     """
-    scores = np.asarray(normal, dtype=np.float64)
-    count, highest = len(scores), float(scores.max())
+    scores = np.sort(np.asarray(normal, dtype=np.float64))[::-1]
+    count = len(scores)
+    within, beyond = (int(share * (count + 1) + 1e-9) for share in (rate, 3 * rate))
+    most = float(scores[max(within, 1) - 1])
     limit = GoodScores.robust(scores).limit(rate) if count > 1 else math.inf
+    if 2 <= beyond <= count:
+        limit = max(limit, float(scores[beyond - 1]))
     name = (
         f"estimated false-positive rate of {rate * 100:g} % from {count} normal images ({source})"
     )
     # Equal scores have a limit at themselves, up to rounding.
-    if highest - limit > 1e-9 * abs(highest):
-        return Threshold(float(limit), f"{name}, {np.sum(scores > limit)} of which exceed it")
-    return Threshold(highest, f"{name}, their highest score: {_bound(count)}")
+    value = float(limit) if most - limit > 1e-9 * abs(most) else most
+    if value == most and within < 2:
+        return Threshold(value, f"{name}, their highest score: {_bound(count)}")
+    return Threshold(value, f"{name}, {np.sum(scores > value)} of which exceed it")
 
 
 def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) -> Threshold:

@@ -80,3 +80,10 @@ def test_what_counts_do_not_explain_is_blank_without_a_guess() -> None:
     assert blanks([record(COUNTS, 0.5, NAN)], SHOWN) == [
         "pcb1: its test images do not define it, which leaves AUPRO blank."
     ]
+
+
+def test_a_further_metric_may_lack_something_that_is_no_test_image() -> None:
+    one = a_record("own", 0.5, counts=COUNTS, metrics={"pixel_seg_f1": NAN, "image_odd": NAN})
+    assert blanks([one], ["pixel_seg_f1", "image_odd"]) == [
+        "pcb1: it is not defined there, which leaves SegF1 and image odd blank."
+    ]

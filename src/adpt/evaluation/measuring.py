@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ class Measuring:
             UserError: A metric gives other numbers than it names, or an infinite one.
         """
         found = ranked_metrics(scored.rankings, paper_aupro=scored.at_network)
-        if self.dilated_overlap and scored.masks is not None:
+        if self.dilated_overlap and scored.at_network and scored.masks is not None:
             maps, masks = np.asarray(scored.maps), np.asarray(scored.masks)
             found["pixel_aupro_paper"] = aupro_dilated(maps, masks)
         for metric in self.metrics:
@@ -97,7 +96,7 @@ def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
         UserError: One refuses its options, or two give numbers of the same name.
     """
     made = [
-        try_making(f"metric.{name}", partial(instantiate, config), Metric)
+        try_making(f"metric.{name}", instantiate(config, _partial_=True), Metric)
         for name, config in (configs or {}).items()
         if config is not None
     ]

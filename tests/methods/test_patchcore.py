@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adpt import nearest
 from adpt.errors import UserError
-from adpt.methods import PatchCore, neighbourhood, patchcore
+from adpt.methods import PatchCore, nearest_patches, neighbourhood
 from adpt.methods.patchcore import nearest_squared_distances
 
 SIZE = (18, 22)
@@ -116,7 +116,7 @@ def test_scores_grow_with_the_square_of_the_features_scale() -> None:
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = draw(4), draw(3, seed=1)
     whole = fitted(train, ratio=0.5).score(test).maps
-    monkeypatch.setattr(patchcore, "_QUERIES", 7)
+    monkeypatch.setattr(nearest_patches, "_ROWS", 7)
     monkeypatch.setattr(nearest, "_TILE", 5)
     monkeypatch.setattr(neighbourhood, "_CHUNK_NUMBERS", 50)
     chunked = fitted(train, ratio=0.5).score(test).maps

@@ -5,7 +5,7 @@ import torch
 from literal.patchcore import nearest_squared_distances as literal_distances
 
 from adpt import nearest
-from adpt.methods import patchcore
+from adpt.methods import nearest_patches
 from adpt.methods.patchcore import nearest_squared_distances
 
 
@@ -16,7 +16,7 @@ def test_distances_equal_the_loop_in_tiles_of_any_size(
     generator = torch.Generator().manual_seed(0)
     bank = torch.randn(200, 32, generator=generator)
     queries = torch.cat([torch.randn(100, 32, generator=generator), bank[:5]])
-    monkeypatch.setattr(patchcore, "_QUERIES", rows)
+    monkeypatch.setattr(nearest_patches, "_ROWS", rows)
     monkeypatch.setattr(nearest, "_TILE", tile)
     found = nearest_squared_distances(queries, bank)
     torch.testing.assert_close(found, literal_distances(queries, bank), rtol=1e-6, atol=0)

@@ -4,9 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adpt.methods.nearest_patches import ROUNDING, directions_of, pair_squares, shadows
+
 _CANDIDATES = 512
 _WATCHED = 2**12
 _ROWS = _PICKS = 2**10
+_FEW = 1 / 40
 
 
 def greedy_coreset(
@@ -18,9 +21,10 @@ def greedy_coreset(
     the mean distance, which also bounds all distances from above. Distances only shrink as picks
     are made. So one that is out of date is still a bound, and only those few points that may be the
     farthest are held against the latest picks; most are near some early pick, and are never looked
-    at again. In the worst case, such as copies of few points, all are. Memory: three numbers a
-    point. Another order of the points changes the result only through the first pick and ties;
-    fewer picks are the first of more.
+    at again. In the worst case, such as copies of few points, all are. Of wide points, distances in
+    few dimensions tell most pairs apart (`nearest_patches.shadows`). Memory: three numbers a point,
+    and 129 of a wide one. Another order of the points changes the result only through the first
+    pick and ties; fewer picks are the first of more.
 
     (PatchCore, arXiv 2106.08265, algorithm 1. Its authors `project` the points to 128 dimensions
     first, to save time; the points picked then lie less evenly.)
@@ -71,6 +75,10 @@ class _Cover:
         self.lengths = torch.cat(
             [(points[start : start + _ROWS] - self.origin).square().sum(1) for start in parts]
         )
+        self.directions = directions_of(points)
+        if self.directions is not None:
+            self.shadows = shadows(points, self.origin, self.directions)
+            self.rounding = 2 * ROUNDING * float(self.lengths.max())
         self.nearest = torch.full_like(self.lengths, torch.inf)
         self.picks = self.seen = torch.zeros(0, dtype=torch.int64, device=points.device)
         self.seen = self.seen.new_zeros(len(points))
@@ -107,15 +115,28 @@ class _Cover:
         """Bring points' distances up to date."""
         rows = rows[self.seen[rows] < len(self.picks)]
         for some in rows[self.seen[rows].argsort()].split(_ROWS) if len(rows) else ():
-            chunk = self.points[some] - self.origin
-            near, lengths = self.nearest[some], self.lengths[some]
+            near = self.nearest[some]
             for picks in self.picks[int(self.seen[some[0]]) :].split(_PICKS):
-                to = (self.points[picks] - self.origin).T
-                # |x|² − 2 x·c + |c|², the first of which is the same for all picks
-                products = torch.addmm(self.lengths[picks], chunk, to, alpha=-2)
-                near = near.minimum(products.amin(1) + lengths)
+                near = near.minimum(self._nearest_of(some, picks, near))
             self.nearest[some] = near
         self.seen[rows] = len(self.picks)
+
+    def _nearest_of(self, rows: Tensor, picks: Tensor, near: Tensor) -> Tensor:
+        """Squared distances to the nearest of some picks, where that is below `near`."""
+        if self.directions is not None:
+            own, to = self.shadows[rows], self.shadows[picks]
+            lengths = own.square().sum(1)
+            bounds = torch.addmm(to.square().sum(1), own, to.T, alpha=-2)
+            nearer = bounds < (near - lengths + self.rounding)[:, None]
+            which, those = nearer.nonzero(as_tuple=True)
+            if len(which) < _FEW * bounds.numel():
+                exact = pair_squares(self.points, rows[which], self.points, picks[those])
+                return near.scatter_reduce(0, which, exact, "amin")
+        chunk = self.points[rows] - self.origin
+        to = (self.points[picks] - self.origin).T
+        # |x|² − 2 x·c + |c|², the first of which is the same for all picks
+        products = torch.addmm(self.lengths[picks], chunk, to, alpha=-2)
+        return products.amin(1) + self.lengths[rows]
 
 
 def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from adpt.methods.coreset import greedy_coreset
 from adpt.methods.left_out import from_lever
-from adpt.nearest import largest_products, slices
+from adpt.methods.nearest_patches import NearestPatches
+from adpt.nearest import slices
 
 _CHUNK_BYTES = 2**27
 
@@ -96,13 +97,10 @@ def grown_bank(
     # Those of the former bank that are not picked stand for the patches that are left out.
     near = torch.cat([bank, points[picks[picks >= len(bank)]]])
     owners = (picks[picks >= len(bank)] - len(bank)).div(embedded.shape[1], rounding_mode="floor")
-    origin = near.mean(0)
-    centred = near - origin
-    halves = centred.square().sum(1) / -2
+    search = NearestPatches(near)
     distances = []
     for number, patches in enumerate(embedded):
-        others = halves.clone()
-        others[len(bank) :][owners == number] = -torch.inf
-        nearest = near[largest_products(patches - origin, centred, others)]
-        distances.append(torch.linalg.vector_norm(patches - nearest, dim=1).square())
+        own = torch.zeros(len(near), dtype=torch.bool, device=near.device)
+        own[len(bank) :] = owners == number
+        distances.append(search.find(patches, hidden=own)[0])
     return points[picks], torch.stack(distances)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from adpt.nearest import largest_products
+from adpt.methods.nearest_patches import NearestPatches
 
 _CHUNK_BYTES = 2**27
 
@@ -24,22 +24,16 @@ def left_out_patches(embedded: Tensor, bank: Tensor) -> Tensor | None:
     owners = _owners(embedded, bank)
     if owners is None:
         return None
-    origin = bank.mean(0)
-    centred = bank - origin
-    halves = centred.square().sum(1) / -2
+    search = NearestPatches(bank, like=embedded.flatten(0, 1))
     distances, nearest, stands_for = [], [], []
     for number, patches in enumerate(embedded):
         own = owners == number
-        shifted = patches - origin
-        others = largest_products(shifted, centred, halves.masked_fill(own, -torch.inf))
-        squares = _squares(patches, bank[others])
+        squares, others = search.find(patches, hidden=own)
         if own.all():
             squares = torch.full_like(squares, torch.inf)
         closest = torch.full_like(squares, torch.inf)
         if own.any():
-            closest = _squares(
-                patches, bank[own][largest_products(shifted, centred[own], halves[own])]
-            )
+            closest, _ = NearestPatches(bank[own]).find(patches)
         distances.append(squares)
         nearest.append(others)
         stands_for.append(squares < closest)
@@ -49,10 +43,7 @@ def left_out_patches(embedded: Tensor, bank: Tensor) -> Tensor | None:
     for number, patches in enumerate(embedded):
         chosen = flat[members[owners[rows] == number]]
         if len(chosen):
-            middle = chosen.mean(0)
-            shifted = chosen - middle
-            places = largest_products(patches - middle, shifted, shifted.square().sum(1) / -2)
-            found[number] = found[number].minimum(_squares(patches, chosen[places]))
+            found[number] = found[number].minimum(NearestPatches(chosen).find(patches)[0])
     return found
 
 
@@ -80,11 +71,6 @@ def _owners(embedded: Tensor, bank: Tensor) -> Tensor | None:
                 found[key] = number
     owners = torch.tensor([found[row] for row in rows], device=bank.device)
     return None if (owners < 0).any() else owners
-
-
-def _squares(patches: Tensor, nearest: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(patches - nearest, dim=1)
-    return lengths.square()
 
 
 def left_out_gaussians(level: Tensor, epsilon: float) -> Tensor:

@@ -12,10 +12,8 @@ from adpt.methods.fitted import FittedMethod
 from adpt.methods.growing import grown_bank
 from adpt.methods.left_out import left_out_patches
 from adpt.methods.maps import smooth, upsample
+from adpt.methods.nearest_patches import NearestPatches
 from adpt.methods.neighbourhood import embed_neighbourhoods
-from adpt.nearest import largest_products, slices
-
-_QUERIES = 2**10
 
 
 class PatchCore(FittedMethod):
@@ -35,7 +33,7 @@ class PatchCore(FittedMethod):
 
     Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats), twice
     for a moment; embedding works in chunks of at most 256 MB a tensor (or one image), scoring in
-    tiles of 8 MB beside a copy of the bank.
+    tiles of 8 MB (`NearestPatches`).
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
@@ -83,6 +81,7 @@ class PatchCore(FittedMethod):
         self.seed = seed
         self.projection_dim, self.num_starts = projection_dim, num_starts
         self.max_patches = max_patches
+        self._search: NearestPatches | None = None
 
     def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
         """Fill the memory bank."""
@@ -118,7 +117,7 @@ class PatchCore(FittedMethod):
                     f" holds patches of {bank.shape[1]} numbers. Make it as it was fitted."
                 )
             patches = self.embed(levels)
-            distances = nearest_squared_distances(patches.flatten(0, 1), bank)
+            distances, _ = self._search_in(bank).find(patches.flatten(0, 1))
             grid = levels[-self.num_levels :][0].shape[-2:]
             return self._scores(distances.reshape(patches.shape[0], *grid))
 
@@ -161,6 +160,14 @@ class PatchCore(FittedMethod):
         self.remember(checked.shapes, {"bank": bank})
         return scores
 
+    def _search_in(self, bank: Tensor) -> NearestPatches:
+        """What finds patches' nearest in the bank, made once for a bank."""
+        if torch.compiler.is_compiling():
+            return NearestPatches(bank)
+        if self._search is None or self._search.points is not bank:
+            self._search = NearestPatches(bank)
+        return self._search
+
     def _scores(self, distances: Tensor) -> Scores:
         """Scores of (B, h, w) squared distances."""
         maps = smooth(upsample(distances, self.image_size, align_corners=False))
@@ -181,10 +188,7 @@ class PatchCore(FittedMethod):
 def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
     """Squared Euclidean distance from each query to its nearest bank point.
 
-    The matrix product that finds the neighbour cancels badly for close points, so the distance
-    itself is taken from the difference: a query that lies in the bank scores 0 up to the bank's
-    own near-duplicates. Which neighbour is nearest is told to about 1e-7 of the bank's largest
-    squared distance from its mean. Memory: a second bank, and tiles as `largest_products` has them.
+    See `NearestPatches`: a query that lies in the bank scores 0.
 
     Args:
         queries: (N, D), float32.
@@ -193,13 +197,4 @@ def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
     Returns:
         (N,), at least 0.
     """
-    origin = bank.mean(0)
-    centred = bank - origin
-    halves = centred.square().sum(1) / -2
-    distances = queries.new_empty(queries.shape[0])
-    for some in slices(queries.shape[0], _QUERIES):
-        chunk = queries[some]
-        # The nearest has the largest x·c − |c|²/2.
-        nearest = bank[largest_products(chunk - origin, centred, halves)]
-        distances[some] = torch.linalg.vector_norm(chunk - nearest, dim=1).square()
-    return distances
+    return NearestPatches(bank).find(queries)[0]

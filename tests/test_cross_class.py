@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from adpt import Inspector
 from adpt.cli.words import hydras_words
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
@@ -234,12 +235,12 @@ def test_set_of_ones_own_files_sweeps_and_is_named_in_a_file(
         file.write_text("\n".join(lines))
     common = [*TINY_EVALUATION, "data=folder", f"data.root={sets['tested']}", *TRAINED, *SMALL]
     done = command(
-        "evaluate", "--config-dir", str(folder), "-m", "train_data=line3", *common, "seed=0,1",
+        "evaluate", "--config-dir", str(folder), "-m", "train_data=line3", *common,
         "hydra.sweep.dir=swept", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     swept = read_records(tmp_path / "swept")
-    assert [record.seed for record in swept] == [0, 0, 1, 1]
+    assert [record.class_name for record in swept] == ["bottle", "key"]
     assert "data@train_data=line3" in swept[0].provenance["command"]
     done = command(
         "evaluate", "--config-dir", str(folder), "+experiment=line3", *common,
@@ -248,4 +249,10 @@ def test_set_of_ones_own_files_sweeps_and_is_named_in_a_file(
     assert done.returncode == 0, done.stderr
     named = read_records(tmp_path / "named")
     assert {record.setting["trained_on"] for record in named} == {"folder (board, lid)"}
-    assert [r.metrics for r in named] == [r.metrics for r in swept if r.seed == 0]
+    assert [r.metrics for r in named] == [r.metrics for r in swept]
+
+
+def test_an_inspector_of_such_a_method_is_refused(sets: dict[str, Path]) -> None:
+    good = sets["tested"] / "key" / "train" / "good"
+    with pytest.raises(UserError, match=r"method=resad learns .* adpt.evaluate train_data=<set>"):
+        Inspector.fit(good, method="resad", image_size=48, device="cpu")

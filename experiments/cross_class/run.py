@@ -19,8 +19,7 @@ def main() -> None:
     for name, products in (("learned", LEARNED), ("tested", TESTED)):
         for product in products:
             take(shared / product, folder / "data" / name / Path(product).name)
-    shutil.rmtree(folder / "results", ignore_errors=True)
-    sweep = ["shots=2,4,8", "seed=0,1"]
+    sweep = ["shots=2,4,8"]
     fitted = [f"train_data.root={folder}/data/learned", "train_data=folder",
               "train_data.num_workers=0", "features=[residual]"]  # fmt: skip
     evaluate(folder, "cross_class", *sweep, *fitted, "method=[feature_norm,padim,resad_quick]")
@@ -60,7 +59,7 @@ def take(product: Path, target: Path) -> None:
 
 def evaluate(folder: Path, name: str, *words: str) -> None:
     """Run all jobs of a sweep on the tested products."""
-    subdir = f"hydra.sweep.subdir={name}_${{shots}}_${{seed}}"
+    subdir = f"hydra.sweep.subdir={name}_${{shots}}"
     run(
         "evaluate", "-m", "data=folder", f"data.root={folder}/data/tested", "data.num_workers=0",
         "backbone=efficientnet_lite0", "device=cpu", "heatmaps=0", "checks=0",

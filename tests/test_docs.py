@@ -34,6 +34,7 @@ from PIL import Image
 import adpt
 import drawn
 from adpt.backbones import build_backbone
+from adpt.cli.words import hydras_words
 from adpt.evaluate import evaluate
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
@@ -136,7 +137,7 @@ class Entry:
         """The words that are Hydra's overrides."""
         flags = {"-m", "--multirun", "--help", "--cfg", "job", "--config-dir"}
         place = self.words.index("--config-dir") + 1 if "--config-dir" in self.words else -1
-        return [w for i, w in enumerate(self.words) if w not in flags and i != place]
+        return hydras_words(w for i, w in enumerate(self.words) if w not in flags and i != place)
 
 
 def entry_of(line: str) -> Entry:
@@ -285,6 +286,8 @@ def runnable(entry: Entry, place: Path, out: Path) -> list[str]:
     if "+experiment=own_products" in words:
         # Its projector has neither heads nor references.
         tiny = [word for word in tiny if not word.startswith("model.projector")]
+    if any(word.startswith("data@train_data=") for word in words):
+        tiny += [w.replace("data.", "train_data.") for w in TINY if w.startswith("data.")]
     words = [w.replace("=/data", f"={place}/data") for w in words]
     words = [w for w in words if not w.startswith(("backbone.name=", "backbone.weights="))]
     # Pictures are brought to 48 pixels here.
@@ -308,7 +311,7 @@ def shrink(config: DictConfig) -> None:
     """Make methods that train small: one epoch, narrow."""
     small = {
         "epochs": 1, "hidden_dim": 32, "feedforward_dim": 32, "embedding_dim": 32,
-        "num_layers": 1, "num_heads": 4, "ascent_steps": 5,
+        "num_layers": 1, "num_heads": 4, "ascent_steps": 5, "num_blocks": 1,
     }  # fmt: skip
     for method in (config.get("method") or {}).values():
         for name in small.keys() & (method or {}).keys():

@@ -86,7 +86,8 @@ def test_every_key_of_a_primary_file_is_declared_and_explained(command: str) -> 
         keys = own.keys() - {"defaults", "hydra"}
         groups = {key for entry in content["defaults"] if isinstance(entry, dict) for key in entry}
         # Files of `strategy` go below `trainer`.
-        keys |= set() if place else {g for g in groups if " " not in g} - {"strategy"}
+        named = {g.partition("@")[2] or g for g in groups if " " not in g}
+        keys |= set() if place else named - {"strategy"}
         assert keys == declared.keys()
 
 

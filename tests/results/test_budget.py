@@ -33,6 +33,7 @@ CLASSES = {
     "supersimplenet": methods.SuperSimpleNet,
     "dinomaly": methods.Dinomaly,
     "inp_former": methods.InpFormer,
+    "resad": methods.ResAD,
 }
 
 

@@ -27,6 +27,7 @@ METHODS = {
     "inp_former": "adpt.methods.InpFormer",
     "padim": "adpt.methods.PaDiM",
     "patchcore": "adpt.methods.PatchCore",
+    "resad": "adpt.methods.ResAD",
     "supersimplenet": "adpt.methods.SuperSimpleNet",
     "uniad": "adpt.methods.UniAD",
 }
@@ -174,10 +175,15 @@ def make_method(name: str, spec: Spec, image_size: int | Sequence[int]) -> Metho
         image_size: Side of the images in pixels, or (height, width).
 
     Raises:
-        UserError: It refuses its options, scores images by others that are scored, or gives maps
-            of another size.
+        UserError: It refuses its options, learns from labels, scores images by others that are
+            scored, or gives maps of another size.
     """
     made: Method = try_making(f"method={name}", partial(build, spec))
+    if made.uses_labels:
+        raise UserError(
+            f"method={name} learns from labelled images of other products: it is for"
+            " `python -m adpt.evaluate train_data=<set>`."
+        )
     if made.looks_at_all:
         raise UserError(
             f"method={name}: its options make the scores of an image depend on the others that are"

@@ -57,6 +57,9 @@ class Method(nn.Module, ABC):
     by_window = True
     """False if one for each window would see what one for all does, or is trained for long."""
 
+    uses_labels = False
+    """True if it is trained on images of both kinds, and masks of the anomalous ones."""
+
     looks_at_all = False
     """True if scores are to be relative to all images that are scored: `look_at` them first."""
 

@@ -49,8 +49,6 @@ class TrainedMethod(LearnedMethod):
     """True for one model of all classes of a set, not one for each."""
     uses_defects: ClassVar[bool] = False
     """True where training looks at images with drawn defects."""
-    uses_labels: ClassVar[bool] = False
-    """True where training needs images of both kinds, and masks of the anomalous ones."""
     by_window = False
 
     def __init__(

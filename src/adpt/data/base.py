@@ -135,7 +135,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
             raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
         if not self.pretrain_splits or set(self.pretrain_splits) - set(get_args(Split)):
             raise DataError(
-                f"data.pretrain_splits is [train], [test] or [train, test], not {pretrain_splits}."
+                f"data.pretrain_splits={pretrain_splits}: name some of train and test, and"
+                " validation where a set has such images."
             )
         if not 0 < train_fraction <= 1:
             raise DataError(

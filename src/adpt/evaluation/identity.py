@@ -10,6 +10,7 @@ from typing import Any
 from adpt.backbones import Backbone
 from adpt.cli.values import leaves
 from adpt.data import AnomalyDataModule, Mixed
+from adpt.data.checks import files_of
 from adpt.evaluation.cells import Cell, MethodSpec, Setting
 from adpt.residual import Kind
 from adpt.running.contents import content_of_folder, contents
@@ -188,7 +189,7 @@ class Identity:
         """Hash of a class's files, labels and splits, or of all classes'."""
         if class_name not in self._images:
             samples = [s for s in self.data.samples if class_name in (None, s.class_name)]
-            files = [path for s in samples for path in (s.image, s.mask) if path is not None]
+            files = files_of(samples)
             known = contents(files, self.progress)
             parts = self.data.sets.values() if isinstance(self.data, Mixed) else [self.data]
             roots = [part.root for part in parts]
@@ -197,9 +198,9 @@ class Identity:
                 told = [
                     _below(roots, sample.image),
                     known[sample.image],
-                    sample.mask and known[sample.mask],
+                    [known[mask] for mask in sample.masks],
                     *sample[1:4],
-                    *sample[5:],
+                    *sample[5:-1],
                 ]
                 digest.update(json.dumps(told).encode())
             self._images[class_name] = digest.hexdigest()

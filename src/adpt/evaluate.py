@@ -39,12 +39,13 @@ def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
     from hydra.utils import instantiate
 
+    from adpt.evaluation.measuring import make_metrics
     from adpt.evaluation.protocol import parts_of
     from adpt.evaluation.recorded import not_recorded, record_last
     from adpt.evaluation.specs import method_specs
     from adpt.evaluation.table import raise_failures
     from adpt.page import build_page
-    from adpt.results import append_records, print_table, read_records, to_csv
+    from adpt.results import SHOWN, append_records, print_table, read_records, to_csv
     from adpt.running.devices import choose_device, seed_everything
     from adpt.running.files import advising_on_full_disk, remove_leftovers
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
@@ -61,6 +62,7 @@ def evaluate(config: DictConfig) -> None:
         backbone_config = OmegaConf.create(windows.backbone(config.backbone, size))
     check_backbone(backbone_config)
     methods = method_specs(config.method, config.unified, windows)
+    metrics = make_metrics(OmegaConf.select(config, "metrics"))
     # The protocol `paper` chooses a projector for each part.
     plain = config.projector is not None and config.protocol != "paper"
     file = find_projector(config.projector) if plain else None
@@ -91,7 +93,8 @@ def evaluate(config: DictConfig) -> None:
         if records.exists():
             results = read_records(folder)
             to_csv(results, folder / "results.csv")
-            print_table(results)
+            further = [name for metric in metrics for name in metric.names]
+            print_table(results, metrics=[*SHOWN, *further])
             build_page(results, folder, folder / "report.html", config.title)
             log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
             log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
@@ -129,6 +132,7 @@ def prepare(
 
     from adpt.evaluation import choose_kinds
     from adpt.evaluation.identity import Identity
+    from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
     from adpt.evaluation.table import Evaluation, LoadedProjector
     from adpt.results import pretraining_of, provenance
@@ -177,6 +181,12 @@ def prepare(
         folder=folder,
         cache=instantiate(config.cache) if config.cache else None,
         defects=instantiate(config.defects.draw, geometry=data.geometry),
+        measuring=Measuring(
+            make_metrics(OmegaConf.select(config, "metrics")),
+            config.published.dilated_overlap,
+            {str(sample.image): sample for sample in data.samples},
+            data.geometry if config.metric_resolution == "picture" else None,
+        ),
         origin=origin,
     )
 

@@ -111,6 +111,8 @@ class Evaluate(Section):
     """set to evaluate on"""
     method: Parts
     """methods, one or several"""
+    metrics: Parts | None
+    """metrics beside the seven that are always measured"""
     logger: Parts | None
     """where metrics go beside the results' own files"""
     projector: Text | None
@@ -135,6 +137,9 @@ class Evaluate(Section):
     conf/protocols/paper.yaml has it"""
     checks: Natural
     """how often a trained method is scored in training, early to late"""
+    metric_resolution: Literal["network", "picture"]
+    """resolution that pixels are measured at: network, data.image_size | picture, of each picture
+    and its mask as they are"""
     heatmaps: Natural
     """test images a class and method whose score maps are written, and worst and best cases on
     top"""

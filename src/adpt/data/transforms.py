@@ -104,12 +104,9 @@ class Geometry:
         Returns:
             (height, width), bilinear between the map's pixel centres.
         """
-        resized, (top, left) = self._resized(original), self._offset(self._resized(original))
         height, width = self.image_size
         size = size or original
-        # Pixel centres of the result, in the map's own pixels.
-        rows = (torch.arange(size[0]) + 0.5) * resized[0] / size[0] - top
-        columns = (torch.arange(size[1]) + 0.5) * resized[1] / size[1] - left
+        rows, columns = self._centres(original, size)
         across = 2 * columns / width - 1
         laid = torch.empty(size, device=score_map.device)
         # A large picture in strips: coordinates take more memory than the result.
@@ -125,6 +122,19 @@ class Geometry:
         laid[(rows < 0) | (rows >= height)] = fill
         laid[:, (columns < 0) | (columns >= width)] = fill
         return laid
+
+    def seen(self, original: Size) -> tuple[Tensor, Tensor]:
+        """Rows and columns of a picture that the crop left in it, as bool; see `lay_back`."""
+        sides = zip(self._centres(original, original), self.image_size, strict=True)
+        rows, columns = ((centres >= 0) & (centres < side) for centres, side in sides)
+        return rows, columns
+
+    def _centres(self, original: Size, size: Size) -> tuple[Tensor, Tensor]:
+        """Pixel centres of a copy of a picture, in a score map's own pixels."""
+        resized, (top, left) = self._resized(original), self._offset(self._resized(original))
+        rows = (torch.arange(size[0]) + 0.5) * resized[0] / size[0] - top
+        columns = (torch.arange(size[1]) + 0.5) * resized[1] / size[1] - left
+        return rows, columns
 
     def place(self, original: Size) -> tuple[tuple[float, float], tuple[float, float]]:
         """Where a score map lies on a picture.

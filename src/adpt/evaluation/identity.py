@@ -130,6 +130,7 @@ class Identity:
             "image_size": None if size == (224, 224) else list(size),
             "windows": self.options.get("windows.size"),
             "aligned_windows": self.options.get("windows.aligned"),
+            "picture_resolution": self.options.get("metric_resolution") == "picture",
         }
         masks = self.data.geometry.mask_resize
         if self.setting.as_published:

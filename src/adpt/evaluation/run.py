@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -10,10 +12,11 @@ from torch import Tensor
 from adpt.evaluation.class_data import ClassData, features_of
 from adpt.evaluation.epochs import EpochChecks, TrainingPlan
 from adpt.evaluation.features import Chained, Features
-from adpt.methods.base import Method, Scores
+from adpt.evaluation.measuring import Measuring
+from adpt.methods.base import Method, Scores, tells_left_out
 from adpt.methods.feature_sets import DefectSet
 from adpt.methods.trained import TrainedMethod
-from adpt.metrics import Rankings, aupro_dilated, rank_maps, ranked_metrics
+from adpt.metrics import Good
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.details import Details, details_of
@@ -27,7 +30,7 @@ class Outcome:
     Attributes:
         method: The method's name.
         kind: The features.
-        metrics: As `anomaly_metrics` gives them, the paper's AUPRO included.
+        metrics: As `anomaly_metrics` gives them, the paper's AUPRO included, and further ones.
         maps: (N, H, W) float32 score maps of the test images.
         image_scores: (N,).
         details: What pictures of it are made of.
@@ -96,7 +99,7 @@ def run_method(
     device: torch.device,
     plan: TrainingPlan | None = None,
     defects: DefectSet | None = None,
-    dilated_overlap: bool = False,
+    measuring: Measuring | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Outcome]:
     """Fit one method on training features and score test features with it.
@@ -111,26 +114,19 @@ def run_method(
         device: Where to compute.
         plan: For trained methods; as `TrainingPlan` has it by default.
         defects: For methods that train on drawn defects: features of the training images with one.
-        dilated_overlap: Take `pixel_aupro_paper` by `aupro_dilated`.
+        measuring: What is measured; the seven metrics and the paper's AUPRO by default.
         progress: Told of epochs.
 
     Returns:
         Class to outcome.
     """
+    measuring = measuring or Measuring()
 
     def measure() -> dict[str, dict[str, float]]:
-        scored = (
-            (name, test, score(method, test, batch_size, device)) for name, test in tests.items()
-        )
         return {
-            name: metrics_of(_rankings(scores, test), scores, test) for name, test, scores in scored
+            name: measuring.measure(measuring.scored(score(method, test, batch_size, device), test))
+            for name, test in tests.items()
         }
-
-    def metrics_of(rankings: Rankings, scores: Scores, test: Features) -> dict[str, float]:
-        found = ranked_metrics(rankings, paper_aupro=True)
-        if dilated_overlap and test.marked:
-            found["pixel_aupro_paper"] = aupro_dilated(scores.maps, test.masks)
-        return found
 
     started = time.perf_counter()
     plan = plan or TrainingPlan()
@@ -155,13 +151,15 @@ def run_method(
     # Scoring during training is not fitting: its time is left out.
     fitting = time.perf_counter() - started - checks.seconds
     outcomes = {}
-    for class_name, test in tests.items():
+    good = GoodScores(method, train, batch_size, device)
+    shared = len(train) == len(tests)
+    for number, (class_name, test) in enumerate(tests.items()):
         begun = time.perf_counter()
         scores = score(method, test, batch_size, device)
         seconds = {"fit": fitting / len(tests), "score": time.perf_counter() - begun}
-        rankings = _rankings(scores, test)
-        measured = metrics_of(rankings, scores, test)
-        metrics, epochs, history = checks.report(class_name, measured)
+        scored = measuring.scored(scores, test, partial(good, number if shared else None))
+        metrics, epochs, history = checks.report(class_name, measuring.measure(scored))
+        rankings = scored.rankings if scored.at_network else None
         details = details_of(
             test.paths, test.labels, test.masks, scores.image, scores.maps, rankings
         )
@@ -186,6 +184,39 @@ def _at_least_single(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32)).cpu()
 
 
-def _rankings(scores: Scores, test: Features) -> Rankings:
-    masks = test.masks if test.marked else None
-    return rank_maps(scores.maps, masks, scores.image, labels=test.labels)
+class GoodScores:
+    """Scores of the images that a method was fitted on, each as if it had not been there.
+
+    Args:
+        method: Fitted.
+        train: What it was fitted on.
+        batch_size: Images at a time.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, method: Method, train: Sequence[Features], batch_size: int, device: torch.device
+    ) -> None:
+        self.method, self.train = method, train
+        self.batch_size, self.device = batch_size, device
+
+    def __call__(self, part: int | None = None) -> Good | None:
+        """The scores; None where only fitting again could tell.
+
+        Args:
+            part: Which of the training features; None for all.
+        """
+        if (scores := self._scores) is None:
+            return None
+        ends = list(accumulate(map(len, self.train), initial=0))
+        rows = slice(None) if part is None else slice(ends[part], ends[part + 1])
+        return Good(scores.maps[rows].cpu().numpy(), scores.image[rows].cpu().numpy())
+
+    @cached_property
+    def _scores(self) -> Scores | None:
+        if not tells_left_out(type(self.method)) or sum(map(len, self.train)) < 2:
+            return None
+        with torch.no_grad():
+            return self.method.left_out_scores(
+                batch for part in self.train for batch in part.batches(self.batch_size, self.device)
+            )

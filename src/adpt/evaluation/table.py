@@ -19,6 +19,7 @@ from adpt.evaluation.epochs import TrainingPlan
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.features import Features
 from adpt.evaluation.identity import Identity
+from adpt.evaluation.measuring import Measuring
 from adpt.evaluation.panels import class_folder, write_panels
 from adpt.evaluation.run import Outcome, run_method
 from adpt.projector import FeatureProjector
@@ -72,6 +73,7 @@ class Evaluation:
         folder: Where details, heatmaps and the state of interrupted trainings go.
         cache: Keeps features on disk.
         defects: Draws the defects that some methods train on.
+        measuring: What is measured, as of `run_method`.
         origin: Provenance of the records.
 
     Attributes:
@@ -87,6 +89,7 @@ class Evaluation:
     folder: Path
     cache: FeatureCache | None = None
     defects: TextureDefects | None = None
+    measuring: Measuring | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -227,7 +230,7 @@ class Evaluation:
                 self.folder / "unfinished" / cells[0].sha256[:16],
                 self.setting.memory_gb,
             ),
-            dilated_overlap=self.setting.published.dilated_overlap,
+            measuring=self.measuring,
             defects=None
             if spec.unified or not spec.uses_defects
             else self._defect_pool(encoded[cells[0].class_name], kind, progress),

@@ -1,5 +1,8 @@
 """Image and pixel metrics of anomaly detection, exact for scores of any range."""
 
+from adpt.metrics.aupimo import Aupimo
+from adpt.metrics.base import Metric, RankedMetric
+from adpt.metrics.curves import Aupro, IoUMax, MeanOfSeven
 from adpt.metrics.dilated import aupro_dilated
 from adpt.metrics.exact import (
     anomaly_metrics,
@@ -11,10 +14,22 @@ from adpt.metrics.exact import (
     ranked_metrics,
 )
 from adpt.metrics.ranking import Ranking, Rankings, rank_maps
+from adpt.metrics.scored import Good, Pictured, Scored, no_good
+from adpt.metrics.segmentation import SegF1
 
 __all__ = [
+    "Aupimo",
+    "Aupro",
+    "Good",
+    "IoUMax",
+    "MeanOfSeven",
+    "Metric",
+    "Pictured",
+    "RankedMetric",
     "Ranking",
     "Rankings",
+    "Scored",
+    "SegF1",
     "anomaly_metrics",
     "aupro",
     "aupro_dilated",
@@ -22,6 +37,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "f1_max",
+    "no_good",
     "rank_maps",
     "ranked_metrics",
 ]

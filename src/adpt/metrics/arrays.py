@@ -1,5 +1,6 @@
 """Scores and labels as NumPy arrays, with what cannot be measured refused."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from torch import Tensor
 Array = Tensor | npt.NDArray[Any]
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
+Maps = Floats | Sequence[Floats]
+"""(H, W) an image: of one size as one array (N, H, W), or one by one."""
+Masks = Bools | Sequence[Bools]
 
 
 def maps_and_masks(maps: Array, masks: Array) -> tuple[Floats, Bools]:

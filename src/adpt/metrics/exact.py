@@ -134,36 +134,41 @@ def _value(metric: Callable[[Ranking], float], ranking: Ranking) -> float:
 def _auroc(ranking: Ranking) -> float:
     # Normal scores below an anomalous one, those that tie counted by half; twice that, in integers.
     false_positives = ranking.false_positives + ranking.false_positives_above
-    wins = np.sum(ranking.group_sizes * (2 * len(ranking.normal) - false_positives))
-    return float(wins / (2 * len(ranking.normal) * len(ranking.anomalous)))
+    wins = np.sum(ranking.group_sizes * (2 * ranking.negatives - false_positives))
+    return float(wins / (2 * ranking.negatives * ranking.positives))
 
 
 def _average_precision(ranking: Ranking) -> float:
     precision = ranking.true_positives / (ranking.true_positives + ranking.false_positives)
-    return float(np.sum(precision * ranking.group_sizes) / len(ranking.anomalous))
+    return float(np.sum(precision * ranking.group_sizes) / ranking.positives)
 
 
 def _f1_max(ranking: Ranking) -> float:
     # A threshold between anomalous scores adds only false positives: none beats these.
-    positives = ranking.true_positives + ranking.false_positives
-    return float(np.max(2 * ranking.true_positives / (positives + len(ranking.anomalous))))
+    reached = ranking.true_positives + ranking.false_positives
+    return float(np.max(2 * ranking.true_positives / (reached + ranking.positives)))
+
+
+def area_below_overlap(ranking: Ranking, limit: float) -> float:
+    """Area below the PRO curve up to a false positive rate, divided by that; see `aupro`."""
+    # The overlap rises only at an anomalous score; between two of them the curve is level, so just
+    # before and at each of them are all its corners.
+    corners = 2 * len(ranking.thresholds)
+    fpr = np.empty(corners + 2)
+    fpr[0], fpr[-1] = 0.0, 1.0
+    fpr[1:-1:2] = ranking.false_positives_above[::-1] / ranking.negatives
+    fpr[2:-1:2] = ranking.false_positives[::-1] / ranking.negatives
+    pro = np.zeros(corners + 2)
+    pro[2::2] = pro[3::2] = ranking.overlap[::-1]
+
+    end = int(np.searchsorted(fpr, limit))
+    pro[end] = np.interp(limit, fpr[end - 1 : end + 1], pro[end - 1 : end + 1])
+    fpr[end] = limit
+    return _trapezoid(fpr[: end + 1], pro[: end + 1]) / limit
 
 
 def _aupro(ranking: Ranking) -> float:
-    # The overlap rises only at an anomalous score; between two of them the curve is level, so just
-    # before and at each of them are all its corners.
-    corners = 2 * len(ranking.first)
-    fpr = np.empty(corners + 2)
-    fpr[0], fpr[-1] = 0.0, 1.0
-    fpr[1:-1:2] = ranking.false_positives_above[::-1] / len(ranking.normal)
-    fpr[2:-1:2] = ranking.false_positives[::-1] / len(ranking.normal)
-    pro = np.zeros(corners + 2)
-    pro[2::2] = pro[3::2] = ranking.overlap[ranking.first][::-1]
-
-    end = int(np.searchsorted(fpr, _FPR_LIMIT))
-    pro[end] = np.interp(_FPR_LIMIT, fpr[end - 1 : end + 1], pro[end - 1 : end + 1])
-    fpr[end] = _FPR_LIMIT
-    return _trapezoid(fpr[: end + 1], pro[: end + 1]) / _FPR_LIMIT
+    return area_below_overlap(ranking, _FPR_LIMIT)
 
 
 def _aupro_paper(ranking: Ranking) -> float:
@@ -179,8 +184,10 @@ def stretched_area(ranking: Ranking, overlapping: Ranking, fewest: int, otherwis
         fewest: Points that a curve has at least.
         otherwise: What fewer are worth.
     """
-    low = float(min(ranking.normal[0], ranking.anomalous[0]))
-    high = float(max(ranking.normal[-1], ranking.anomalous[-1]))
+    if ranking.normal is None:
+        return float("nan")
+    low = float(min(ranking.normal[0], ranking.thresholds[0]))
+    high = float(max(ranking.normal[-1], ranking.thresholds[-1]))
     step = np.arange(_PAPER_THRESHOLDS) / _PAPER_THRESHOLDS
     # Halved so that no range overflows; in the maps' precision, as the authors'.
     thresholds = 2 * (low / 2 + step * (high / 2 - low / 2))
@@ -188,7 +195,7 @@ def stretched_area(ranking: Ranking, overlapping: Ranking, fewest: int, otherwis
 
     above = len(ranking.normal) - np.searchsorted(ranking.normal, thresholds, side="right")
     fpr = above / len(ranking.normal)
-    first = np.searchsorted(overlapping.anomalous, thresholds, side="right")
+    first = np.searchsorted(overlapping.thresholds, thresholds, side="right")
     pro = np.append(overlapping.overlap, 0.0)[first]
 
     kept = fpr < _FPR_LIMIT

@@ -14,6 +14,8 @@ from adpt.metrics.arrays import (
     Array,
     Bools,
     Floats,
+    Maps,
+    Masks,
     check_per_image,
     finite_scores,
     labels_of,
@@ -31,35 +33,34 @@ class Ranking(NamedTuple):
     """How P anomalous scores, K of them distinct, lie among Q normal ones; ascending throughout.
 
     Attributes:
-        normal: (Q,), scores.
-        anomalous: (P,), scores.
-        overlap: (P,), mean per-region overlap of the anomalous scores from here up.
-        first: (K,), where each distinct anomalous score first stands in `anomalous`.
-        false_positives: (K,), normal scores that reach this anomalous score.
+        thresholds: (K,), the distinct anomalous scores.
+        true_positives: (K,), anomalous scores that reach this one.
+        false_positives: (K,), normal scores that reach it.
         false_positives_above: (K,), normal scores that exceed it.
+        overlap: (K,), mean per-region overlap of the anomalous scores from here up; (0,) of images.
+        positives: P.
+        negatives: Q.
+        normal: (Q,), the normal scores; None where they were counted and not kept.
     """
 
-    normal: Floats
-    anomalous: Floats
-    overlap: Float64s
-    first: Counts
+    thresholds: Floats
+    true_positives: Counts
     false_positives: Counts
     false_positives_above: Counts
+    overlap: Float64s
+    positives: int
+    negatives: int
+    normal: Floats | None = None
 
     @property
     def defined(self) -> bool:
         """True if there are scores of both kinds."""
-        return len(self.normal) > 0 and len(self.anomalous) > 0
-
-    @property
-    def true_positives(self) -> Counts:
-        """(K,), anomalous scores that reach this one."""
-        return len(self.anomalous) - self.first
+        return self.positives > 0 and self.negatives > 0
 
     @property
     def group_sizes(self) -> Counts:
         """(K,), anomalous scores that equal this one."""
-        return np.diff(self.first, append=len(self.anomalous))
+        return -np.diff(self.true_positives, append=0)
 
 
 class Rankings(NamedTuple):
@@ -105,28 +106,63 @@ def rank(scores: Floats, labels: Bools, shares: Float64s | None = None) -> Ranki
     # scores need, and they only for the regions that they belong to.
     normal = scores[~labels]
     normal.sort()
-    anomalous = scores[labels]
+    thresholds, true_positives, overlap = _grouped(scores[labels], shares)
+    return Ranking(
+        thresholds=thresholds,
+        true_positives=true_positives,
+        false_positives=len(normal) - np.searchsorted(normal, thresholds, side="left"),
+        false_positives_above=len(normal) - np.searchsorted(normal, thresholds, side="right"),
+        overlap=overlap,
+        positives=int(np.count_nonzero(labels)),
+        negatives=len(normal),
+        normal=normal,
+    )
+
+
+def rank_each(maps: Maps, masks: Masks) -> Ranking:
+    """The pixels of maps of any sizes, ranked as `rank_pixels` does, but one map at a time.
+
+    Beside one map this takes memory for the anomalous pixels alone, about 80 bytes each; both
+    sequences are gone through twice, and normal scores are counted, not kept.
+    """
+    anomalous, shares = [np.empty(0, np.float32)], [np.empty(0)]
+    for scores, marked in zip(maps, masks, strict=True):
+        anomalous.append(scores[marked])
+        shares.append(overlap_shares(marked[None]))
+    together = np.concatenate(anomalous)
+    thresholds, true_positives, overlap = _grouped(together, np.concatenate(shares))
+    reached, exceeded = np.zeros((2, len(thresholds) + 1), np.int64)
+    for scores, marked in zip(maps, masks, strict=True):
+        normal = scores[~marked]
+        normal.sort()
+        size = len(reached)
+        reached += np.bincount(np.searchsorted(thresholds, normal, "right"), minlength=size)
+        exceeded += np.bincount(np.searchsorted(thresholds, normal, "left"), minlength=size)
+    return Ranking(
+        thresholds=thresholds,
+        true_positives=true_positives,
+        false_positives=np.cumsum(reached[:0:-1])[::-1],
+        false_positives_above=np.cumsum(exceeded[:0:-1])[::-1],
+        overlap=overlap,
+        positives=len(together),
+        negatives=int(reached.sum()),
+    )
+
+
+def _grouped(anomalous: Floats, shares: Float64s | None) -> tuple[Floats, Counts, Float64s]:
+    """Distinct anomalous scores, how many reach each, and the overlap from each up."""
     if shares is None:
-        anomalous.sort()
+        anomalous = np.sort(anomalous)
         overlap: Float64s = np.empty(0)
     else:
         order = np.argsort(anomalous)
         anomalous = anomalous[order]
         overlap = np.cumsum(shares[order][::-1])[::-1]
         overlap /= overlap[:1]  # the sum is the number of regions, but for rounding
-
     starts = np.ones(len(anomalous), dtype=bool)
     np.not_equal(anomalous[1:], anomalous[:-1], out=starts[1:])
     first = np.flatnonzero(starts)
-    thresholds = anomalous[first]
-    return Ranking(
-        normal=normal,
-        anomalous=anomalous,
-        overlap=overlap,
-        first=first,
-        false_positives=len(normal) - np.searchsorted(normal, thresholds, side="left"),
-        false_positives_above=len(normal) - np.searchsorted(normal, thresholds, side="right"),
-    )
+    return anomalous[first], len(anomalous) - first, overlap if shares is None else overlap[first]
 
 
 def overlap_shares(anomalous: Bools) -> Float64s:

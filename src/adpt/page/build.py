@@ -33,7 +33,7 @@ def build_page(
             `tsne/<data set>/<class>.npz`; subfolders count too.
         output: The page, replaced whole if it exists.
         title: Its title.
-        metrics: Names of `METRICS` that its tables show at once.
+        metrics: Names of metrics that its tables show at once.
         reported: Results of others, to stand beside ours where they may.
 
     Raises:

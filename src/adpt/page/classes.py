@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from adpt.results import METRICS, Summary
+from adpt.results import Summary
 from adpt.results.compare import class_table
 from adpt.results.table import Table
 from adpt.results.training import training_table
@@ -28,9 +28,9 @@ class Shown(NamedTuple):
 
 
 def one_summary(summary: Summary, metrics: Sequence[str]) -> Shown:
-    """Tables of a summary, with these of `METRICS` in the first one."""
+    """Tables of a summary, with these metrics in the first one."""
     table = class_table(summary, metrics)
-    recorded = [m for m in METRICS if m in summary.mean.metrics and m not in metrics]
+    recorded = [metric for metric in summary.mean.metrics if metric not in metrics]
     others = [class_table(summary, recorded[i : i + 2]) for i in range(0, len(recorded), 2)]
     notes = dict.fromkeys(note for other in others for note in other.notes)
     new = [note for note in notes if note not in table.notes]

@@ -3,11 +3,12 @@
 from adpt.results.conditions import facts
 from adpt.results.csv_file import to_csv
 from adpt.results.document import latex_tables, markdown_report, markdown_tables, mean_tables
+from adpt.results.metric_names import METRICS, SHOWN, recorded, title
 from adpt.results.provenance import pretraining_of, provenance
 from adpt.results.record import Record, latest
 from adpt.results.selection import check_metrics, select
 from adpt.results.store import append_records, read_records
-from adpt.results.summary import METRICS, SHOWN, Compared, Comparison, Summary, summarise
+from adpt.results.summary import Compared, Comparison, Summary, summarise
 from adpt.results.terminal import print_table
 from adpt.results.words import LEGEND, percent, points, setting_in_words
 
@@ -33,8 +34,10 @@ __all__ = [
     "print_table",
     "provenance",
     "read_records",
+    "recorded",
     "select",
     "setting_in_words",
     "summarise",
+    "title",
     "to_csv",
 ]

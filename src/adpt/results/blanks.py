@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from adpt.results.metric_names import title
 from adpt.results.record import Record
-from adpt.results.summary import METRICS
 from adpt.results.words import listed, shortened
 
 
@@ -27,7 +27,7 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
 
     Args:
         records: Those behind one table.
-        metrics: Names of `METRICS` that the table shows.
+        metrics: Names of metrics that the table shows.
     """
     records = list(records)
     several = len({record.dataset for record in records}) > 1
@@ -39,7 +39,7 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
             value = record.metrics.get(metric, 0.0)
             if value != value:
                 why = _reason(record.counts, metric) or "its test images do not define it"
-                reasons.setdefault(where, {}).setdefault(why, {})[METRICS[metric]] = None
+                reasons.setdefault(where, {}).setdefault(why, {})[title(metric)] = None
         if any(metric.startswith("pixel") for metric in metrics):
             vanished |= dict.fromkeys(f"{where}: {text}." for text in _vanished(record.counts))
     classes: dict[tuple[str, str], list[str]] = {}

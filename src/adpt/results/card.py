@@ -95,7 +95,7 @@ def model_card(
         metadata: What the projector's file says of itself.
         digests: SHA-256 of the file that is published, and of the one that results name.
         records: Results with it, and those beside them; see `records_of`.
-        metrics: Names of `METRICS` that the tables show.
+        metrics: Names of metrics that the tables show.
     """
     header = ModelCardData(
         license=license_name,

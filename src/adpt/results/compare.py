@@ -8,8 +8,9 @@ from typing import NamedTuple
 from adpt.results.blanks import blanks
 from adpt.results.budget import MARK, footnote
 from adpt.results.caution import cautions
+from adpt.results.metric_names import SHOWN, title
 from adpt.results.record import FEATURES, Record
-from adpt.results.summary import METRICS, NOTHING, SHOWN, Compared, Comparison, Summary, mean_of
+from adpt.results.summary import NOTHING, Compared, Comparison, Summary, mean_of
 from adpt.results.table import (
     MINUS,
     UNKNOWN,
@@ -44,7 +45,7 @@ def overviews(summaries: Sequence[Summary], metrics: Sequence[str] = SHOWN) -> l
 
     Args:
         summaries: What `summarise` gives.
-        metrics: Names of `METRICS`; a cell shows them with slashes between.
+        metrics: Names of metrics; a cell shows them with slashes between.
     """
     tables: dict[tuple[str, ...], list[Summary]] = {}
     for summary in summaries:
@@ -58,13 +59,13 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
 
     Args:
         summary: One of `summarise`.
-        metrics: Names of `METRICS`; those that were not recorded are left out.
+        metrics: Names of metrics; those that were not recorded are left out.
     """
     metrics = [metric for metric in metrics if metric in summary.mean.metrics]
     kinds = summary.features
     minus = [other for other in MINUS if {other, "pretrained"} <= set(kinds)]
     names = [*kinds, *(f"vs {other}" for other in minus)]
-    columns = [Column(name, METRICS[metric]) for metric in metrics for name in names]
+    columns = [Column(name, title(metric)) for metric in metrics for name in names]
 
     def line(row: Compared) -> Line:
         return Line(row.name, tuple(c for m in metrics for c in _cells(row.metrics[m], kinds)))
@@ -243,9 +244,7 @@ def _incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> lis
         by_count: dict[int, list[str]] = {}
         for metric in metrics:
             if metric in summary.mean.metrics:
-                by_count.setdefault(summary.mean.metrics[metric].classes, []).append(
-                    METRICS[metric]
-                )
+                by_count.setdefault(summary.mean.metrics[metric].classes, []).append(title(metric))
         for number, shown in by_count.items():
             if number < total:
                 notes.append(f"{name}mean of {listed(shown)} over {number} of {total} classes.")
@@ -275,5 +274,5 @@ def _caption(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
         parts.append(f"{listed(map(str, shots))} reference{'s' * (shots != [1])} per class")
     parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
     spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
-    shown = " / ".join(METRICS[metric] for metric in metrics)
+    shown = " / ".join(title(metric) for metric in metrics)
     return f"{shown} in percent{spread}; {'; '.join(parts)}."

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adpt.results.budget import budget
+from adpt.results.metric_names import METRICS
 from adpt.results.record import Record, latest
-from adpt.results.summary import METRICS
 from adpt.running.files import replacing
 from adpt.running.names import spreadsheet_cell
 

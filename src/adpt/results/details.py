@@ -126,7 +126,7 @@ def _curves(ranking: Ranking) -> tuple[Floats, Floats]:
     """
     if not ranking.defined:
         return np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32)
-    normal, anomalous = len(ranking.normal), len(ranking.anomalous)
+    normal, anomalous = ranking.negatives, ranking.positives
     reaching = ranking.true_positives
     found = _corners(reaching - ranking.group_sizes, reaching, anomalous)
     false = _corners(ranking.false_positives_above, ranking.false_positives, normal)
@@ -161,8 +161,8 @@ def _evenly(ascending: Floats) -> Counts:
 
 
 def _histogram(ranking: Ranking) -> Floats:
-    kinds = ranking.normal, ranking.anomalous
-    ends = [end for scores in kinds if len(scores) for end in (scores[0], scores[-1])]
+    normal = np.empty(0) if ranking.normal is None else ranking.normal
+    ends = [s for scores in (normal, ranking.thresholds) for s in (*scores[:1], *scores[-1:])]
     if not ends:
         return np.zeros((3, 0))
     # In float64: bins of nearly constant float32 scores would have no width.
@@ -170,5 +170,7 @@ def _histogram(ranking: Ranking) -> Floats:
     if low == high:
         # Bins need a width; a single score fills the first.
         high = low + max(1, abs(low))
-    shares = [np.histogram(one, _BINS, (low, high))[0] / max(1, len(one)) for one in kinds]
+    kinds = (normal, None), (ranking.thresholds, ranking.group_sizes)
+    counts = (np.histogram(scores, _BINS, (low, high), weights=many)[0] for scores, many in kinds)
+    shares = [found / max(1, found.sum()) for found in counts]
     return np.stack([np.linspace(low, high, _BINS + 1)[:-1], *shares])

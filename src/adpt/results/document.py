@@ -6,9 +6,10 @@ from adpt.results.compare import class_table, overviews
 from adpt.results.conditions import commands, facts
 from adpt.results.latex import to_latex
 from adpt.results.markdown import escape, to_markdown
+from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record, latest
 from adpt.results.reported import Reported, reported_table
-from adpt.results.summary import SHOWN, Summary, summarise
+from adpt.results.summary import Summary, summarise
 from adpt.results.table import Table
 from adpt.results.training import training_table
 from adpt.results.words import LEGEND
@@ -28,7 +29,7 @@ def markdown_report(
     Args:
         records: Records of any data sets and methods; of one taken twice the later one counts.
         title: Its title.
-        metrics: Names of `METRICS` that its tables show.
+        metrics: Names of metrics that its tables show.
         reported: Results of others, to stand beside ours where they may.
     """
     records = latest(records)

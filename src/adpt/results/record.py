@@ -23,7 +23,7 @@ class Record:
         method: Name of the downstream method.
         features: `own` (the backbone's), `residual` or `pretrained` (residual and projected).
         backbone: Name of the backbone.
-        metrics: Fractions in [0, 1] by the names of `METRICS`, nan where not defined.
+        metrics: Fractions in [0, 1] by the names of metrics, nan where not defined.
         protocol: `clean` (nothing chosen on test data) or `paper` (the authors' choices).
         seed: Seed of the references and of the method.
         shots: Normal reference images per class; None for own features.

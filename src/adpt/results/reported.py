@@ -11,7 +11,8 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from adpt.errors import UserError
 from adpt.results.caution import cautions
-from adpt.results.summary import METRICS, NOTHING, Summary
+from adpt.results.metric_names import METRICS, title
+from adpt.results.summary import NOTHING, Summary
 from adpt.results.table import UNKNOWN, Block, Cell, Column, Figure, Line, Table, gain, values
 
 
@@ -50,7 +51,7 @@ class Reported:
         setting: in this setting, as of `Record.setting`,
         shots: with so many references per class,
         classes: and on so many classes, by the name of the data set: all of it.
-        metrics: Names of `METRICS` that the figures are of.
+        metrics: Names of metrics that the figures are of.
         results: A method on a data set each.
     """
 
@@ -103,7 +104,7 @@ def reported_table(summaries: Sequence[Summary], reported: Reported | None) -> T
     agreeing = [(s, one) for s in summaries if reported and (one := reported.of(s))]
     if not agreeing or not reported:
         return None
-    shown = " / ".join(METRICS[metric] for metric in reported.metrics)
+    shown = " / ".join(title(metric) for metric in reported.metrics)
     records = [record for ours, _ in agreeing for record in ours.records]
     return Table(
         "Beside published numbers",

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from adpt.errors import UserError
+from adpt.results.metric_names import recorded
 from adpt.results.record import Record
-from adpt.results.summary import METRICS
 
 
 def select(
@@ -48,8 +48,8 @@ def check_metrics(metrics: Sequence[str], records: Sequence[Record]) -> None:
     Raises:
         UserError: There are such, or none are given.
     """
-    recorded = {name for record in records for name in record.metrics}
-    unknown = [metric for metric in metrics if metric not in METRICS or metric not in recorded]
+    known = recorded(record.metrics for record in records)
+    unknown = [metric for metric in metrics if metric not in known]
     if unknown or not metrics:
-        names = ", ".join(name for name in METRICS if name in recorded)
+        names = ", ".join(known)
         raise UserError(f"metrics=[{','.join(metrics)}]: choose some of {names}.")

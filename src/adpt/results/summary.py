@@ -8,23 +8,9 @@ from typing import Any
 
 from adpt.results.budget import MARK, budget
 from adpt.results.grouping import Group, grouped
+from adpt.results.metric_names import recorded
 from adpt.results.record import FEATURES, Record
 from adpt.results.words import options_in_words, plural, setting_in_words
-
-METRICS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "pixel_aupro": "AUPRO",
-    "pixel_aupro_paper": "AUPRO (paper's variant)",
-}
-"""Name of each metric in records, and how readers know it."""
-
-SHOWN = ("image_auroc", "pixel_aupro")
-"""The pair of metrics that the paper's tables show."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +135,8 @@ class Summary:
     @property
     def features(self) -> list[str]:
         """Kinds of features that were recorded, in their usual order."""
-        recorded = {record.features for record in self.records}
-        return [features for features in FEATURES if features in recorded]
+        found = {record.features for record in self.records}
+        return [features for features in FEATURES if features in found]
 
     @property
     def projector_sha256(self) -> str | None:
@@ -194,8 +180,7 @@ def _summary(group: Group) -> Summary:
     classes: dict[str, list[Record]] = {}
     for record in group.records:
         classes.setdefault(record.class_name, []).append(record)
-    found = {name for record in group.records for name in record.metrics}
-    metrics = [name for name in METRICS if name in found]
+    metrics = recorded(record.metrics for record in group.records)
     kinds = {f: [record for record in group.records if record.features == f] for f in FEATURES}
     fixed = frozenset(features for features, records in kinds.items() if _is_fixed(records))
     rows = tuple(

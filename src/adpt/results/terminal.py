@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from adpt.results.compare import class_table, overviews
+from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record
-from adpt.results.summary import SHOWN, summarise
+from adpt.results.summary import summarise
 from adpt.results.table import Block, Cell, Table
 from adpt.running.names import printable_text
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDTH = 140
+_BESIDE = 3
+"""Metrics beside each other in a table of classes."""
 _COLOURS = {1: "green", -1: "red"}
 
 
@@ -31,18 +34,26 @@ def print_table(
     Args:
         records: Records of any data sets and methods.
         console: Where to print; default: standard output.
-        metrics: Names of `METRICS`.
+        metrics: Names of metrics.
     """
     from rich.console import Console
 
     # Files and pipes have no width of their own; Rich would take 80.
     console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     summaries = summarise(records)
-    shown = [class_table(summary, metrics) for summary in summaries]
+    shown = [
+        class_table(summary, some)
+        for summary in summaries
+        for some in _beside([metric for metric in metrics if metric in summary.mean.metrics])
+    ]
     if len(summaries) > 1:
         shown += overviews(summaries, metrics)
     for table in shown:
         _print(table, console)
+
+
+def _beside(metrics: Sequence[str]) -> list[Sequence[str]]:
+    return [metrics[start : start + _BESIDE] for start in range(0, len(metrics), _BESIDE)]
 
 
 def _print(table: Table, console: "Console") -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from adpt.results.budget import footnote
+from adpt.results.metric_names import SHOWN, in_order, title
 from adpt.results.record import FEATURES, Record
-from adpt.results.summary import METRICS, SHOWN, Summary
+from adpt.results.summary import Summary
 from adpt.results.table import Block, Column, Figure, Line, Table
 from adpt.results.words import percent
 
@@ -21,7 +22,7 @@ def training_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table | 
 
     Args:
         summary: One of `summarise`.
-        metrics: Names of `METRICS`; those that were not looked at are left out.
+        metrics: Names of metrics; those that were not looked at are left out.
     """
     looked_at = {name for r in summary.records for entry in r.history for name in entry}
     shown = [metric for metric in metrics if metric in looked_at]
@@ -33,7 +34,7 @@ def training_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table | 
         for features in FEATURES
         if (of := [r for r in summary.records if r.features == features and r.history])
     ]
-    what = " / ".join(METRICS[metric] for metric in shown)
+    what = " / ".join(title(metric) for metric in shown)
     return Table(
         f"{summary.dataset} · {summary.name}: early to late",
         f"{what} in percent after so many epochs, mean over classes and seeds. {summary.setting}.",
@@ -53,7 +54,8 @@ def epochs_in_words(records: Sequence[Record]) -> list[str]:
     sentences = []
     if "trained" in found:
         sentences.append(f"Trained for {_range(records, 'trained')} epochs.")
-    best = [f"{METRICS[m]} {_range(records, m)}" for m in METRICS if m in found]
+    chosen = in_order(found - {"trained"})
+    best = [f"{title(metric)} {_range(records, metric)}" for metric in chosen]
     if best:
         sentences.append(f"Best epoch, chosen on test data: {', '.join(best)}.")
     return sentences

@@ -131,6 +131,8 @@ def _phrase(name: str, value: Any) -> str:
             return f"for each image the {value} nearest training images as references"
         case "as_published", True:
             return "the published setting"
+        case "picture_resolution", True:
+            return "pixels measured at the pictures' own resolution"
         case "masks", "none":
             return "without masks"
         case "epochs", str():

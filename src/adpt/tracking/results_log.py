@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import Logger
 
 from adpt.page.plots import panel
-from adpt.results import METRICS, SHOWN, Record, setting_in_words, summarise
+from adpt.results import SHOWN, Record, recorded, setting_in_words, summarise
 from adpt.results.blanks import blanks
 from adpt.results.budget import budget
 from adpt.results.embedding import load_embedding
@@ -72,7 +72,7 @@ def results_table(records: Sequence[Record]) -> "wandb.Table":
     """A row for every result; undefined metrics are empty, with the reason in `notes`."""
     import wandb
 
-    metrics = [name for name in METRICS if any(name in record.metrics for record in records)]
+    metrics = recorded(record.metrics for record in records)
     about = ["set", "class", "method", "features", "backbone", "protocol", "seed", "shots"]
     table = wandb.Table(
         columns=[*about, "setting", "not published", "projector", *metrics, "notes"]

@@ -1,0 +1,106 @@
+"""What is measured of a class's scores: the seven metrics, and those that a config names."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+
+from adpt.data import Sample
+from adpt.data.transforms import Geometry
+from adpt.errors import UserError
+from adpt.evaluation.features import Features
+from adpt.evaluation.laid_back import LaidBack, PictureMasks
+from adpt.methods.base import Scores, try_making
+from adpt.metrics import Good, Metric, Scored, aupro_dilated, no_good, ranked_metrics
+from adpt.metrics.arrays import finite_scores
+from adpt.results import METRICS
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How scores of test images are measured.
+
+    Attributes:
+        metrics: Those beside the seven.
+        dilated_overlap: The paper's AUPRO takes overlaps from dilated maps.
+        samples: The set's images, by their paths.
+        pictures: Measures pixels at the pictures' own resolution, by this geometry; None at the
+            network's.
+    """
+
+    metrics: Sequence[Metric] = ()
+    dilated_overlap: bool = False
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    pictures: Geometry | None = None
+
+    def scored(
+        self, scores: Scores, test: Features, good: Callable[[], Good | None] = no_good
+    ) -> Scored:
+        """Scores of test images as metrics look at them; arguments as of `Scored`.
+
+        Raises:
+            ValueError: There are NaN or infinite scores.
+        """
+        maps, masks = finite_scores(scores.maps, "maps"), test.masks.numpy()
+        samples = [self.samples[path] for path in test.paths] if self.samples else []
+        labels, image = test.labels.numpy() != 0, finite_scores(scores.image, "image_scores")
+        if self.pictures is None or not test.marked:
+            return Scored(maps, masks if test.marked else None, labels, image, samples, good)
+        laid = LaidBack(maps, samples, self.pictures), PictureMasks(samples, self.pictures)
+        return Scored(*laid, labels, image, samples, good)
+
+    def measure(self, scored: Scored) -> Metrics:
+        """All metrics of a class.
+
+        Raises:
+            UserError: A metric gives other numbers than it names, or an infinite one.
+        """
+        found = ranked_metrics(scored.rankings, paper_aupro=scored.at_network)
+        if self.dilated_overlap and scored.masks is not None:
+            maps, masks = np.asarray(scored.maps), np.asarray(scored.masks)
+            found["pixel_aupro_paper"] = aupro_dilated(maps, masks)
+        for metric in self.metrics:
+            found |= _measured(metric, scored)
+        return found
+
+
+def _measured(metric: Metric, scored: Scored) -> Metrics:
+    found = {name: float(value) for name, value in metric.measure(scored).items()}
+    if set(found) != set(metric.names) or any(map(math.isinf, found.values())):
+        raise UserError(
+            f"The metric {type(metric).__name__} gives {found}: it must give a number, or nan, for"
+            f" each of its names, {', '.join(metric.names)}."
+        )
+    return found
+
+
+def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
+    """Make the metrics of the group `metrics`.
+
+    Args:
+        configs: The group, name to options; None for none.
+
+    Raises:
+        UserError: One refuses its options, or two give numbers of the same name.
+    """
+    made = [
+        try_making(f"metrics.{name}", partial(instantiate, config), Metric)
+        for name, config in (configs or {}).items()
+        if config is not None
+    ]
+    owners = dict.fromkeys(METRICS, "always given")
+    for metric in made:
+        for name in metric.names:
+            if name in owners:
+                raise UserError(
+                    f"The metric {type(metric).__name__} gives {name}, which is {owners[name]}:"
+                    " leave one out, or give it another name."
+                )
+            owners[name] = f"given by {type(metric).__name__} too"
+    return made

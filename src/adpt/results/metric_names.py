@@ -1,0 +1,50 @@
+"""Names of metrics, in records and for readers."""
+
+import re
+from collections.abc import Iterable
+
+METRICS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1max": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1max": "pixel F1-max",
+    "pixel_aupro": "AUPRO",
+    "pixel_aupro_paper": "AUPRO (paper's variant)",
+}
+"""Those that are always measured: the name in records, and how readers know it."""
+
+_FURTHER = {
+    "mad": "mAD",
+    "pixel_aupimo": "AUPIMO",
+    "pixel_aupro_full": "AUPRO to 1",
+    "pixel_iou_max": "IoU-max",
+    "pixel_seg_f1": "SegF1",
+}
+
+SHOWN = ("image_auroc", "pixel_aupro")
+"""The pair of metrics that the paper's tables show."""
+
+
+def title(metric: str) -> str:
+    """A metric as readers know it; one from elsewhere by its name in records, without underscores.
+
+    Args:
+        metric: Its name in records.
+    """
+    known = METRICS | _FURTHER
+    if limited := re.fullmatch(r"pixel_aupro_(\d+)", metric):
+        return f"AUPRO to 0.{limited[1]}"
+    return known.get(metric, metric.replace("_", " "))
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Names of metrics, each once: those of `METRICS` in their order, then the others."""
+    found = dict.fromkeys(metrics)
+    return [name for name in METRICS if name in found] + [n for n in found if n not in METRICS]
+
+
+def recorded(results: Iterable[Iterable[str]]) -> list[str]:
+    """The metrics that any of some results has, `in_order`."""
+    return in_order(name for metrics in results for name in metrics)

@@ -132,6 +132,7 @@ def prepare(
 
     from adpt.evaluation import choose_kinds
     from adpt.evaluation.identity import Identity
+    from adpt.evaluation.laid_back import Defects
     from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
     from adpt.evaluation.table import Evaluation, LoadedProjector
@@ -186,6 +187,7 @@ def prepare(
             config.published.dilated_overlap,
             {str(sample.image): sample for sample in data.samples},
             data.geometry if config.metric_resolution == "picture" else None,
+            Defects(data, config.metric_resolution == "network"),
         ),
         origin=origin,
     )

@@ -28,7 +28,7 @@ from adpt.data.reading import (
     ReadMask,
     say_once,
 )
-from adpt.data.sample import Batch, Masks, Sample, Split, collate
+from adpt.data.sample import Batch, Defect, Masks, Sample, Split, collate
 from adpt.data.sampling import EpochSampler
 from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
@@ -246,6 +246,14 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
                 " data.synthetic_defects=0.5."
             )
         log.warning("%s: pretraining leaves them out, and draws defects on normal ones", number)
+
+    def defects_of(self, sample: Sample) -> Sequence[Defect] | None:
+        """An image's defects one by one; None where the set does not tell them apart.
+
+        Raises:
+            BadImageError: A mask cannot be read.
+        """
+        return None
 
     # ---- Loaders -----------------------------------------------------------------------------
 

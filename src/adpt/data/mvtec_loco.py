@@ -7,8 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from adpt.data.files import folders_by_name, images_below, images_in, name_key
 from adpt.data.finding import Finding
+from adpt.data.images import mask_of
 from adpt.data.mvtec import Kind, Matched, MVTec
-from adpt.data.sample import Sample
+from adpt.data.sample import Defect, Sample
 from adpt.errors import DataError
 
 CONFIG = "defects_config.json"
@@ -110,6 +111,27 @@ class MVTecLOCO(MVTec):
                 " defect_name, pixel_value, saturation_threshold and relative_saturation: take it"
                 " from the published archive."
             ) from error
+
+    def defects_of(self, sample: Sample) -> list[Defect]:
+        """The defects of an image, each with the pixels that are enough of its kind.
+
+        Raises:
+            BadImageError: A mask cannot be read.
+            DataError: The class's list of defects cannot be read, or lacks one of these.
+        """
+        known = self.saturations(sample.class_name) if sample.masks else {}
+        found = []
+        for path in sample.masks:
+            mask = mask_of(path, sample.class_name, self.geometry.rules)
+            saturation = known.get(int(mask.values[-1]))
+            if saturation is None:
+                raise DataError(
+                    f"{path} has the value {mask.values[-1]:g}, which is not in the class's"
+                    f" {CONFIG}: take both from the published archive."
+                )
+            if pixels := int(mask.pixels.sum()):
+                found.append(Defect(mask.pixels, saturation.area(pixels)))
+        return found
 
     def _config(self, class_name: str) -> Path:
         return self.class_folder(class_name) / CONFIG

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
@@ -61,6 +63,18 @@ class Sample(NamedTuple):
     def unmarked(self) -> bool:
         """True if it has a defect and nothing tells where."""
         return self.label == 1 and self.mask is None
+
+
+class Defect(NamedTuple):
+    """One of an image's defects, at the image's own size.
+
+    Attributes:
+        mask: (H, W), True on it; on one pixel at least.
+        enough: So many of its pixels, and all of it counts as found.
+    """
+
+    mask: NDArray[np.bool_]
+    enough: int
 
 
 class ReadSample(NamedTuple):

@@ -157,7 +157,8 @@ def run_method(
         begun = time.perf_counter()
         scores = score(method, test, batch_size, device)
         seconds = {"fit": fitting / len(tests), "score": time.perf_counter() - begun}
-        scored = measuring.scored(scores, test, partial(good, number if shared else None))
+        part = number if shared else None
+        scored = measuring.scored(scores, test, partial(good, part, test.validation))
         metrics, epochs, history = checks.report(class_name, measuring.measure(scored))
         rankings = scored.rankings if scored.at_network else None
         details = details_of(
@@ -185,7 +186,9 @@ def _at_least_single(values: Tensor) -> Tensor:
 
 
 class GoodScores:
-    """Scores of the images that a method was fitted on, each as if it had not been there.
+    """Scores of good images that are no test images: those for validation, where a set has some.
+
+    Otherwise those of the images that a method was fitted on, each as if it had not been there.
 
     Args:
         method: Fitted.
@@ -200,12 +203,16 @@ class GoodScores:
         self.method, self.train = method, train
         self.batch_size, self.device = batch_size, device
 
-    def __call__(self, part: int | None = None) -> Good | None:
+    def __call__(self, part: int | None = None, validation: Features | None = None) -> Good | None:
         """The scores; None where only fitting again could tell.
 
         Args:
             part: Which of the training features; None for all.
+            validation: Features of the images for validation.
         """
+        if validation is not None and len(validation):
+            found = score(self.method, validation, self.batch_size, self.device)
+            return Good(found.maps.numpy(), found.image.numpy())
         if (scores := self._scores) is None:
             return None
         ends = list(accumulate(map(len, self.train), initial=0))

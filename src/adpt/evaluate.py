@@ -187,6 +187,7 @@ def prepare(
             config.published.dilated_overlap,
             {str(sample.image): sample for sample in data.samples},
             data.geometry if config.metric_resolution == "picture" else None,
+            config.intervals,
             Defects(data, config.metric_resolution == "network"),
         ),
         origin=origin,

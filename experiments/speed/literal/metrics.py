@@ -64,20 +64,20 @@ def literal_aupro_paper(maps: Floats, masks: Bools) -> float:
     return area
 
 
-def literal_aupro(maps: Floats, masks: Bools) -> float:
-    """A point for each distinct score, straight lines between them, cut at a rate of 0.3."""
+def literal_aupro(maps: Floats, masks: Bools, limit: float = FPR_LIMIT) -> float:
+    """A point for each distinct score, straight lines between them, cut at a rate."""
     points = [(0.0, 0.0)]
     for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
         points.append(fpr_and_pro(maps >= threshold, masks))
     area = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if x1 <= FPR_LIMIT:
+        if x1 <= limit:
             area += (x1 - x0) * (y0 + y1) / 2
         else:
-            y_limit = y0 + (y1 - y0) * (FPR_LIMIT - x0) / (x1 - x0)
-            area += (FPR_LIMIT - x0) * (y0 + y_limit) / 2
+            y_limit = y0 + (y1 - y0) * (limit - x0) / (x1 - x0)
+            area += (limit - x0) * (y0 + y_limit) / 2
             break
-    return area / FPR_LIMIT
+    return area / limit
 
 
 def fpr_and_pro(above: Bools, masks: Bools) -> tuple[float, float]:

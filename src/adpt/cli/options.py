@@ -140,6 +140,8 @@ class Evaluate(Section):
     metric_resolution: Literal["network", "picture"]
     """resolution that pixels are measured at: network, data.image_size | picture, of each picture
     and its mask as they are"""
+    intervals: bool
+    """true: 95 % intervals of all metrics over resamples of the test images"""
     heatmaps: Natural
     """test images a class and method whose score maps are written, and worst and best cases on
     top"""

@@ -78,6 +78,9 @@ class Identity:
         self.methods, self.setting, self.progress = methods, setting, progress
         decisive = {k: v for k, v in config.items() if not _is_named(k, CANNOT_DECIDE)}
         self.options = {n: v for n, v in leaves(decisive) if not _is_named(n, CANNOT_DECIDE)}
+        # Without intervals a result is as it was before there were any.
+        if not self.options.get("intervals"):
+            self.options.pop("intervals", None)
         decided = backbone.decides()
         self.shared: dict[str, Any] = {
             "adpt": __version__,

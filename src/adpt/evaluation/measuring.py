@@ -17,6 +17,7 @@ from adpt.evaluation.laid_back import LaidBack, PictureMasks
 from adpt.methods.base import Scores, try_making
 from adpt.metrics import Good, Metric, Region, Scored, aupro_dilated, no_good, ranked_metrics
 from adpt.metrics.arrays import finite_scores
+from adpt.metrics.intervals import intervals
 from adpt.results import METRICS
 
 Metrics = dict[str, float]
@@ -36,6 +37,7 @@ class Measuring:
         samples: The set's images, by their paths.
         pictures: Measures pixels at the pictures' own resolution, by this geometry; None at the
             network's.
+        with_intervals: Measures resamples of the test images too.
         defects_of: Gives an image's defects one by one; None where its set does not tell them.
     """
 
@@ -43,6 +45,7 @@ class Measuring:
     dilated_overlap: bool = False
     samples: Mapping[str, Sample] = field(default_factory=dict)
     pictures: Geometry | None = None
+    with_intervals: bool = False
     defects_of: Callable[[Sample], Sequence[Region] | None] = no_defects
 
     def scored(
@@ -79,6 +82,10 @@ class Measuring:
         for metric in self.metrics:
             found |= _measured(metric, scored)
         return found
+
+    def intervals(self, scored: Scored) -> dict[str, tuple[float, float]]:
+        """Intervals of a class's metrics, where they are asked for."""
+        return intervals(scored, self.metrics) if self.with_intervals else {}
 
 
 def _measured(metric: Metric, scored: Scored) -> Metrics:

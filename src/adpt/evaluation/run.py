@@ -37,6 +37,7 @@ class Outcome:
         seconds: Time of `fit` and `score`.
         epochs: Of trained methods, as in `Record.epochs`.
         history: Of trained methods, as in `Record.history`.
+        intervals: As in `Record.intervals`.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Outcome:
     seconds: dict[str, float]
     epochs: dict[str, int]
     history: tuple[dict[str, float], ...]
+    intervals: dict[str, tuple[float, float]]
 
 
 def run_methods(
@@ -159,14 +161,18 @@ def run_method(
         seconds = {"fit": fitting / len(tests), "score": time.perf_counter() - begun}
         part = number if shared else None
         scored = measuring.scored(scores, test, partial(good, part, test.validation))
-        metrics, epochs, history = checks.report(class_name, measuring.measure(scored))
+        measured = measuring.measure(scored)
+        metrics, epochs, history = checks.report(class_name, measured)
+        # Figures of epochs that were chosen have no resamples.
+        intervals = measuring.intervals(scored) if metrics is measured else {}
         rankings = scored.rankings if scored.at_network else None
         details = details_of(
             test.paths, test.labels, test.masks, scores.image, scores.maps, rankings
         )
         outcomes[class_name] = Outcome(
-            name, kind, metrics, scores.maps, scores.image, details, seconds, epochs, history
-        )
+            name, kind, metrics, scores.maps, scores.image, details, seconds, epochs, history,
+            intervals,
+        )  # fmt: skip
     checks.forget()
     return outcomes
 

@@ -280,6 +280,7 @@ class Evaluation:
             features=cell.kind,
             backbone=self.backbone.name,
             metrics=outcome.metrics,
+            intervals=outcome.intervals,
             protocol=setting.protocol,
             seed=setting.seed,
             shots=setting.shots if with_references else None,

@@ -9,14 +9,18 @@ from adpt.metrics.base import Metric
 from adpt.metrics.ranking import Counts, Float64s
 from adpt.metrics.scored import Scored
 
+_THRESHOLDS = 2000
+"""Normal scores that resamples look at, at most."""
+
 
 class Aupimo(Metric):
     """Mean area under the per-image overlap curves (arXiv 2401.01984), exact.
 
     An image's curve is the share of its anomalous pixels that reach a threshold, over the logarithm
     of the shared false positive rate: the mean, over normal images, of the share of their pixels
-    that reach it. It has a point before and at each distinct normal score, straight lines between,
-    and its area between two rates is divided by that of a perfect one.
+    that reach it. It has a point before and at each distinct normal score and straight lines
+    between, below its first rate it is level at the share that no normal score reaches, and its
+    area between two rates is divided by that of a perfect one.
 
     Args:
         lower: Rate from which on the area counts.
@@ -57,42 +61,57 @@ class Aupimo(Metric):
 
         There are none where the metric is not defined.
         """
-        nothing = np.empty((len(weights), 0)), np.empty(0, np.int64)
-        normal = np.flatnonzero(~scored.labels).tolist()
-        if scored.masks is None or not len(normal):
-            return nothing
-        tops = [self._top(scored.maps[number], len(normal)) for number in normal]
-        pixels = [scored.maps[number].size for number in normal]
-        if 1 / (len(normal) * min(pixels)) > self.lower:
-            return nothing
-        # Below the highest of these all rates are above `upper`; higher scores are all at hand.
-        lowest = np.array([top.min() for top in tops])
-        drawn = weights[:, normal] > 0
-        cut = np.where(drawn, lowest, -np.inf).max(1).min()
-        kept = [top[top >= cut] for top in tops]
-        shares = np.repeat(1 / np.array(pixels), list(map(len, kept)))
-        owners = np.repeat(np.arange(len(normal)), list(map(len, kept)))
-        together = np.concatenate(kept)
-        order = np.argsort(-together, kind="stable")
-        thresholds, first = np.unique(-together[order], return_index=True)
-        ends = np.append(first[1:], len(order))
-        quadrature = np.empty((len(weights), 2 * len(thresholds)))
-        for row, how_often in zip(quadrature, weights[:, normal], strict=True):
-            mass = np.append(0, np.cumsum((shares * how_often[owners])[order])) / how_often.sum()
-            row[:] = _quadrature(mass[np.stack([first, ends], 1)].flatten(), self.lower, self.upper)
-        chosen, areas = [], []
-        for number in np.flatnonzero(scored.labels).tolist():
-            if (mask := scored.masks[number]).any():
-                chosen.append(number)
-                areas.append(quadrature @ _overlaps(scored.maps[number][mask], -thresholds))
-        return np.stack(areas, 1) if areas else nothing[0], np.array(chosen, np.int64)
+        anomalous: list[int] = []
+        areas: list[Float64s] = []
+        shared = self._shared_rates(scored, weights)
+        if shared is not None and scored.masks is not None:
+            thresholds, rates = shared
+            quadrature = np.stack([_quadrature(row, self.lower, self.upper) for row in rates])
+            for number in np.flatnonzero(scored.labels).tolist():
+                if (mask := scored.masks[number]).any():
+                    anomalous.append(number)
+                    areas.append(quadrature @ _overlaps(scored.maps[number][mask], thresholds))
+        found = np.stack(areas, 1) if areas else np.empty((len(weights), 0))
+        return found, np.array(anomalous, np.int64)
 
-    def _top(self, scores: Floats, images: int) -> Floats:
-        """The highest scores of a normal image, as many as decide over rates up to `upper`."""
-        flat = scores.flatten()
-        place = flat.size - min(flat.size, int(self.upper * images * flat.size) + 1)
-        top: Floats = flat[flat >= np.partition(flat, place)[place]]
-        return top
+    def _shared_rates(self, scored: Scored, weights: Counts) -> tuple[Floats, Float64s] | None:
+        """V normal scores, descending, and (R, 2V) shared rates above each and reaching it.
+
+        None without normal images, and where a pixel of them is a rate above `lower`.
+        """
+        normal = np.flatnonzero(~scored.labels).tolist()
+        tops, pixels = [], []
+        for number in normal:
+            scores = scored.maps[number]
+            pixels.append(scores.size)
+            tops.append(_highest(scores, int(self.upper * len(normal) * scores.size) + 1))
+        if not normal or 1 / (len(normal) * min(pixels)) > self.lower:
+            return None
+        # At the highest of these the rate is above `upper`, and no higher score is missing.
+        lowest = np.array([top.min() for top in tops])
+        how_often = weights[:, normal]
+        cut = np.where(how_often > 0, lowest, -np.inf).max(1).min()
+        kept = [top[top >= cut] for top in tops]
+        owners = np.repeat(np.arange(len(normal)), [len(top) for top in kept])
+        negative = -np.concatenate(kept)
+        order = np.argsort(negative)
+        thresholds, first = np.unique(negative[order], return_index=True)
+        places = np.stack([first, np.append(first[1:], len(order))], 1)
+        if len(weights) > 1:
+            some = np.linspace(0, len(thresholds) - 1, min(_THRESHOLDS, len(thresholds)))
+            chosen = np.unique(some.round().astype(int))
+            thresholds, places = thresholds[chosen], places[chosen]
+        per_pixel = how_often / how_often.sum(1, keepdims=True) / np.array(pixels)
+        rates = (np.append(0, np.cumsum(row[owners[order]]))[places] for row in per_pixel)
+        return -thresholds, np.stack([row.flatten() for row in rates])
+
+
+def _highest(scores: Floats, count: int) -> Floats:
+    """The highest scores of an image, so many of them and what equals the last."""
+    flat = scores.flatten()
+    place = max(0, flat.size - count)
+    top: Floats = flat[flat >= np.partition(flat, place)[place]]
+    return top
 
 
 def _overlaps(anomalous: Floats, thresholds: Floats) -> Float64s:
@@ -104,11 +123,7 @@ def _overlaps(anomalous: Floats, thresholds: Floats) -> Float64s:
 
 
 def _quadrature(rates: Float64s, lower: float, upper: float) -> Float64s:
-    """Weights of a curve's points, ascending in rate, in its area over log rates, divided.
-
-    A resample may have no rate as low as `lower`: below its first one the curve is level, at the
-    share that no normal score reaches.
-    """
+    """Weights of a curve's points, ascending in rate, in its area over log rates, divided."""
     low, high = np.log([lower, upper])
     with np.errstate(divide="ignore"):
         x = np.log(rates)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from adpt.results.metric_names import title
+from adpt.results.metric_names import METRICS, title
 from adpt.results.record import Record
 from adpt.results.words import listed, shortened
 
@@ -38,7 +38,7 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
         for metric in metrics:
             value = record.metrics.get(metric, 0.0)
             if value != value:
-                why = _reason(record.counts, metric) or "its test images do not define it"
+                why = _reason(record.counts, metric) or _unknown(metric)
                 reasons.setdefault(where, {}).setdefault(why, {})[title(metric)] = None
         if any(metric.startswith("pixel") for metric in metrics):
             vanished |= dict.fromkeys(f"{where}: {text}." for text in _vanished(record.counts))
@@ -50,6 +50,11 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
         f"{shortened(where)}: {why}, which leaves {n} blank." for (why, n), where in classes.items()
     ]
     return [*blank, *vanished]
+
+
+def _unknown(metric: str) -> str:
+    # What a further metric needs is its own affair.
+    return "its test images do not define it" if metric in METRICS else "it is not defined there"
 
 
 def _reason(counts: Mapping[str, int], metric: str) -> str | None:

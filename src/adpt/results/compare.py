@@ -88,7 +88,19 @@ def caption(summary: Summary) -> str:
     parts = [f"{summary.setting}."]
     if len(summary.seeds) > 1:
         parts.append(_spread(summary))
+    parts += _bracketed([summary])
     return " ".join([*parts, *epochs_in_words(summary.records)])
+
+
+def _bracketed(summaries: Iterable[Summary]) -> list[str]:
+    """What stands in brackets, in a sentence, where something does."""
+    rows = [row for summary in summaries for row in summary.rows]
+    if not any(cell.intervals for row in rows for cell in row.metrics.values()):
+        return []
+    return [
+        "In brackets 95 % over resamples of the test images; of a mean, of all classes"
+        " independently."
+    ]
 
 
 def _spread(summary: Summary) -> str:
@@ -275,4 +287,5 @@ def _caption(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
     parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
     spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
     shown = " / ".join(title(metric) for metric in metrics)
-    return f"{shown} in percent{spread}; {'; '.join(parts)}."
+    caption = f"{shown} in percent{spread}; {'; '.join(parts)}."
+    return " ".join([caption, *_bracketed(summaries)])

@@ -24,7 +24,8 @@ def to_csv(records: Iterable[Record], path: str | Path) -> None:
 
     Of a result that was recorded twice the later one is written. What differs from the plain
     experiment stands in columns that begin with `setting_`, the method's options and epochs in such
-    with `option_` and `epochs_`, and in words in `not_published`.
+    with `option_` and `epochs_`, and in words in `not_published`; intervals in `<metric>_low` and
+    `<metric>_high`.
 
     Args:
         records: Records of any data sets and methods.
@@ -51,6 +52,8 @@ def _csv_row(record: Record) -> dict[str, Any]:
     row["not_published"] = ", ".join(budget([record]))
     metrics = dict.fromkeys(list(METRICS)[:7], math.nan) | record.metrics
     row |= {name: "" if math.isnan(value) else value for name, value in metrics.items()}
+    for name, ends in record.intervals.items():
+        row |= _begun(name, dict(zip(("low", "high"), ends, strict=True)))
     row |= _begun("epochs", record.epochs) | _begun("count", record.counts)
     row |= _begun("seconds", record.seconds)
     row |= {name: getattr(record, name) for name in _WEIGHTS}

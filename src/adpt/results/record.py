@@ -24,6 +24,8 @@ class Record:
         features: `own` (the backbone's), `residual` or `pretrained` (residual and projected).
         backbone: Name of the backbone.
         metrics: Fractions in [0, 1] by the names of metrics, nan where not defined.
+        intervals: Low and high end of 95 % over resamples of the test images, by the metric's name;
+            empty where they were not asked for.
         protocol: `clean` (nothing chosen on test data) or `paper` (the authors' choices).
         seed: Seed of the references and of the method.
         shots: Normal reference images per class; None for own features.
@@ -77,6 +79,7 @@ class Record:
     epochs: dict[str, int] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
     details: str | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     instead_of: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:

@@ -171,6 +171,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "details": (str, type(None)),
     "history": list,
     "instead_of": list,
+    "intervals": dict,
     **dict.fromkeys(
         ("metrics", "counts", "seconds", "provenance", "setting", "options", "decides", "epochs"),
         dict,
@@ -194,9 +195,13 @@ def _from_line(line: bytes) -> Record:
     for name, value in fields["metrics"].items():
         if not isinstance(value, int | float | None):
             raise ValueError(f"the metric {name} is {value!r}")
+    for name, ends in fields.get("intervals", {}).items():
+        if not (isinstance(ends, list) and [type(end) for end in ends] == [float, float]):
+            raise ValueError(f"the interval of {name} is {ends!r}")
     read = {
         "metrics": _nan_back(fields["metrics"]),
         "references": tuple(fields.get("references", ())),
+        "intervals": {name: tuple(ends) for name, ends in fields.get("intervals", {}).items()},
         "history": tuple(map(_nan_back, fields.get("history", ()))),
         "instead_of": (),
     }

@@ -25,6 +25,8 @@ class Comparison:
         by_seed: The values for each seed, by the name of the features; of a mean over classes, its
             values for the seeds that all these classes have.
         fixed: Features that seeds decide nothing of.
+        intervals: Low and high end over resamples of the test images, by the name of the features,
+            where there is one seed; of a mean, as if the classes' deviations were independent.
     """
 
     own: float
@@ -33,6 +35,7 @@ class Comparison:
     classes: int = 1
     by_seed: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def difference(self) -> float:
@@ -73,7 +76,17 @@ def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
     own, residual, pretrained = (_mean(getattr(cell, f) for cell in shared) for f in FEATURES)
     by_seed = {f: _mean_by_seed([cell.by_seed.get(f, {}) for cell in shared]) for f in FEATURES}
     fixed = frozenset(f for f in FEATURES if all(f in cell.fixed for cell in shared))
-    return Comparison(own, residual, pretrained, len(shared), by_seed, fixed)
+    intervals = {f: found for f in FEATURES if (found := _interval_of_mean(shared, f))}
+    return Comparison(own, residual, pretrained, len(shared), by_seed, fixed, intervals)
+
+
+def _interval_of_mean(cells: Sequence[Comparison], features: str) -> tuple[float, float] | None:
+    if not cells or not all(features in cell.intervals for cell in cells):
+        return None
+    values = [getattr(cell, features) for cell in cells]
+    ends = zip(*(cell.intervals[features] for cell in cells), strict=True)
+    below, above = (math.dist(values, end) / len(cells) for end in ends)
+    return fmean(values) - below, fmean(values) + above
 
 
 @dataclass(frozen=True)
@@ -228,7 +241,12 @@ def _comparison(records: Sequence[Record], metric: str, fixed: frozenset[str]) -
         if metric in record.metrics:
             by_seed[record.features][record.seed] = record.metrics[metric]
     own, residual, pretrained = (_mean(by_seed[features].values()) for features in FEATURES)
-    return Comparison(own, residual, pretrained, 1, by_seed, fixed)
+    intervals = {
+        record.features: record.intervals[metric]
+        for record in records
+        if metric in record.intervals and len(by_seed[record.features]) == 1
+    }
+    return Comparison(own, residual, pretrained, 1, by_seed, fixed, intervals)
 
 
 def _mean_by_seed(cells: Sequence[Mapping[int, float]]) -> dict[int, float]:

@@ -98,7 +98,10 @@ def values(comparison: Comparison) -> dict[str, Figure]:
     known = {f: float(text) for f, text in shown.items() if text != percent(math.nan)}
     best = max(known.values()) if len(known) > 1 else math.inf
     return {
-        f: Figure(percent(getattr(comparison, f), comparison.deviation(f)), known.get(f) == best)
+        f: Figure(
+            percent(getattr(comparison, f), comparison.deviation(f), comparison.intervals.get(f)),
+            known.get(f) == best,
+        )
         for f in FEATURES
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from adpt.results.compare import class_table, overviews
 from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record
-from adpt.results.summary import summarise
+from adpt.results.summary import Summary, summarise
 from adpt.results.table import Block, Cell, Table
 from adpt.running.names import printable_text
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 140
 _BESIDE = 3
-"""Metrics beside each other in a table of classes."""
+"""Metrics beside each other in a table of classes; with intervals one has its width."""
 _COLOURS = {1: "green", -1: "red"}
 
 
@@ -42,9 +42,7 @@ def print_table(
     console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     summaries = summarise(records)
     shown = [
-        class_table(summary, some)
-        for summary in summaries
-        for some in _beside([metric for metric in metrics if metric in summary.mean.metrics])
+        class_table(summary, some) for summary in summaries for some in _beside(summary, metrics)
     ]
     if len(summaries) > 1:
         shown += overviews(summaries, metrics)
@@ -52,8 +50,12 @@ def print_table(
         _print(table, console)
 
 
-def _beside(metrics: Sequence[str]) -> list[Sequence[str]]:
-    return [metrics[start : start + _BESIDE] for start in range(0, len(metrics), _BESIDE)]
+def _beside(summary: Summary, metrics: Sequence[str]) -> list[Sequence[str]]:
+    """The recorded ones of some metrics, as many together as a table has room for."""
+    cells = summary.mean.metrics
+    recorded = [metric for metric in metrics if metric in cells]
+    room = 1 if any(cell.intervals for cell in cells.values()) else _BESIDE
+    return [recorded[start : start + room] for start in range(0, len(recorded), room)]
 
 
 def _print(table: Table, console: "Console") -> None:

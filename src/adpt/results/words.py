@@ -22,16 +22,22 @@ _OF_OPTIONS = ("name", "fingerprint", "options", "mean", "std", "network")
 """Facts about a backbone that its options in the config decide."""
 
 
-def percent(fraction: float, deviation: float = math.nan) -> str:
+def percent(
+    fraction: float, deviation: float = math.nan, interval: tuple[float, float] | None = None
+) -> str:
     """A fraction in percent with one decimal, `–` for nan.
 
     Args:
         fraction: The fraction.
         deviation: Its standard deviation, which follows after ± unless it is nan.
+        interval: Its low and high end, which follow in brackets.
     """
     if math.isnan(fraction):
         return "–"
     text = f"{100 * fraction:.1f}"
+    if interval:
+        low, high = (f"{100 * end:.1f}" for end in interval)
+        text = f"{text} [{low}, {high}]"
     return text if math.isnan(deviation) else f"{text} ± {100 * deviation:.1f}"
 
 

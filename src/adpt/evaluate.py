@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from adpt.backbones import Backbone
     from adpt.data import AnomalyDataModule
-    from adpt.evaluation.cells import MethodSpec, Setting
+    from adpt.evaluation.cells import Cell, MethodSpec, Setting
     from adpt.evaluation.protocol import Part
     from adpt.evaluation.table import Evaluation
     from adpt.weights import ProjectorFile
@@ -41,7 +41,7 @@ def evaluate(config: DictConfig) -> None:
 
     from adpt.evaluation.measuring import make_metrics
     from adpt.evaluation.protocol import parts_of
-    from adpt.evaluation.recorded import not_recorded, record_last
+    from adpt.evaluation.recorded import record_last
     from adpt.evaluation.specs import method_specs
     from adpt.evaluation.table import raise_failures
     from adpt.page import build_page
@@ -73,7 +73,7 @@ def evaluate(config: DictConfig) -> None:
     parts = parts_of(config, data.set_name, data.classes)
     backbone = instantiate(backbone_config).to(device)
     evaluations = [prepare(part, methods, file, data, backbone, device, folder) for part in parts]
-    due = [not_recorded(config, one.cells, data.set_name) for one in evaluations]
+    due = [due_of(config, one) for one in evaluations]
     asked = {cell.sha256 for one in evaluations for cell in one.cells}
     origin = evaluations[0].origin
 
@@ -99,6 +99,16 @@ def evaluate(config: DictConfig) -> None:
             log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
             log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
         raise_failures([failure for one in evaluations for failure in one.failures])
+
+
+def due_of(config: DictConfig, evaluation: "Evaluation") -> "list[Cell]":
+    """The cells that are to be run: what is not recorded, or lacks in a submission."""
+    from adpt.evaluation.recorded import not_recorded
+
+    cells, submission = evaluation.cells, evaluation.submission
+    due = not_recorded(config, cells, evaluation.data.set_name)
+    lacking = submission.lacking(cells) if submission else []
+    return [cell for cell in cells if cell in due or cell in lacking]
 
 
 def windows_of(config: DictConfig) -> "WindowOptions | None":
@@ -135,6 +145,7 @@ def prepare(
     from adpt.evaluation.laid_back import Defects
     from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
+    from adpt.evaluation.submission import Submission
     from adpt.evaluation.table import Evaluation, LoadedProjector
     from adpt.results import pretraining_of, provenance
     from adpt.running.progress import StepBar
@@ -173,6 +184,14 @@ def prepare(
             setting=setting,
             progress=progress,
         )
+    measuring = Measuring(
+        make_metrics(OmegaConf.select(config, "metrics")),
+        config.published.dilated_overlap,
+        {str(sample.image): sample for sample in data.samples},
+        data.geometry if config.metric_resolution == "picture" else None,
+        config.intervals,
+        Defects(data, config.metric_resolution == "network"),
+    )
     return Evaluation(
         identity=identity,
         kinds=choose_kinds(names(config.features), module),
@@ -182,14 +201,10 @@ def prepare(
         folder=folder,
         cache=instantiate(config.cache) if config.cache else None,
         defects=instantiate(config.defects.draw, geometry=data.geometry),
-        measuring=Measuring(
-            make_metrics(OmegaConf.select(config, "metrics")),
-            config.published.dilated_overlap,
-            {str(sample.image): sample for sample in data.samples},
-            data.geometry if config.metric_resolution == "picture" else None,
-            config.intervals,
-            Defects(data, config.metric_resolution == "network"),
-        ),
+        measuring=measuring,
+        submission=Submission(Path(config.submission), data, measuring.metrics)
+        if config.submission is not None
+        else None,
         origin=origin,
     )
 

@@ -27,7 +27,7 @@ CANNOT_DECIDE = frozenset({
     # differ by rounding, which training may make more of.
     "device", "memory_gb", "cache", "data.num_workers",
     # What is drawn beside the figures.
-    "heatmaps", "tsne",
+    "heatmaps", "tsne", "submission",
     # Which cells there are; a cell's own class, method and kind of features are told beside.
     "data.classes", "features", "method",
     # Known by its tensors, for the cells that it has a part in.

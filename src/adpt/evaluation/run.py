@@ -16,7 +16,7 @@ from adpt.evaluation.measuring import Measuring
 from adpt.methods.base import Method, Scores, tells_left_out
 from adpt.methods.feature_sets import DefectSet
 from adpt.methods.trained import TrainedMethod
-from adpt.metrics import Good
+from adpt.metrics import Good, Scored
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.details import Details, details_of
@@ -38,6 +38,7 @@ class Outcome:
         epochs: Of trained methods, as in `Record.epochs`.
         history: Of trained methods, as in `Record.history`.
         intervals: As in `Record.intervals`.
+        scored: The test images as metrics saw them.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Outcome:
     epochs: dict[str, int]
     history: tuple[dict[str, float], ...]
     intervals: dict[str, tuple[float, float]]
+    scored: Scored
 
 
 def run_methods(
@@ -171,7 +173,7 @@ def run_method(
         )
         outcomes[class_name] = Outcome(
             name, kind, metrics, scores.maps, scores.image, details, seconds, epochs, history,
-            intervals,
+            intervals, scored,
         )  # fmt: skip
     checks.forget()
     return outcomes

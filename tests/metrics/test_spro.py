@@ -1,7 +1,6 @@
 """sPRO against a slow literal version, and the AUROCs of kinds of defects and of pieces."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from adpt.data.mvtec_loco import Saturation
 from adpt.metrics import SPRO, AurocByKind, Region, SampleAuroc, Scored, aupro
+from literal_spro import literal
 
 KINDS = {"logical": "logical_anomalies", "structural": "structural_anomalies"}
 
@@ -20,33 +21,6 @@ class Seen(NamedTuple):
     image: Path = Path("a.png")
     mask: Path | None = None
     view: str = ""
-
-
-def literal(
-    maps: np.ndarray, regions: Sequence[Sequence[tuple[np.ndarray, int]]], limit: float
-) -> float:
-    """As the definition reads: every threshold, every defect, every pixel."""
-    beside = np.ones(maps.shape, bool)
-    for number, defects in enumerate(regions):
-        for pixels, _ in defects:
-            beside[number] &= ~pixels
-    curve = [(0.0, 0.0)]
-    for threshold in sorted(set(maps.flatten().tolist()), reverse=True):
-        found = maps >= threshold
-        overlaps = [
-            min(np.sum(found[number] & pixels) / enough, 1.0)
-            for number, defects in enumerate(regions)
-            for pixels, enough in defects
-        ]
-        curve.append((float(np.mean(found[beside])), float(np.mean(overlaps))))
-    area = 0.0
-    for (x, y), (further, higher) in pairwise(curve):
-        if x < limit < further:
-            higher = y + (higher - y) * (limit - x) / (further - x)
-            further = limit
-        if further <= limit:
-            area += (further - x) * (y + higher) / 2
-    return area / limit
 
 
 def example(seed: int, ties: bool = False) -> tuple[np.ndarray, list[list[tuple[np.ndarray, int]]]]:
@@ -93,6 +67,26 @@ def test_agrees_with_the_literal_version(seed: int, ties: bool, limit: float) ->
     metric = SPRO(limit)
     found = metric.measure(scored(maps, regions))[metric.names[0]]
     assert found == pytest.approx(literal(maps, regions, limit), abs=1e-12)
+
+
+def test_agrees_with_the_published_evaluation_code() -> None:
+    """What MVTec's `mvtec_loco_ad_evaluation` gives at every distinct score as a threshold."""
+    rng = np.random.default_rng(7)
+    maps = rng.normal(size=(6, 9, 11)).round(2).astype(np.float32)
+    regions: list[list[tuple[np.ndarray, int]]] = [[], [], []]
+    for number in (3, 4, 5):
+        regions.append([])
+        for saturation in (Saturation(8, False), Saturation(0.5, True)):
+            pixels = rng.random((9, 11)) < 0.15
+            maps[number] += pixels
+            regions[-1].append((pixels, saturation.area(int(pixels.sum()))))
+    found = {limit: SPRO(limit).measure(scored(maps, regions)) for limit in (0.01, 0.05, 0.3, 1.0)}
+    assert {limit: next(iter(areas.values())) for limit, areas in found.items()} == pytest.approx({
+        0.01: 0.2839316186216037,
+        0.05: 0.4596835652750165,
+        0.3: 0.8736055886900818,
+        1.0: 0.9620816766070245,
+    })  # fmt: skip
 
 
 def test_each_kind_is_measured_on_its_own_images_and_the_normal_ones() -> None:

@@ -31,7 +31,7 @@ HEAD = (
 )
 BY_CHOICE = object()
 """In place of a default that the files of a group differ in."""
-PARTS = ("backbone", "data", "references", "model", "method", "metrics", "callbacks", "logger")
+PARTS = ("backbone", "data", "references", "model", "method", "metric", "callbacks", "logger")
 
 
 def meanings(section: type[Section]) -> dict[str, str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adpt.data import AnomalyDataModule
     from adpt.evaluation.cells import Cell, MethodSpec, Setting
     from adpt.evaluation.protocol import Part
+    from adpt.evaluation.submission import Submission
     from adpt.evaluation.table import Evaluation
     from adpt.weights import ProjectorFile
     from adpt.windows import WindowOptions
@@ -62,7 +63,7 @@ def evaluate(config: DictConfig) -> None:
         backbone_config = OmegaConf.create(windows.backbone(config.backbone, size))
     check_backbone(backbone_config)
     methods = method_specs(config.method, config.unified, windows)
-    metrics = make_metrics(OmegaConf.select(config, "metrics"))
+    metrics = make_metrics(OmegaConf.select(config, "metric"))
     # The protocol `paper` chooses a projector for each part.
     plain = config.projector is not None and config.protocol != "paper"
     file = find_projector(config.projector) if plain else None
@@ -111,6 +112,17 @@ def due_of(config: DictConfig, evaluation: "Evaluation") -> "list[Cell]":
     return [cell for cell in cells if cell in due or cell in lacking]
 
 
+def submission_of(config: DictConfig, data: "AnomalyDataModule") -> "Submission | None":
+    """What writes the files that a benchmark's server takes, where they are asked for."""
+    from adpt.evaluation.measuring import make_metrics
+    from adpt.evaluation.submission import Submission
+
+    if config.submission is None:
+        return None
+    metrics = make_metrics(OmegaConf.select(config, "metric"))
+    return Submission(Path(config.submission), data, metrics)
+
+
 def windows_of(config: DictConfig) -> "WindowOptions | None":
     """The windows that images are seen through."""
     from adpt.windows import WindowOptions
@@ -145,7 +157,6 @@ def prepare(
     from adpt.evaluation.laid_back import Defects
     from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
-    from adpt.evaluation.submission import Submission
     from adpt.evaluation.table import Evaluation, LoadedProjector
     from adpt.results import pretraining_of, provenance
     from adpt.running.progress import StepBar
@@ -184,14 +195,6 @@ def prepare(
             setting=setting,
             progress=progress,
         )
-    measuring = Measuring(
-        make_metrics(OmegaConf.select(config, "metrics")),
-        config.published.dilated_overlap,
-        {str(sample.image): sample for sample in data.samples},
-        data.geometry if config.metric_resolution == "picture" else None,
-        config.intervals,
-        Defects(data, config.metric_resolution == "network"),
-    )
     return Evaluation(
         identity=identity,
         kinds=choose_kinds(names(config.features), module),
@@ -201,10 +204,15 @@ def prepare(
         folder=folder,
         cache=instantiate(config.cache) if config.cache else None,
         defects=instantiate(config.defects.draw, geometry=data.geometry),
-        measuring=measuring,
-        submission=Submission(Path(config.submission), data, measuring.metrics)
-        if config.submission is not None
-        else None,
+        measuring=Measuring(
+            make_metrics(OmegaConf.select(config, "metric")),
+            config.published.dilated_overlap,
+            {str(sample.image): sample for sample in data.samples},
+            data.geometry if config.metric_resolution == "picture" else None,
+            config.intervals,
+            Defects(data, config.metric_resolution == "network"),
+        ),
+        submission=submission_of(config, data),
         origin=origin,
     )
 

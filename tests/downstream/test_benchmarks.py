@@ -53,7 +53,7 @@ def test_locos_records_tell_logical_and_structural_anomalies_apart(
     root = drawn.draw_mvtec_loco(tmp_path / "loco")
     [record] = evaluated(
         tmp_path / "out", "data=mvtec_loco", f"data.root={root}",
-        "metrics=[auroc_by_kind,spro,seg_f1]", "metric_resolution=picture",
+        "metric=[auroc_by_kind,spro,seg_f1]", "metric_resolution=picture",
     )  # fmt: skip
     [outcome] = outcomes
     samples, maps = outcome.scored.samples, outcome.maps.numpy()
@@ -90,7 +90,7 @@ def test_locos_records_tell_logical_and_structural_anomalies_apart(
 
 def test_at_the_networks_resolution_the_same_share_of_a_defect_is_enough(tmp_path: Path) -> None:
     root = drawn.draw_mvtec_loco(tmp_path / "loco", size=96)
-    options = ["data=mvtec_loco", f"data.root={root}", "metrics=[spro]"]
+    options = ["data=mvtec_loco", f"data.root={root}", "metric=[spro]"]
     [own] = evaluated(tmp_path / "own", *options, "metric_resolution=picture")
     [network] = evaluated(tmp_path / "network", *options)
     for name in SPRO(kinds={"logical": "", "structural": ""}).names:
@@ -103,7 +103,7 @@ def test_realiads_pieces_are_measured_by_their_worst_view(
     root = drawn.draw_realiad(tmp_path / "realiad", products=2)
     [record] = evaluated(
         tmp_path / "out", "data=realiad", f"data.root={root}", "data.split=realiad_jsons",
-        "metrics=[sample_auroc]",
+        "metric=[sample_auroc]",
     )  # fmt: skip
     [outcome] = outcomes
     folders = [str(sample.image.parent) for sample in outcome.scored.samples]
@@ -185,17 +185,17 @@ def test_a_submission_has_the_layout_that_the_benchmarks_checker_asks_for(
 def test_a_submission_goes_on_where_it_was(
     tmp_path: Path, submit: Callable[..., list[Record]], outcomes: list[Outcome]
 ) -> None:
-    [first, _] = submit("metrics=[seg_f1]", "metrics.seg_f1.threshold=-1000")
+    [first, _] = submit("metric=[seg_f1]", "metric.seg_f1.threshold=-1000")
     assert np.isnan(first.metrics["image_auroc"])
     images = tmp_path / "submission/padim_own/anomaly_images_thresholded/can/test_private"
     assert np.asarray(Image.open(images / "000_regular.png")).min() == 255
-    submit("metrics=[seg_f1]", "metrics.seg_f1.threshold=-1000")
+    submit("metric=[seg_f1]", "metric.seg_f1.threshold=-1000")
     assert len(outcomes) == 2
     # Files of other options are replaced, also where the result itself is recorded.
     submit()
     assert len(outcomes) == 4
     assert np.asarray(Image.open(images / "000_regular.png")).min() == 0
-    submit("metrics=[seg_f1]", "metrics.seg_f1.threshold=-1000")
+    submit("metric=[seg_f1]", "metric.seg_f1.threshold=-1000")
     assert len(outcomes) == 6
     assert np.asarray(Image.open(images / "000_regular.png")).min() == 255
 

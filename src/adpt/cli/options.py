@@ -111,7 +111,7 @@ class Evaluate(Section):
     """set to evaluate on"""
     method: Parts
     """methods, one or several"""
-    metrics: Parts | None
+    metric: Parts | None
     """metrics beside the seven that are always measured"""
     logger: Parts | None
     """where metrics go beside the results' own files"""

@@ -99,7 +99,7 @@ def _measured(metric: Metric, scored: Scored) -> Metrics:
 
 
 def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
-    """Make the metrics of the group `metrics`.
+    """Make the metrics of the group `metric`.
 
     Args:
         configs: The group, name to options; None for none.
@@ -108,7 +108,7 @@ def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
         UserError: One refuses its options, or two give numbers of the same name.
     """
     made = [
-        try_making(f"metrics.{name}", partial(instantiate, config), Metric)
+        try_making(f"metric.{name}", partial(instantiate, config), Metric)
         for name, config in (configs or {}).items()
         if config is not None
     ]

@@ -9,6 +9,7 @@ from adpt.results.blanks import blanks
 from adpt.results.budget import MARK, footnote
 from adpt.results.caution import cautions
 from adpt.results.metric_names import SHOWN, title
+from adpt.results.paired import MEANING, over_classes
 from adpt.results.record import FEATURES, Record
 from adpt.results.summary import NOTHING, Compared, Comparison, Summary, mean_of
 from adpt.results.table import (
@@ -25,6 +26,9 @@ from adpt.results.table import (
 )
 from adpt.results.training import epochs_in_words
 from adpt.results.words import PROTOCOL_MEANING, listed, plural, setting_in_words
+
+_OVER_CLASSES = "gain over classes"
+_BLANK: Cell = (Figure(""),)
 
 
 class _Key(NamedTuple):
@@ -73,11 +77,17 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
     notes = [footnote(summary.method, summary.budget)] if summary.budget else []
     notes += _incomplete({"": summary}, metrics)
     notes += [*blanks(summary.records, metrics), *cautions(summary.records)]
+    tests = Line(
+        _OVER_CLASSES,
+        tuple(c for m in metrics for c in _tests(summary.mean.metrics[m], kinds)),
+    )
+    tested = any(cell != _BLANK for cell in tests.cells)
+    foot = (line(summary.mean), *[tests] * tested)
     return Table(
         f"{summary.dataset} · {summary.name}",
-        caption(summary),
+        " ".join([caption(summary), *[MEANING] * tested]),
         (Column("class"), *columns),
-        (Block("", tuple(map(line, summary.rows))), Block("", (line(summary.mean),))),
+        (Block("", tuple(map(line, summary.rows))), Block("", foot)),
         tuple(notes),
         foot=True,
     )
@@ -98,8 +108,8 @@ def _bracketed(summaries: Iterable[Summary]) -> list[str]:
     if not any(cell.intervals for row in rows for cell in row.metrics.values()):
         return []
     return [
-        "In brackets 95 % over resamples of the test images; of a mean, of all classes"
-        " independently."
+        "In brackets behind a figure 95 % over resamples of the test images; of a mean, of all"
+        " classes independently."
     ]
 
 
@@ -117,6 +127,14 @@ def _cells(comparison: Comparison, kinds: Sequence[str]) -> Iterable[Cell]:
     for other, name in MINUS.items():
         if {other, "pretrained"} <= set(kinds):
             yield (gain(getattr(comparison, name)),)
+
+
+def _tests(mean: Comparison, kinds: Sequence[str]) -> Iterable[Cell]:
+    """Below the cells of a mean, those that say how sure its gains are."""
+    yield from (_BLANK for _ in kinds)
+    for other, name in MINUS.items():
+        if {other, "pretrained"} <= set(kinds):
+            yield _tested([mean], name)
 
 
 def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
@@ -148,6 +166,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
             notes.append(footnote(_plain(key), of_key[0].budget))
         recorded = {features for summary in of_key for features in summary.features}
         blocks.append(Block(name, _lines(cells, [f for f in FEATURES if f in recorded])))
+    tested = any(line.name == _OVER_CLASSES for block in blocks for line in block.lines)
     named = {f"{s.dataset} · {_name(k, rows)}: ": s for s, k in zip(summaries, keys, strict=True)}
     notes += _incomplete(named, metrics)
     records = [record for summary in summaries for record in summary.records]
@@ -159,7 +178,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
                 *setting_in_words(summaries[0].varied),
             ]
         ),
-        _caption(summaries, metrics),
+        " ".join([_caption(summaries, metrics), *[MEANING] * tested]),
         (Column("method"), *columns),
         tuple(blocks),
         tuple(notes),
@@ -173,7 +192,15 @@ def _lines(cells: Sequence[Sequence[Comparison]], kinds: Sequence[str]) -> tuple
         if {other, "pretrained"} <= set(kinds):
             gains = tuple(_pair(gain(getattr(c, name)) for c in cell) for cell in cells)
             lines.append(Line(f"pretrained − {other}", gains))
+            tests = tuple(_tested(cell, name) for cell in cells)
+            if any(cell != _BLANK for cell in tests):
+                lines.append(Line(_OVER_CLASSES, tests))
     return tuple(lines)
+
+
+def _tested(comparisons: Sequence[Comparison], difference: str) -> Cell:
+    found = tuple(over_classes(one, difference) for one in comparisons)
+    return found if any(figure.text for figure in found) else _BLANK
 
 
 def _pair(figures: Iterable[Figure]) -> Cell:

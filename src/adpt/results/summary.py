@@ -27,6 +27,7 @@ class Comparison:
         fixed: Features that seeds decide nothing of.
         intervals: Low and high end over resamples of the test images, by the name of the features,
             where there is one seed; of a mean, as if the classes' deviations were independent.
+        cells: Those that it is the mean of.
     """
 
     own: float
@@ -36,6 +37,7 @@ class Comparison:
     by_seed: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    cells: "tuple[Comparison, ...]" = ()
 
     @property
     def difference(self) -> float:
@@ -77,7 +79,8 @@ def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
     by_seed = {f: _mean_by_seed([cell.by_seed.get(f, {}) for cell in shared]) for f in FEATURES}
     fixed = frozenset(f for f in FEATURES if all(f in cell.fixed for cell in shared))
     intervals = {f: found for f in FEATURES if (found := _interval_of_mean(shared, f))}
-    return Comparison(own, residual, pretrained, len(shared), by_seed, fixed, intervals)
+    of = tuple(shared)
+    return Comparison(own, residual, pretrained, len(of), by_seed, fixed, intervals, of)
 
 
 def _interval_of_mean(cells: Sequence[Comparison], features: str) -> tuple[float, float] | None:

@@ -11,11 +11,13 @@ from PIL import Image
 from sklearn.metrics import f1_score, roc_auc_score
 
 import drawn
+from adpt.data import MVTecLOCO
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import table
+from adpt.evaluation.laid_back import Defects
 from adpt.evaluation.run import Outcome
-from adpt.metrics import SPRO, AurocByKind, SampleAuroc, SegF1
+from adpt.metrics import AurocByKind, SampleAuroc, SegF1
 from adpt.results import Record, read_records
 from literal_spro import literal
 from runs import evaluation, run_task
@@ -89,12 +91,18 @@ def test_locos_records_tell_logical_and_structural_anomalies_apart(
 
 
 def test_at_the_networks_resolution_the_same_share_of_a_defect_is_enough(tmp_path: Path) -> None:
-    root = drawn.draw_mvtec_loco(tmp_path / "loco", size=96)
-    options = ["data=mvtec_loco", f"data.root={root}", "metric=[spro]"]
-    [own] = evaluated(tmp_path / "own", *options, "metric_resolution=picture")
-    [network] = evaluated(tmp_path / "network", *options)
-    for name in SPRO(kinds={"logical": "", "structural": ""}).names:
-        assert network.metrics[name] == pytest.approx(own.metrics[name], abs=0.1)
+    data = MVTecLOCO(drawn.draw_mvtec_loco(tmp_path / "loco", size=96), image_size=48)
+    data.setup()
+    for sample in data.select("test", 1):
+        own, network = (Defects(data, at)(sample) for at in (False, True))
+        assert own
+        assert network
+        assert len(own) == len(network) == len(sample.masks)
+        for whole, half in zip(own, network, strict=True):
+            assert 2 * len(half.pixels) < len(whole.pixels)
+            share = whole.enough / len(whole.pixels)
+            assert abs(half.enough - share * len(half.pixels)) <= 0.5
+    assert Defects(data, True)(data.select("test", 0)[0]) == []
 
 
 def test_realiads_pieces_are_measured_by_their_worst_view(
@@ -185,19 +193,19 @@ def test_a_submission_has_the_layout_that_the_benchmarks_checker_asks_for(
 def test_a_submission_goes_on_where_it_was(
     tmp_path: Path, submit: Callable[..., list[Record]], outcomes: list[Outcome]
 ) -> None:
-    [first, _] = submit("metric=[seg_f1]", "metric.seg_f1.threshold=-1000")
-    assert np.isnan(first.metrics["image_auroc"])
     images = tmp_path / "submission/padim_own/anomaly_images_thresholded/can/test_private"
-    assert np.asarray(Image.open(images / "000_regular.png")).min() == 255
-    submit("metric=[seg_f1]", "metric.seg_f1.threshold=-1000")
-    assert len(outcomes) == 2
-    # Files of other options are replaced, also where the result itself is recorded.
-    submit()
-    assert len(outcomes) == 4
-    assert np.asarray(Image.open(images / "000_regular.png")).min() == 0
-    submit("metric=[seg_f1]", "metric.seg_f1.threshold=-1000")
-    assert len(outcomes) == 6
-    assert np.asarray(Image.open(images / "000_regular.png")).min() == 255
+    lower = ["data.classes=[can]", "metric=[seg_f1]", "metric.seg_f1.threshold=-1000"]
+    for options, computed, darkest in (
+        (["data.classes=[can]"], 1, 0),
+        (lower, 2, 255),
+        (lower, 2, 255),
+        # Files of other options are replaced, also where the result itself is recorded.
+        (["data.classes=[can]"], 3, 0),
+    ):
+        [record, *_] = submit(*options)
+        assert len(outcomes) == computed
+        assert np.asarray(Image.open(images / "000_regular.png")).min() == darkest
+    assert np.isnan(record.metrics["image_auroc"])
 
 
 def test_what_a_crop_left_unseen_is_normal(

@@ -28,7 +28,7 @@ from adpt.data.reading import (
     ReadMask,
     say_once,
 )
-from adpt.data.sample import Batch, Defect, Masks, Sample, Split, collate
+from adpt.data.sample import UNLABELLED, Batch, Defect, Masks, Sample, Split, collate
 from adpt.data.sampling import EpochSampler
 from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
@@ -232,7 +232,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
 
     def _of_pretraining(self) -> list[Sample]:
         samples = leave_out(self.samples, self.held_out)
-        return [sample for sample in samples if sample.split in self.pretrain_splits]
+        labelled = [sample for sample in samples if sample.defect != UNLABELLED]
+        return [sample for sample in labelled if sample.split in self.pretrain_splits]
 
     def _check_masks_of_pretraining(self) -> None:
         unmarked = [sample for sample in self._of_pretraining() if sample.unmarked]

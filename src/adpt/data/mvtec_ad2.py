@@ -80,7 +80,3 @@ class MVTecAD2(MVTec):
         if self.split == "private":
             return {self.test_folder}
         return {*super().unread_folders(), *PRIVATE}
-
-    def _of_pretraining(self) -> list[Sample]:
-        """No image whose label nobody tells."""
-        return [sample for sample in super()._of_pretraining() if sample.defect != UNLABELLED]

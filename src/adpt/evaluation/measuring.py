@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
         UserError: One refuses its options, or two give numbers of the same name.
     """
     made = [
-        try_making(f"metric.{name}", partial(instantiate, config), Metric)
+        try_making(f"metric.{name}", instantiate(config, _partial_=True), Metric)
         for name, config in (configs or {}).items()
         if config is not None
     ]

@@ -201,6 +201,8 @@ def test_a_submission_goes_on_where_it_was(
         (lower, 2, 255),
         # Files of other options are replaced, also where the result itself is recorded.
         (["data.classes=[can]"], 3, 0),
+        # Without one nothing else comes out.
+        (["data.classes=[can]", "submission=null"], 3, 0),
     ):
         [record, *_] = submit(*options)
         assert len(outcomes) == computed

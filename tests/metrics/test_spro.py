@@ -167,6 +167,13 @@ def test_auroc_of_each_kind_against_all_normal_images() -> None:
         "image_auroc_structural": alone[1],
         "image_auroc_mean": sum(alone) / 2,
     })  # fmt: skip
+    often = rng.integers(0, 3, (4, 15))
+    resampled = AurocByKind(KINDS).resampled(whole, often)
+    for row, weights in enumerate(often):
+        rows = np.repeat(np.arange(15), weights * (defects != "structural_anomalies"))
+        assert resampled["image_auroc_logical"][row] == pytest.approx(
+            roc_auc_score(labels[rows], scores[rows])
+        )
 
 
 def test_a_piece_counts_by_its_worst_view() -> None:

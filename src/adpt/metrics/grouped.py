@@ -1,12 +1,12 @@
 """Image AUROC of each kind of defect, and of images that show one piece together."""
 
 from collections.abc import Mapping
-from statistics import fmean
 
 import numpy as np
 
 from adpt.metrics.base import Metric
 from adpt.metrics.exact import auroc
+from adpt.metrics.ranking import Counts, Float64s
 from adpt.metrics.scored import Scored
 
 
@@ -15,20 +15,35 @@ class AurocByKind(Metric):
 
     Args:
         kinds: Name to a kind of defect as the set calls it, such as the two of MVTec LOCO.
+
+    Raises:
+        ValueError: There is none.
     """
 
     def __init__(self, kinds: Mapping[str, str]) -> None:
+        if not kinds:
+            raise ValueError("kinds is empty: name a kind of defect as the set calls it.")
         self.kinds = dict(kinds)
         self.names = (*(f"image_auroc_{kind}" for kind in self.kinds), "image_auroc_mean")
 
     def measure(self, scored: Scored) -> Mapping[str, float]:
         """Each AUROC and the mean; nan without images of the kind or without normal ones."""
-        defects = np.array([sample.defect for sample in scored.samples])
-        found = [float("nan")] * len(self.kinds)
-        if len(defects):
-            parts = [~scored.labels | (defects == kind) for kind in self.kinds.values()]
-            found = [auroc(scored.image_scores[p], scored.labels[p]) for p in parts]
-        return dict(zip(self.names, [*found, fmean(found)], strict=True))
+        return {name: float(v[0]) for name, v in self.resampled(scored, scored.each_once).items()}
+
+    def resampled(self, scored: Scored, weights: Counts) -> Mapping[str, Float64s]:
+        """The same of each resample."""
+        defects = np.array([sample.defect for sample in scored.samples] or [""] * len(scored))
+        found = []
+        for kind in self.kinds.values():
+            of_kind = scored.labels & (defects == kind)
+            scores = scored.image_scores[of_kind, None], scored.image_scores[~scored.labels]
+            wins = (scores[0] > scores[1]) + (scores[0] == scores[1]) / 2
+            own, normal = weights[:, of_kind], weights[:, ~scored.labels]
+            pairs = own.sum(1) * normal.sum(1)
+            auroc = np.full(len(weights), np.nan)
+            np.divide((own @ wins * normal).sum(1), pairs, out=auroc, where=pairs > 0)
+            found.append(auroc)
+        return dict(zip(self.names, [*found, np.mean(found, axis=0)], strict=True))
 
 
 class SampleAuroc(Metric):

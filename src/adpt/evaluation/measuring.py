@@ -75,7 +75,7 @@ class Measuring:
             UserError: A metric gives other numbers than it names, or an infinite one.
         """
         found = ranked_metrics(scored.rankings, paper_aupro=scored.at_network)
-        if self.dilated_overlap and scored.masks is not None:
+        if self.dilated_overlap and scored.at_network and scored.masks is not None:
             maps, masks = np.asarray(scored.maps), np.asarray(scored.masks)
             found["pixel_aupro_paper"] = aupro_dilated(maps, masks)
         for metric in self.metrics:

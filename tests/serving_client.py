@@ -28,7 +28,7 @@ class Client:
             connection.request(method, path, body, named)
             answer = connection.getresponse()
             content: Any = answer.read()
-            if answer.headers.get_content_type() == "application/json":
+            if content and answer.headers.get_content_type() == "application/json":
                 content = json.loads(content)
             return answer.status, content, dict(answer.headers)
 

@@ -32,7 +32,7 @@ from small import SmallBackbone
 FILES = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 PRIMARY = [name.removesuffix(".yaml") for name in FILES if "/" not in name]
 # What other files of the group build upon; alone they name nothing to build.
-BASES = {"data/base.yaml", "trainer/base.yaml"}
+BASES = {"data/base.yaml", "model/base.yaml", "trainer/base.yaml"}
 # Read where `protocol=paper` is asked for, and no choice of a group; its lines are held against the
 # options in downstream/test_protocol.py.
 PROTOCOLS = {"protocols/paper.yaml"}
@@ -298,7 +298,7 @@ def test_model_in_closed_form_is_built_with_nothing_to_descend(tmp_path: Path) -
     assert module.configure_optimizers() == []
 
 
-@pytest.mark.parametrize("name", sorted(set(names("model")) - {"closed_form"}))
+@pytest.mark.parametrize("name", sorted(set(names("model")) - {"base", "closed_form"}))
 def test_model_and_references_are_built(tiny, name: str) -> None:
     config = tiny(f"model={name}", "data=folder")
     references = instantiate(config.references)

@@ -110,25 +110,39 @@ def test_outline_of_nothing_is_a_copy(image: np.ndarray) -> None:
 
 
 def test_panel_shows_pictures_side_by_side_under_captions(image: np.ndarray) -> None:
-    mask = np.zeros((20, 30), bool)
-    mask[5:9, 5:9] = True
+    image = image.repeat(2, 0).repeat(2, 1)
+    mask = np.zeros((40, 60), bool)
+    mask[10:18, 10:18] = True
     drawn = panel([("image", image), ("mask", mask)])
     height, width, _ = drawn.shape
-    strip = height - 20
-    gap = width - 60
+    strip = height - 40
+    gap = width - 120
     assert strip > 10
     assert gap > 0
-    np.testing.assert_array_equal(drawn[strip:, :30], image)
-    np.testing.assert_array_equal(drawn[strip:, -30:, 0], mask * 255)
-    assert (drawn[strip:, 30:-30] == 255).all()
-    for left in (0, 30 + gap):
-        assert (drawn[:strip, left : left + 30] < 100).any()
+    np.testing.assert_array_equal(drawn[strip:, :60], image)
+    np.testing.assert_array_equal(drawn[strip:, -60:, 0], mask * 255)
+    assert (drawn[strip:, 60:-60] == 255).all()
+    for left in (0, 60 + gap):
+        assert (drawn[:strip, left : left + 60] < 100).any()
+
+
+def test_small_pictures_are_enlarged_until_no_caption_is_cut(image: np.ndarray) -> None:
+    alone = panel([("pretrained features", image.repeat(9, 0).repeat(9, 1))])
+    columns = (alone[:24] < 128).any(axis=(0, 2))
+    drawn = panel([("own", image), ("pretrained features", image)])
+    height, width, _ = drawn.shape
+    scale = (height - 24) // 20
+    assert width == 2 * 30 * scale + 8
+    np.testing.assert_array_equal(drawn[24:, : 30 * scale], image.repeat(scale, 0).repeat(scale, 1))
+    found = (drawn[:24, 30 * scale :] < 128).any(axis=(0, 2))
+    assert found.sum() == columns.sum(), "the caption lost columns"
+    assert 30 * (scale - 1) < len(np.trim_zeros(columns)) + 2
 
 
 def test_panel_is_the_same_each_time_and_differs_by_caption(image: np.ndarray) -> None:
     first = panel([("own", image)])
     np.testing.assert_array_equal(first, panel([("own", image)]))
-    assert (first != panel([("mask", image)])).any()
+    assert (first != panel([("all", image)])).any()
 
 
 def test_panel_refuses_none_and_unequal_pictures(image: np.ndarray) -> None:

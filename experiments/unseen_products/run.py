@@ -2,9 +2,9 @@
 
     SHARED=<folder of data/ and weights/> python experiments/unseen_products/run.py CACHE [PART ...]
 
-Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped` and
-`cflow`; without one, all run. Rows go to results.csv beside this file; those that are there are not
-computed again.
+Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped`,
+`cflow`, `glass` and `uniad`; without one, all run. Rows go to results.csv beside this file; those
+that are there are not computed again.
 """
 
 import csv
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +22,12 @@ import encode
 import numpy as np
 import torch
 from measure import METRICS, Recipe, fit, measured
-from products import GROUP_OF, GROUPS, REPORTED
+from products import GROUP_OF
 from recipes import Choice, own, projector_of, residual, sources_of, through
-from stored import Product, load_product
+from stored import Pictures, Product, load_product
+from torch import Tensor
 
-from adpt.methods import CFlow, FeatureNorm, PaDiM, PatchCore
+from adpt.methods import CFlow, FeatureNorm, Glass, PaDiM, PatchCore, UniAD
 from adpt.methods.base import Method
 
 RESULTS = Path(__file__).with_name("results.csv")
@@ -36,7 +37,7 @@ SIZES = {"train": 24, "good": 16, "defective": 32}
 """Images of a tested product."""
 ON_RESIDUALS = Choice("residual", 0.25, (1, 0.5, 0.25))
 ON_OWN = Choice("own", 0.5, (1, 1, 1))
-SETTLED = dict.fromkeys(("padim", "feature_norm"), ON_RESIDUALS)
+SETTLED = dict.fromkeys(("padim", "feature_norm", "glass", "uniad"), ON_RESIDUALS)
 SETTLED |= dict.fromkeys(("patchcore", "cflow"), ON_OWN)
 LEVELS_ALONE = Choice("residual", 0, (1, 0.5, 0.25))
 SHARES = ((1, 1, 1), (1, 1, 0.5), (1, 1, 0.25), (1, 0.7, 0.5), (1, 0.5, 0.25))
@@ -56,7 +57,11 @@ CHEAP: Methods = {
 }
 TRAINED: Methods = {
     "cflow": lambda seed: CFlow(epochs=6, patches_per_step=256, learning_rate=0.003, seed=seed),
+    "glass": lambda seed: Glass(
+        epochs=40, embedding_dim=512, hidden_dim=256, adaptor=False, ascent_steps=5, seed=seed
+    ),
 }  # fmt: skip
+"""Short trainings; GLASS without drawn defects, on synthetic ones in feature space alone."""
 NETWORKS = ("efficientnet_lite0", "mobilenetv2")
 SHIPPABLE = ("leather_plain", "hazelnut_toy", "magnetic_tile")
 
@@ -97,6 +102,11 @@ def projector(cache: Path, network: str, method: str, sources: Sequence[str]) ->
 def scored(method: Method, recipe: Recipe, product: Product) -> dict:
     """Metrics of a method on a product's features."""
     fit(method, recipe(product, product.train))
+    return tested(method, recipe, product)
+
+
+def tested(method: Method, recipe: Recipe, product: Product) -> dict:
+    """The same of a method that is fitted."""
     return measured(method, recipe(product, product.test), product.test)
 
 
@@ -115,21 +125,52 @@ def grid(cache: Path, network: str, table: Table) -> None:
 
 
 def settled(
-    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table,
-    groups: Collection[str] = GROUPS,
+    cache: Path, network: str, part: str, methods: Methods, seed: int, table: Table
 ) -> None:  # fmt: skip
-    """The settled choice beside own and residual features, on the products of some groups."""
-    for name in [name for name, group in GROUP_OF.items() if group in groups]:
+    """The settled choice beside own and residual features."""
+    for name in GROUP_OF:
         product = load_product(cache, network, name, **SIZES, seed=seed)
         for method, make in methods.items():
             pretrained = projector(cache, network, method, sources_of(name))
             recipes = {"own": own, "residual": residual, "pretrained": pretrained}
-            if SETTLED[method] == ON_RESIDUALS:
+            if method == "cflow":
+                made = projector_of(cache, network, sources_of(name), ON_RESIDUALS)
+                recipes["pretrained residuals"] = through(made)
+            elif SETTLED[method] == ON_RESIDUALS and part == "settled":
                 made = projector_of(cache, network, sources_of(name), LEVELS_ALONE)
                 recipes["levels alone"] = through(made)
             for features, recipe in recipes.items():
                 cell = cell_of(part, network, name, method, features, "all others", seed)
                 table.add(cell, partial(scored, make(seed), recipe, product))
+
+
+def uniad(cache: Path, network: str, seed: int, table: Table) -> None:
+    """One model of all products, each with features through the projector of other groups."""
+    products = [load_product(cache, network, name, **SIZES, seed=seed) for name in GROUP_OF]
+    through_others = {
+        name: projector(cache, network, "uniad", sources_of(name)) for name in GROUP_OF
+    }
+
+    def pretrained(product: Product, pictures: Pictures) -> list[Tensor]:
+        return through_others[product.name](product, pictures)
+
+    for features, recipe in (("own", own), ("residual", residual), ("pretrained", pretrained)):
+        cells = [
+            cell_of("trained", network, product.name, "uniad", features, "all others", seed)
+            for product in products
+        ]
+        if all(table.key(cell) in table.known for cell in cells):
+            continue
+        method = UniAD(
+            epochs=35, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,
+            num_layers=2, feedforward_dim=256, dropout=0.0, seed=seed,
+        )  # fmt: skip
+        started = time.process_time()
+        levels = [recipe(product, product.train) for product in products]
+        fit(method, [torch.cat(level) for level in zip(*levels, strict=True)])
+        print(f"uniad on {features} features: {time.process_time() - started:.0f} s", flush=True)
+        for cell, product in zip(cells, products, strict=True):
+            table.add(cell, partial(tested, method, recipe, product))
 
 
 def growth(cache: Path, network: str, methods: Methods, table: Table) -> None:
@@ -179,14 +220,16 @@ def main() -> None:
     cache, parts = Path(sys.argv[1]), sys.argv[2:]
     table = Table(RESULTS)
     quick = {name: CHEAP[name] for name in ("padim", "feature_norm")}
-    for part in parts or ("grid", "settled", "growth", "shipped", "cflow"):
+    for part in parts or ("grid", "settled", "growth", "shipped", *TRAINED, "uniad"):
         if part == "grid":
             grid(cache, NETWORKS[0], table)
         elif part == "settled":
             for network, seed in itertools.product(NETWORKS, range(3)):
                 settled(cache, network, part, quick, seed, table)
         elif part in TRAINED:
-            settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table, REPORTED)
+            settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table)
+        elif part == "uniad":
+            uniad(cache, NETWORKS[0], 0, table)
         else:
             {"growth": growth, "shipped": shipped}[part](cache, NETWORKS[0], quick, table)
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.cli.entry import check_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
 from adpt.cli.values import names
+from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
@@ -40,11 +41,11 @@ def evaluate(config: DictConfig) -> None:
     """Evaluate as the config says; records, tables and heatmaps go to the output folder."""
     from hydra.utils import instantiate
 
+    from adpt.evaluation.failures import raise_failures
     from adpt.evaluation.measuring import make_metrics
     from adpt.evaluation.protocol import parts_of
     from adpt.evaluation.recorded import record_last
-    from adpt.evaluation.specs import method_specs
-    from adpt.evaluation.table import raise_failures
+    from adpt.evaluation.specs import method_specs, without_labels
     from adpt.page import build_page
     from adpt.results import SHOWN, append_records, print_table, read_records, to_csv
     from adpt.running.devices import choose_device, seed_everything
@@ -68,12 +69,15 @@ def evaluate(config: DictConfig) -> None:
     plain = config.projector is not None and config.protocol != "paper"
     file = find_projector(config.projector) if plain else None
 
-    data = instantiate(config.data)
-    data.prepare_data()
-    data.setup("test")
+    if config.train_data is None:
+        methods = without_labels(methods)
+    data = set_up(config.data)
+    training = training_set(config, data)
     parts = parts_of(config, data.set_name, data.classes)
     backbone = instantiate(backbone_config).to(device)
-    evaluations = [prepare(part, methods, file, data, backbone, device, folder) for part in parts]
+    evaluations = [
+        prepare(part, methods, file, data, training, backbone, device, folder) for part in parts
+    ]
     due = [due_of(config, one) for one in evaluations]
     asked = {cell.sha256 for one in evaluations for cell in one.cells}
     origin = evaluations[0].origin
@@ -100,6 +104,39 @@ def evaluate(config: DictConfig) -> None:
             log_evaluation(loggers, [r for r in results if r.cell in asked], folder, origin)
             log.info("Records, tables, heatmaps and report.html lie in %s", folder.absolute())
         raise_failures([failure for one in evaluations for failure in one.failures])
+
+
+def set_up(config: DictConfig) -> "AnomalyDataModule":
+    """A set with its files listed and checked."""
+    from hydra.utils import instantiate
+
+    data: AnomalyDataModule = instantiate(config)
+    data.prepare_data()
+    data.setup("test")
+    return data
+
+
+def training_set(config: DictConfig, data: "AnomalyDataModule") -> "AnomalyDataModule | None":
+    """The set that methods are fitted on, where that is another one than is tested.
+
+    Raises:
+        UserError: It does not suit that one, or other options.
+    """
+    from adpt.evaluation.training_set import check_options, check_suits
+    from adpt.running.progress import StepBar
+
+    if config.train_data is None:
+        return None
+    check_options(config)
+    try:
+        training = set_up(config.train_data)
+    except UserError as error:
+        named = "Of train_data, whose options are train_data.* in place of data.*"
+        raise type(error)(f"{named}: {error}") from error
+    images = len(training.samples) + len(data.samples)
+    with StepBar("Comparing", shown=images > 5000) as progress:
+        check_suits(training, data, progress)
+    return training
 
 
 def due_of(config: DictConfig, evaluation: "Evaluation") -> "list[Cell]":
@@ -135,6 +172,7 @@ def prepare(
     methods: "Mapping[str, MethodSpec]",
     file: "ProjectorFile | None",
     data: "AnomalyDataModule",
+    training: "AnomalyDataModule | None",
     backbone: "Backbone",
     device: "torch.device",
     folder: Path,
@@ -146,6 +184,7 @@ def prepare(
         methods: The whole table's.
         file: The projector; where the protocol makes parts, each has its own.
         data: The set as the whole table's config has it, set up.
+        training: The set to fit on where it is another one, set up.
         backbone: On `device`.
         device: Where to compute.
         folder: The run's.
@@ -153,19 +192,19 @@ def prepare(
     from hydra.utils import instantiate
 
     from adpt.evaluation import choose_kinds
+    from adpt.evaluation.encoding import LoadedProjector
     from adpt.evaluation.identity import Identity
     from adpt.evaluation.laid_back import Defects
     from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
-    from adpt.evaluation.table import Evaluation, LoadedProjector
+    from adpt.evaluation.table import Evaluation
     from adpt.results import pretraining_of, provenance
     from adpt.running.progress import StepBar
     from adpt.weights import find_projector, load_matching_projector
 
     config = part.config
     if part.missing is not None:
-        data = instantiate(config.data)
-        data.setup("test")
+        data = set_up(config.data)
         file = find_projector(config.projector) if config.projector is not None else None
     setting = setting_of(config, file, data.set_name)
     if part.missing is not None:
@@ -178,7 +217,7 @@ def prepare(
                 "protocol=paper: %s of %s are not as published, for want of: %s",
                 ", ".join(methods), data.set_name, ", ".join(lacking),
             )  # fmt: skip
-    module = load_matching_projector(file, backbone, device)
+    module = load_matching_projector(file, backbone, device, config.projector_block)
     projector = LoadedProjector(module, file) if module and file else None
     origin = provenance(config) | {"projector_saw_the_images": saw_images(file, data)}
     if file and (pretraining := pretraining_of(file.metadata)):
@@ -193,11 +232,12 @@ def prepare(
             projector_sha256=projector.fingerprint if projector else None,
             methods=methods,
             setting=setting,
+            training=training,
             progress=progress,
         )
     return Evaluation(
         identity=identity,
-        kinds=choose_kinds(names(config.features), module),
+        kinds=choose_kinds(names(config.features), module, cross_class=training is not None),
         backbone=backbone,
         projector=projector,
         device=device,

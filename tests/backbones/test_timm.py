@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adpt.backbones import PRESETS, build_backbone
+from adpt.backbones import build_backbone
 from adpt.backbones.positions import resize_position_embedding
 from adpt.backbones.recipes import Recipe
 from adpt.backbones.timm import _warn_of_gelu, build_timm
@@ -118,47 +118,6 @@ def test_stages_of_a_convolutional_network_are_its_own(tmp_path: Path) -> None:
     third = network.layer3(network.layer2(first))
     for level, expected in zip(backbone.levels(images), (first, third), strict=True):
         torch.testing.assert_close(level, expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "width", "grid", "depth", "act", "eps"),
-    [
-        ("dinov2_b", 768, 16, 12, "GELU", 1e-6),
-        ("dinov2_l", 1024, 16, 24, "GELU", 1e-6),
-        ("clip_b", 768, 14, 12, "QuickGELU", 1e-5),
-        ("clip_l", 1024, 16, 24, "QuickGELU", 1e-5),
-        ("imagebind", 1280, 16, 32, "GELU", 1e-6),
-    ],
-)
-def test_presets_are_the_networks_of_the_paper(
-    name: str, width: int, grid: int, depth: int, act: str, eps: float
-) -> None:
-    with torch.device("meta"):
-        backbone = build_backbone(name, pretrained=False)
-        levels = backbone.levels(torch.zeros(1, 3, 224, 224))
-    assert [tuple(level.shape) for level in levels] == [(1, width, grid, grid)] * 4
-    assert backbone.channels == (width,) * 4
-    blocks = backbone.network.blocks
-    assert len(blocks) == depth
-    assert backbone.indices == (depth // 4 - 1, depth // 2 - 1, depth * 3 // 4 - 1, depth - 1)
-    assert type(blocks[0].mlp.act).__name__ == act
-    norms = [module for module in backbone.modules() if isinstance(module, nn.LayerNorm)]
-    assert {norm.eps for norm in norms} == {eps}
-    assert isinstance(backbone.network.norm_pre, nn.LayerNorm) == (not name.startswith("dinov2"))
-
-
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_presets_normalise_as_their_weights_expect(name: str) -> None:
-    half = {"mobilenetv2": 0.5, "efficientnet": 0.5}
-    mean = {"dinov2": 0.485, "clip": 0.48145466, "imagebind": 0.48145466, **half}
-    std = {"dinov2": 0.229, "clip": 0.26862954, "imagebind": 0.26862954, **half}
-    recipe = PRESETS[name]
-    convolutional = name in ("mobilenetv2", "efficientnet_lite0")
-    small = Recipe(recipe.model, 1, recipe.mean, recipe.std, {} if convolutional else SMALL)
-    backbone = build_timm(name, small, pretrained=False)
-    family = name.partition("_")[0]
-    assert backbone.mean[0].item() == pytest.approx(mean[family])
-    assert backbone.std[0].item() == pytest.approx(std[family])
 
 
 def literal_dinov2(embedding: Tensor, grid: int) -> Tensor:

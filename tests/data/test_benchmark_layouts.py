@@ -13,7 +13,8 @@ from adpt.data.checks import files_of
 from adpt.data.examination import examine
 from adpt.data.mvtec_loco import Saturation
 from adpt.data.sample import UNLABELLED
-from adpt.errors import DataError
+from adpt.errors import DataError, UserError
+from adpt.evaluation.training_set import check_suits
 from faults import cut, found
 
 PIXELS = {"image_size": 48, "num_workers": 0}
@@ -52,6 +53,14 @@ def test_ad2s_private_images_have_no_label_and_are_not_pretrained_on(mvtec_ad2_r
     assert {(s.label, s.mask, s.defect) for s in tested} == {(0, None, UNLABELLED)}
     assert {s.split for s in data.pretraining_samples()} == {"train"}
     assert found(data) == set()
+
+
+def test_methods_are_not_fitted_on_images_whose_label_nobody_tells(
+    mvtec_ad2_root: Path, mvtec_loco_root: Path
+) -> None:
+    private = ready(MVTecAD2(mvtec_ad2_root, split="private", **PIXELS))
+    with pytest.raises(UserError, match=r"train_data\.split=public"):
+        check_suits(private, ready(MVTecLOCO(mvtec_loco_root, **PIXELS)))
 
 
 def test_ad2_has_two_splits(mvtec_ad2_root: Path) -> None:

@@ -205,6 +205,30 @@ def test_a_model_on_a_gpu_is_traced_from_a_copy_on_the_cpu(inspector, photos, mo
     assert torch.equal(copy.scorer(images).maps, inspector.scorer(images).maps)
 
 
+def test_the_graph_of_a_backbone_in_bfloat16_computes_in_float32_and_says_so(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = fitted(photos, tmp_path, "feature_norm", "own", {**CNN, "precision": "bfloat16"})
+    images = pixels(made, photos)
+    halves = made.scorer(images).image
+    made.save(tmp_path / "half.adpt.safetensors")
+    loaded = adpt.Inspector.load(tmp_path / "half.adpt.safetensors", device="cpu")
+    assert loaded.scorer.backbone.precision == "bfloat16"
+    assert torch.equal(loaded.scorer(images).image, halves)
+    with caplog.at_level("WARNING", "adpt"):
+        made.export_onnx(tmp_path / "graph.onnx")
+    assert "computes in float32, the inspector's backbone in bfloat16" in caplog.text
+    told = {one.key: one.value for one in onnx.load(tmp_path / "graph.onnx").metadata_props}
+    assert told["inspector_precision"] == "bfloat16"
+    assert torch.equal(made.scorer(images).image, halves), "the inspector is as it was"
+    made.scorer.backbone.precision = "float32"
+    exact = made.scorer(images).image
+    session = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
+    (score,) = session.run(["score"], {"images": images.numpy()})
+    np.testing.assert_allclose(score, exact.numpy(), rtol=1e-4)
+    assert not torch.equal(exact, halves)
+
+
 @pytest.mark.parametrize("threshold", [0.1, 1 / 3, 2.0, -0.7, 1e30, np.nextafter(2.0, 3.0)])
 def test_the_threshold_in_float32_decides_as_the_one_in_float64(threshold: float) -> None:
     near = np.float32(threshold)

@@ -101,7 +101,7 @@ def test_markdown_tables_are_rectangular() -> None:
 def test_latex_tables_are_rectangular_and_their_braces_close() -> None:
     text = latex_tables(golden_records())
     tables = re.findall(r"\\begin\{tabular\}\{(l r*|lr*)\}(.*?)\\end\{tabular\}", text, re.DOTALL)
-    assert len(tables) == 5
+    assert len(tables) == 8
     for columns, content in tables:
         rows = [line for line in content.splitlines() if line.endswith(r"\\")]
         assert rows
@@ -110,7 +110,7 @@ def test_latex_tables_are_rectangular_and_their_braces_close() -> None:
             assert len(re.findall(r"(?<!\\)&", row)) + 1 + spanned == len(columns)
     for environment in ("table", "tabular"):
         begun = text.count(rf"\begin{{{environment}}}")
-        assert begun == text.count(rf"\end{{{environment}}}") == 5
+        assert begun == text.count(rf"\end{{{environment}}}") == 8
     unescaped = re.sub(r"\\[\\{}]", "", text.replace(r"\\", ""))
     assert unescaped.count("{") == unescaped.count("}")
     body = "\n".join(line for line in text.splitlines()[4:] if not line.startswith(r"\resizebox"))

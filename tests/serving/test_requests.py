@@ -190,6 +190,35 @@ def test_slow_clients_are_sent_away(inspector, monkeypatch) -> None:
         assert client.service.inside == 0
 
 
+def test_who_holds_connections_open_keeps_nobody_out(inspector, bad) -> None:
+    with served(Service({"part": inspector})) as client:
+        idle = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(600)]
+        try:
+            assert client("GET", "/health")[0] == 200
+            assert client.inspect(bad)[0] == 200
+        finally:
+            for connection in idle:
+                connection.close()
+
+
+def test_head_is_answered_like_get_without_a_body(client) -> None:
+    for path in ("/", "/health", "/metrics", "/nothing"):
+        status, _, got = client("GET", path)
+        asked, content, headers = client("HEAD", path)
+        assert (asked, content) == (status, b"")
+        assert headers["content-type"] == got["content-type"]
+    assert client("HEAD", "/inspect")[0] == 405
+
+
+@pytest.mark.parametrize("path", ["/inspect?heatmaps=png", "/inspect/part?product=other"])
+def test_a_misspelt_question_is_refused(client, bad, path: str) -> None:
+    status, told = client.inspect(bad, path)
+    assert status == 400
+    name = path.partition("?")[2].partition("=")[0]
+    assert told["error"].startswith(f"{name}: there is ")
+    assert "heatmap" in told["error"]
+
+
 def test_no_more_pictures_are_taken_in_than_the_queue_holds(inspector, bad, monkeypatch) -> None:
     go, plain = threading.Event(), services.inspect
 

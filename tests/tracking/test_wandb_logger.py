@@ -65,6 +65,23 @@ def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
         made(tmp_path, mode="disabled")
 
 
+@pytest.mark.parametrize(
+    ("name", "seed", "shown"),
+    [
+        ("clip_l", 3, "clip_l_seed3"),
+        ("visa_clip_l_seed3", 3, "visa_clip_l_seed3"),
+        ("seed=3", 3, "seed=3"),
+        ("seed31", 3, "seed31_seed3"),
+        ("seeds_3", 3, "seeds_3_seed3"),
+        ("clip_l", None, "clip_l"),
+    ],
+)
+def test_runs_of_a_sweep_over_seeds_are_told_apart_by_their_names(
+    tmp_path: Path, no_account: None, name: str, seed: int | None, shown: str
+) -> None:
+    assert made(tmp_path, name=name, seed=seed)._name == shown
+
+
 @pytest.mark.parametrize(("mode", "group"), [("RUN", None), ("MULTIRUN", "2026-01-02_03-04-05")])
 def test_the_runs_of_a_sweep_share_a_group(
     tmp_path: Path, no_account: None, mode: str, group: str | None

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adpt.backbones.precision import Precision, computing_in, kept_as, rounded
+from adpt.errors import UserError
 from adpt.running.sources import source_of
 
 Levels = list[Tensor]
@@ -38,6 +40,8 @@ class Backbone(nn.Module, ABC):
 
     indices: tuple[int, ...] = ()
     """Which blocks or stages the levels are, as the network counts them."""
+    precision: Precision = "float32"
+    """Of its arithmetic while it is frozen; features are float32 all the same."""
     options: Mapping[str, Any]
     """The constructor's arguments, as plain values."""
     options_show: ClassVar[bool] = False
@@ -87,7 +91,8 @@ class Backbone(nn.Module, ABC):
         Returns:
             One (B, C, h, w) tensor a level, shallow to deep.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        learns = torch.is_grad_enabled() and not self.frozen
+        with torch.set_grad_enabled(learns), computing_in(self.precision, images.device.type):
             scale = 255 if images.dtype == torch.uint8 else 1
             images = images.to(self.mean.dtype) / scale
             mean, std = self.mean.view(1, 3, 1, 1), self.std.view(1, 3, 1, 1)
@@ -95,7 +100,13 @@ class Backbone(nn.Module, ABC):
             images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
             if (weight := next(self.parameters(), None)) is not None:
                 images = images.to(weight.dtype)
-            return [level.contiguous() for level in self.levels(images)]
+            levels = self.levels(images)
+            return [rounded(level.contiguous(), self.precision, self.name) for level in levels]
+
+    @property
+    def kept_as(self) -> torch.dtype:
+        """The type that holds every feature as it came out."""
+        return kept_as(self.precision)
 
     @property
     def fingerprint(self) -> str:
@@ -133,15 +144,16 @@ class Backbone(nn.Module, ABC):
     def decides(self) -> dict[str, Any]:
         """All that decides over the features of an image, beside the image, as plain values.
 
-        Options, weights, the layers with their settings, the source of a class from outside adpt,
-        and the versions of what computes. Two backbones that differ in none of it have the same
-        features, and the same name in the cache.
+        Options, weights, precision, the layers with their settings, the source of a class from
+        outside adpt, and the versions of what computes. Two backbones that differ in none of it
+        have the same features, and the same name in the cache.
         """
         return {
             "name": self.name,
             "class": type(self).__qualname__,
             "source": source_of(type(self)),
             "fingerprint": self.fingerprint,
+            "precision": self.precision,
             "options": dict(self.options),
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
@@ -167,8 +179,13 @@ class Backbone(nn.Module, ABC):
         an image has the same features whether it is trained on or serves as a reference.
 
         Raises:
-            UserError: The backbone's weights are fixed.
+            UserError: The backbone's weights are fixed, or it computes in less than float32.
         """
+        if self.precision != "float32":
+            raise UserError(
+                f"backbone.precision={self.precision} is for a frozen backbone: for one that is"
+                " trained leave it out and set trainer.precision."
+            )
         self.frozen = False
         self._fingerprint = None
         self.requires_grad_(True)

@@ -43,8 +43,23 @@ class Recipe:
 
 
 PRESETS = {
+    "dinov2_s": Recipe("vit_small_patch14_dinov2.lvd142m", (2, 5, 8, 11)),
     "dinov2_b": Recipe("vit_base_patch14_dinov2.lvd142m", (2, 5, 8, 11)),
     "dinov2_l": Recipe("vit_large_patch14_dinov2.lvd142m", (5, 11, 17, 23)),
+    "dinov2_s_reg": Recipe("vit_small_patch14_reg4_dinov2.lvd142m", (2, 5, 8, 11)),
+    "dinov2_b_reg": Recipe("vit_base_patch14_reg4_dinov2.lvd142m", (2, 5, 8, 11)),
+    "dinov2_l_reg": Recipe("vit_large_patch14_reg4_dinov2.lvd142m", (5, 11, 17, 23)),
+    # With the biases of queries and values, as published; timm's others leave out those of zero.
+    "dinov3_s": Recipe("vit_small_patch16_dinov3_qkvb.lvd1689m", (2, 5, 8, 11)),
+    "dinov3_b": Recipe("vit_base_patch16_dinov3_qkvb.lvd1689m", (2, 5, 8, 11)),
+    "dinov3_l": Recipe("vit_large_patch16_dinov3_qkvb.lvd1689m", (5, 11, 17, 23)),
+    # Trained with the tanh approximation that JAX has; timm takes GELU itself.
+    "siglip2_b": Recipe(
+        "vit_base_patch16_siglip_224.v2_webli",
+        (2, 5, 8, 11),
+        model_args={"act_layer": "gelu_tanh"},
+    ),
+    "pe_core_b": Recipe("vit_pe_core_base_patch16_224.fb", (2, 5, 8, 11)),
     "clip_b": Recipe("vit_base_patch16_clip_quickgelu_224.openai", (2, 5, 8, 11)),
     "clip_l": Recipe("vit_large_patch14_clip_quickgelu_224.openai", (5, 11, 17, 23)),
     "imagebind": Recipe(
@@ -61,6 +76,9 @@ PRESETS = {
         ),
         position_offset=0.0,
     ),
+    "convnext": Recipe("convnext_base.fb_in22k", (0, 1, 2, 3)),
+    # What PatchCore's paper used: torchvision's first weights, layers 2 and 3.
+    "wide_resnet50_2": Recipe("wide_resnet50_2.tv_in1k", (2, 3)),
     "efficientnet_lite0": Recipe(
         efficientnet.MODEL,
         (2, 3, 4),

@@ -101,7 +101,7 @@ class WindowedBackbone(Backbone):
     def decides(self) -> dict[str, Any]:
         """Of that backbone, and the windows; see `Backbone.decides`."""
         windows = {"of": self.image_size, "size": self.window, "overlap": self.overlap}
-        return self.backbone.decides() | {"windows": windows}
+        return self.backbone.decides() | {"windows": windows, "precision": self.precision}
 
     def unfreeze(self) -> None:
         """Let the weights learn; see `Backbone.unfreeze`."""

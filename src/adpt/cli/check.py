@@ -12,6 +12,7 @@ from adpt.cli.options import COMMANDS, Made, Parts, Section
 from adpt.cli.origins import Place, Source, hydra_run, plain, references, refers, sources, where
 from adpt.cli.types import fits, wanted
 from adpt.cli.values import shown
+from adpt.cli.words import GROUPS
 from adpt.errors import UserError
 from adpt.running.paths import conf_dir
 
@@ -98,7 +99,7 @@ class _Check:
             name = ".".join(place)
             what = (
                 f"a group takes a file of its own: {name}={value} on the command line, or"
-                f" 'override /{name}: {value}' in the defaults of a file"
+                f" 'override /{GROUPS.get(name, name)}: {value}' in the defaults of a file"
             )
             self.found.append(_Fault(place, what))
 

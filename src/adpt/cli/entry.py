@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.sweeps import failure_file
-from adpt.cli.words import check_words
+from adpt.cli.words import check_words, hydras_words
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
 from adpt.running.names import printable_text
@@ -36,6 +36,7 @@ def command(main: Callable[..., T]) -> Callable[..., T]:
             sys.path.insert(0, folder)
         try:
             check_words(sys.argv[1:])
+            sys.argv[1:] = hydras_words(sys.argv[1:])
         except UserError as error:
             print(f"\nadpt: {printable_text(str(error))}", file=sys.stderr)
             sys.exit(1)

@@ -109,6 +109,9 @@ class Evaluate(Section):
     """frozen network that features come from"""
     data: Made
     """set to evaluate on"""
+    train_data: Made | None
+    """another set that methods are fitted on, all its classes together, such as train_data=visa;
+    null fits on data's own training images"""
     method: Parts
     """methods, one or several"""
     metric: Parts | None
@@ -118,6 +121,9 @@ class Evaluate(Section):
     projector: Text | None
     """a projector file that adpt.train wrote, a published .pth, builtin, or a name
     such as hub:adpretrain/clip_l; null leaves pretrained features out"""
+    projector_block: str | None
+    """class of one's own that the projector was trained with as model.projector.block, such as
+    mine.Bottleneck; null for adpt's"""
     features: Names | None
     """some of [own, residual, pretrained]; null for all that can be had"""
     shots: Positive
@@ -334,6 +340,9 @@ class Report(Section):
     results: Text
     """folder with the .jsonl files that `python -m adpt.evaluate` wrote, and what lies beside
     them"""
+    compare: Names | None
+    """two folders of results, the earlier one first: shows what changed between them, cell by cell,
+    instead; null for none"""
     output: Text
     """where the files go"""
     formats: Names | None

@@ -16,6 +16,16 @@ _PLUGINS = {
 """Words that only a plugin of Hydra understands: its package, and the extra that brings it."""
 
 
+GROUPS = {"train_data": "data@train_data"}
+"""Places in a config that are filled by a file of another group, and how Hydra calls that."""
+
+
+def hydras_words(words: Iterable[str]) -> list[str]:
+    """Words of the command line as Hydra has them: `train_data=visa` as `data@train_data=visa`."""
+    parts = (word.partition("=") for word in words)
+    return [f"{GROUPS.get(key, key)}{sign}{value}" for key, sign, value in parts]
+
+
 def check_words(words: Iterable[str]) -> None:
     """Refuse what Hydra itself would end in a trace, or in a message that helps nobody.
 

@@ -19,6 +19,7 @@ class MethodSpec:
         changed: Kind of features to the options that differ from the published ones.
         unified: One model is made for all classes.
         uses_defects: It trains on drawn defects.
+        uses_labels: It trains on labelled images of another set.
     """
 
     make: Mapping[Kind, Callable[[], Method]]
@@ -26,6 +27,7 @@ class MethodSpec:
     changed: Mapping[Kind, dict[str, Any]]
     unified: bool = False
     uses_defects: bool = False
+    uses_labels: bool = False
 
 
 @dataclass(frozen=True)

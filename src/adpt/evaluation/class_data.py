@@ -10,6 +10,7 @@ from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule
 from adpt.data.reference_lists import ReferenceLists
 from adpt.data.references import choose_references
+from adpt.data.sample import Sample, Split
 from adpt.errors import DataError
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.features import Features, extract
@@ -25,6 +26,9 @@ from adpt.results.blanks import lacks
 from adpt.running.progress import Progress, no_progress
 
 log = logging.getLogger(__name__)
+
+Pair = tuple[Features, Features]
+"""A class's training and test features."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def encode_class(
     self_match: bool = False,
     reference_resize: int | None = None,
     cache: FeatureCache | None = None,
+    only: Split | None = None,
 ) -> ClassData:
     """Encode a class's training and test images and choose its references.
 
@@ -83,6 +88,8 @@ def encode_class(
         self_match: True if an image may be its own reference.
         reference_resize: Read fixed references at this `resize` where it differs from the images'.
         cache: Keeps features on disk.
+        only: "test" for no training images but those that references are chosen from or are,
+            "train" for no test images.
 
     Raises:
         BadImageError: A file cannot be read and the data module does not skip such files.
@@ -90,15 +97,26 @@ def encode_class(
     """
     started = time.perf_counter()
     samples = data.select("train", class_name=class_name)
+    references_alone = only == "test" and aligned is None
+
+    def chosen_of(normal: list[Sample]) -> list[str]:
+        named = lists.of_class(class_name, normal) if lists else None
+        found = choose_references(normal, shots, seed)
+        return named[:shots] if named else [str(sample.image) for sample in found]
+
+    if references_alone:
+        needed = chosen_of([sample for sample in samples if sample.label == 0])
+        samples = [sample for sample in samples if str(sample.image) in needed]
     train = extract(backbone, data, samples, device, progress, cache)
-    tested = data.select("test", class_name=class_name)
+    tested = [] if only == "train" else data.select("test", class_name=class_name)
     test = extract(backbone, data, tested, device, progress, cache)
-    if validating := data.select("validation", class_name=class_name):
+    validating = [] if only == "train" else data.select("validation", class_name=class_name)
+    if validating:
         found = extract(backbone, data, validating, device, progress, cache)
         test = replace(test, validation=found)
     readable = set(train.paths)
     normal = [s for s in samples if s.label == 0 and str(s.image) in readable]
-    if not normal or not len(test):
+    if not normal or not (len(test) or only == "train"):
         what, found = ("test", test) if normal else ("normal training", train)
         unreadable = f" that can be read ({len(found.skipped)} cannot)" if found.skipped else ""
         raise DataError(
@@ -107,11 +125,9 @@ def encode_class(
         )
     if any(sample.unmarked for sample in tested):
         test = replace(test, masks=test.masks[:, :0, :0])
-    for sentence in lacks(counts_of(test)):
+    for sentence in lacks(counts_of(test)) if len(test) else ():
         log.warning("%s: %s.", class_name, sentence)
-    named = lists.of_class(class_name, normal) if lists else None
-    chosen = [str(sample.image) for sample in choose_references(normal, shots, seed)]
-    chosen = named[:shots] if named else chosen
+    chosen = [str(sample.image) for sample in normal] if references_alone else chosen_of(normal)
     if few_shot:
         train = train.take([train.paths.index(path) for path in chosen])
     references: References
@@ -143,7 +159,7 @@ def features_of(
     batch_size: int,
     cache: FeatureCache | None = None,
     projector_sha256: str | None = None,
-) -> tuple[Features, Features]:
+) -> Pair:
     """A class's training and test features of one kind; arguments as of `convert_features`."""
     if kind == "own":
         return encoded.train, encoded.test

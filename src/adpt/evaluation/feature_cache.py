@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -73,14 +74,15 @@ class FeatureCache:
         cache.decides = {**self.decides, **decides}
         return cache
 
-    def space(self, **decides: Any) -> "FeatureSpace":
+    def space(self, dtype: torch.dtype = torch.float32, **decides: Any) -> "FeatureSpace":
         """The part of the cache for features of one kind.
 
         Args:
+            dtype: Holds each number as it is.
             decides: Whatever decides over the features beside the image: names, numbers, hashes.
         """
         text = json.dumps([self.decides, decides], sort_keys=True, default=str)
-        return FeatureSpace(self, hashlib.sha256(text.encode()).hexdigest()[:32])
+        return FeatureSpace(self, hashlib.sha256(text.encode()).hexdigest()[:32], dtype)
 
     def make_room(self, num_bytes: int, keep: Collection[Path] = ()) -> bool:
         """Remove the files that were not used for longest until `num_bytes` more fit.
@@ -124,8 +126,8 @@ class FeatureCache:
 class FeatureSpace:
     """Features of one kind; see `FeatureCache.space`."""
 
-    def __init__(self, cache: FeatureCache, name: str) -> None:
-        self.cache, self.name = cache, name
+    def __init__(self, cache: FeatureCache, name: str, dtype: torch.dtype) -> None:
+        self.cache, self.name, self.dtype = cache, name, dtype
         self.folder = cache.folder / name
 
     def path(self, key: str) -> Path:
@@ -149,7 +151,7 @@ class FeatureSpace:
         Raises:
             CacheFullError: The file could not be written, for instance because the disk is full.
         """
-        named = {f"level_{n}": level.contiguous() for n, level in enumerate(levels)}
+        named = {f"level_{n}": level.to(self.dtype).contiguous() for n, level in enumerate(levels)}
         tensors = save(named)
         try:
             with replacing(self.path(key)) as temporary, temporary.open("wb") as file:
@@ -161,7 +163,7 @@ class FeatureSpace:
             ) from error
 
     def read(self, keys: Sequence[str]) -> list[Tensor]:
-        """The features of some images, one (len(keys), C, h, w) tensor a level.
+        """The features of some images, one (len(keys), C, h, w) float32 tensor a level.
 
         Raises:
             MissingFeaturesError: One of them is not there or damaged.
@@ -169,7 +171,7 @@ class FeatureSpace:
         levels: list[Tensor] = []
         for row, key in enumerate(keys):
             image = self._read(key)
-            levels = levels or [part.new_empty(len(keys), *part.shape) for part in image]
+            levels = levels or [torch.empty(len(keys), *part.shape) for part in image]
             for level, part in zip(levels, image, strict=True):
                 level[row] = part
         return levels

@@ -188,6 +188,7 @@ def own_space(
     if cache is None:
         return None
     return cache.space(
+        backbone.kept_as,
         backbone=backbone.decides(),
         geometry=data.geometry.decides(),
         # A set of one's own may read its files in a way of its own.
@@ -228,7 +229,7 @@ def extract(
     if missing:
         remove_leftovers(space.folder)
         blank = torch.zeros(1, 3, *data.geometry.image_size, dtype=torch.uint8)
-        one = sum(level.numel() * 4 for level in backbone(blank.to(device)))
+        one = sum(level.numel() * space.dtype.itemsize for level in backbone(blank.to(device)))
         if not cache.make_room(one * len(missing), {space.path(key) for key in known}):
             _say_too_small(cache, one * len(samples))
             return held_in_memory()

@@ -9,7 +9,7 @@ from typing import Any
 
 from adpt.backbones import Backbone
 from adpt.cli.values import leaves
-from adpt.data import AnomalyDataModule, Mixed
+from adpt.data import AnomalyDataModule, Mixed, Sample
 from adpt.data.checks import files_of
 from adpt.evaluation.cells import Cell, MethodSpec, Setting
 from adpt.residual import Kind
@@ -42,8 +42,8 @@ Whatever else the config holds decides, and so does what a user adds to it.
 
 _OF_REFERENCES = {"shots", "aligned", "reference_lists", "published.self_match",
                   "published.reference_resize"}  # fmt: skip
-_OF_A_PART = re.compile(r"^data\.sets\.[^.]+\.")
-"""One set of a mixed one: its options are called as those of a set."""
+_OF_A_PART = re.compile(r"^(train_data|data(?=\.sets))\.(sets\.[^.]+\.)?")
+"""The set to fit on, or one set of a mixed one: their options are called as those of a set."""
 
 
 class Identity:
@@ -60,6 +60,7 @@ class Identity:
         projector_sha256: Fingerprint of the projector, None where there is none.
         methods: By name.
         setting: What the experiment fixes.
+        training: The set that methods are fitted on where it is another one, set up.
         progress: Told how many files are read.
     """
 
@@ -72,9 +73,10 @@ class Identity:
         projector_sha256: str | None,
         methods: Mapping[str, MethodSpec],
         setting: Setting,
+        training: AnomalyDataModule | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        self.data, self.projector_sha256 = data, projector_sha256
+        self.data, self.training, self.projector_sha256 = data, training, projector_sha256
         self.methods, self.setting, self.progress = methods, setting, progress
         decisive = {k: v for k, v in config.items() if not _is_named(k, CANNOT_DECIDE)}
         self.options = {n: v for n, v in leaves(decisive) if not _is_named(n, CANNOT_DECIDE)}
@@ -99,9 +101,12 @@ class Identity:
             key: _sources(value) | _files({n: v for n, v in leaves(value, key) if n in read})
             for key, value in decisive.items()
         }
-        self._own_set = source_of(type(data)) is None
         self._of_method: dict[tuple[str, Kind], dict[str, Any]] = {}
         self._images: dict[str | None, str] = {}
+        if training:
+            rules = leaves(training.geometry.decides())
+            self.shared |= {f"the pictures' {name} in training": value for name, value in rules}
+            self.shared["images in training"] = self._content(training, training.samples)
 
     def cells(self, kinds: Sequence[Kind]) -> list[Cell]:
         """All cells of some kinds of features, class by class."""
@@ -112,13 +117,14 @@ class Identity:
             for method in self.methods
         ]
 
-    def of_features(self) -> dict[str, Any]:
-        """All that decides over features and shows neither in backbone nor in geometry.
+    def of_features(self, part: str = "data") -> dict[str, Any]:
+        """All that decides over features of a set and shows neither in backbone nor in geometry.
 
         A function that makes a backbone may have options that the backbone does not tell, and a set
         from outside adpt may read its files in a way of its own.
         """
-        parts = ["backbone"] if self._own_set else ["backbone", "data"]
+        data = self.data if part == "data" else self.training
+        parts = ["backbone"] if source_of(type(data)) is None else ["backbone", part]
         options = {n: v for n, v in self.options.items() if n.partition(".")[0] in parts}
         return {**options, **{n: v for part in parts for n, v in self.named.get(part, {}).items()}}
 
@@ -126,6 +132,7 @@ class Identity:
         """All that differs from the plain experiment, for `Record.setting`."""
         size = self.data.geometry.image_size
         found: dict[str, Any] = {
+            "trained_on": self.training and _in_words(self.training),
             "few_shot": self.setting.few_shot,
             "train_fraction": self.data.train_fraction if self.data.train_fraction < 1 else None,
             "noise_ratio": self.data.noise_ratio,
@@ -152,7 +159,7 @@ class Identity:
 
     def cell(self, class_name: str, method: str, kind: Kind) -> Cell:
         """A cell with all that decides over it."""
-        seen = None if self.methods[method].unified else class_name
+        seen = None if self.methods[method].unified and not self.training else class_name
         if (method, kind) not in self._of_method:
             self._of_method[method, kind] = self._decides(method, kind)
         decides = {
@@ -193,27 +200,36 @@ class Identity:
         """Hash of a class's files, labels and splits, or of all classes'."""
         if class_name not in self._images:
             samples = [s for s in self.data.samples if class_name in (None, s.class_name)]
-            files = files_of(samples)
-            known = contents(files, self.progress)
-            parts = self.data.sets.values() if isinstance(self.data, Mixed) else [self.data]
-            roots = [part.root for part in parts]
-            digest = hashlib.sha256()
-            for sample in samples:
-                told = [
-                    _below(roots, sample.image),
-                    known[sample.image],
-                    [known[mask] for mask in sample.masks],
-                    *sample[1:4],
-                    *sample[5:-1],
-                ]
-                digest.update(json.dumps(told).encode())
-            self._images[class_name] = digest.hexdigest()
+            self._images[class_name] = self._content(self.data, samples)
         return self._images[class_name]
+
+    def _content(self, data: AnomalyDataModule, samples: Sequence[Sample]) -> str:
+        """Hash of the files, labels and splits of some of a set's images."""
+        known = contents(files_of(samples), self.progress)
+        parts = data.sets.values() if isinstance(data, Mixed) else [data]
+        roots = [part.root for part in parts]
+        digest = hashlib.sha256()
+        for sample in samples:
+            told = [
+                _below(roots, sample.image),
+                known[sample.image],
+                [known[mask] for mask in sample.masks],
+                *sample[1:4],
+                *sample[5:-1],
+            ]
+            digest.update(json.dumps(told).encode())
+        return digest.hexdigest()
 
 
 def _is_named(name: str, names: frozenset[str] | set[str]) -> bool:
-    parts = _OF_A_PART.sub("data.", name).split(".")
+    parts = _OF_A_PART.sub("data.", f"{name}.").strip(".").split(".")
     return any(".".join(parts[:end]) in names for end in range(1, len(parts) + 1))
+
+
+def _in_words(data: AnomalyDataModule) -> str:
+    """A set by its name, and those of its classes where the name does not tell which they are."""
+    told = data.known_classes and data.wanted_classes is None
+    return data.set_name if told else f"{data.set_name} ({', '.join(data.classes)})"
 
 
 def _below(roots: Sequence[Path], path: Path) -> str:

@@ -62,10 +62,29 @@ def method_specs(
             {kind: _changed(target, chosen) | differs for kind, chosen in by_kind.items()},
             chosen_way,
             issubclass(target, TrainedMethod) and target.uses_defects,
+            issubclass(target, TrainedMethod) and target.uses_labels,
         )
     if not specs:
         raise UserError("method is empty: choose some, such as method=[padim,patchcore].")
     return specs
+
+
+def without_labels(specs: Mapping[str, MethodSpec]) -> dict[str, MethodSpec]:
+    """The methods less those that learn from labelled images, which are named.
+
+    Raises:
+        UserError: None is left.
+    """
+    left_out = [name for name, spec in specs.items() if spec.uses_labels]
+    advice = (
+        f"{', '.join(left_out)}: learned from labelled images of other products, which train_data"
+        " names, such as train_data=visa"
+    )
+    if left_out and len(left_out) == len(specs):
+        raise UserError(f"{advice}.")
+    if left_out:
+        log.warning("%s: left out", advice)
+    return {name: spec for name, spec in specs.items() if name not in left_out}
 
 
 def _changed(target: type, options: Mapping[str, Any]) -> dict[str, Any]:

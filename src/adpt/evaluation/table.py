@@ -2,28 +2,32 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from adpt.backbones import Backbone
+from adpt.data import AnomalyDataModule
+from adpt.data.sample import Split
 from adpt.data.texture_defects import TextureDefects
 from adpt.errors import UserError
 from adpt.evaluation.cells import Cell
-from adpt.evaluation.class_data import ClassData, counts_of, encode_class, features_of
+from adpt.evaluation.class_data import ClassData, Pair, counts_of
 from adpt.evaluation.defect_pool import DefectPool
+from adpt.evaluation.encoding import Encoder, LoadedProjector
 from adpt.evaluation.epochs import TrainingPlan
+from adpt.evaluation.failures import Failure
 from adpt.evaluation.feature_cache import FeatureCache
-from adpt.evaluation.features import Features
 from adpt.evaluation.identity import Identity
 from adpt.evaluation.measuring import Measuring
 from adpt.evaluation.panels import class_folder, write_panels
 from adpt.evaluation.run import Outcome, run_method
 from adpt.evaluation.submission import Submission
-from adpt.projector import FeatureProjector
+from adpt.evaluation.training_set import TrainingSet
+from adpt.methods.feature_sets import DefectSet
 from adpt.residual import Kind
 from adpt.results import Record
 from adpt.results.details import load_details, save_details
@@ -31,34 +35,11 @@ from adpt.results.embedding import embed, save_embedding
 from adpt.running.files import is_full_disk, mark_output
 from adpt.running.names import printable
 from adpt.running.progress import Progress, StepBar
-from adpt.weights import ProjectorFile
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Pair = tuple[Features, Features]  # A class's training and test features.
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Results that could not be had, and why."""
-
-    where: str
-    error: Exception
-
-
-@dataclass(frozen=True)
-class LoadedProjector:
-    """A projector on the device that computes, and the file that it came from."""
-
-    module: FeatureProjector
-    file: ProjectorFile
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of all that decides over its features."""
-        return self.module.fingerprint
 
 
 @dataclass(kw_only=True)
@@ -106,20 +87,22 @@ class Evaluation:
                 f" are {', '.join(self.data.classes)}."
             )
         self.cells = self.identity.cells(self.kinds)
-        if self.cache is not None:
-            self.cache = self.cache.where(self.identity.of_features())
-        self.features_of = partial(
-            features_of,
-            projector=self.projector.module if self.projector else None,
-            batch_size=self.data.batch_size,
-            cache=self.cache,
-            projector_sha256=self.projector.fingerprint if self.projector else None,
-        )
+        self.training: TrainingSet | None = None
+        self.encoder = self._encoder("data", self.data, only="test")
+        if self.identity.training is None:
+            self.encoder = replace(self.encoder, only=None)
+        else:
+            labelled = any(spec.uses_labels for spec in self.methods.values())
+            only: Split | None = None if labelled else "train"
+            encoder = self._encoder("train_data", self.identity.training, only=only)
+            # Lists name the references of classes that are tested.
+            own = replace(encoder, setting=replace(self.setting, lists=None))
+            self.training = TrainingSet(own)
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Run some cells; a failure is kept in `failures`, and the others go on.
 
-        Methods that are one for all classes come last, for they need all classes' features.
+        Methods that are one for several classes come last, for they need all their features.
 
         Args:
             cells: Some of `cells`.
@@ -130,40 +113,35 @@ class Evaluation:
         Raises:
             Exception: The disk is full: nothing more could be recorded. See `is_full_disk`.
         """
-        unified = [cell for cell in cells if self.methods[cell.method].unified]
+        together = [cell for cell in cells if self.training or self.methods[cell.method].unified]
         encoded: dict[str, ClassData] = {}
+        if self.training and cells:
+            with StepBar("train_data") as progress:
+                if self._try("train_data", self.training.encode, progress) is None:
+                    return
         for name in self.data.classes:
             due = [cell for cell in cells if cell.class_name == name]
-            own = [cell for cell in due if cell not in unified]
+            own = [cell for cell in due if cell not in together]
+            shared = due if self.training else together
             embedding = self._embedding_path(name) if name in self.setting.tsne else None
             if embedding and due:
                 embedding.unlink(missing_ok=True)  # Of other features than the results to come.
-            if not (own or unified or (embedding and not embedding.exists())):
+            if not (own or shared or (embedding and not embedding.exists())):
                 continue
             with StepBar(name) as progress:
-                found = self._try(
-                    name,
-                    encode_class,
-                    self.data,
-                    name,
-                    self.backbone,
-                    self.setting.shots,
-                    self.setting.seed,
-                    self.device,
-                    progress,
-                    **self.setting.of_references,
-                    cache=self.cache,
-                )
+                found = self._try(name, self.encoder.encode, name, progress)
                 if found is None:
                     continue
-                if unified:
+                if shared:
                     encoded[name] = found
                 yield from self._run_cells(own, {name: found}, name, progress)
                 if embedding and not embedding.exists():
                     self._try(f"{name}, t-SNE", self._write_embedding, found, embedding)
-        if unified and encoded:
+        if self.training:
+            together = [cell for cell in together if cell.class_name in encoded]
+        if together and encoded:
             with StepBar("all classes") as progress:
-                yield from self._run_cells(unified, encoded, "all classes", progress)
+                yield from self._run_cells(together, encoded, "all classes", progress)
 
     def render_again(self, cells: Sequence[Cell]) -> None:
         """Render the heatmaps of recorded cells anew, where those of other options lie.
@@ -175,6 +153,17 @@ class Evaluation:
             self._try(f"{name}, heatmaps of {method}", self._write_panels, name, method)
 
     # ---- From features to records ------------------------------------------------------------
+
+    def _encoder(self, part: str, data: AnomalyDataModule, only: Split | None) -> Encoder:
+        return Encoder(
+            data=data,
+            backbone=self.backbone,
+            projector=self.projector,
+            setting=self.setting,
+            device=self.device,
+            cache=self.cache.where(self.identity.of_features(part)) if self.cache else None,
+            only=only,
+        )
 
     def _run_cells(
         self,
@@ -201,7 +190,7 @@ class Evaluation:
             self._try(f"{class_name}, heatmaps of {name}", self._write_panels, class_name, name)
 
     def _features(self, encoded: Mapping[str, ClassData], kind: Kind) -> dict[str, Pair]:
-        return {name: self.features_of(one, kind) for name, one in encoded.items()}
+        return {name: self.encoder.features(one, kind) for name, one in encoded.items()}
 
     def _run_method(
         self,
@@ -214,14 +203,22 @@ class Evaluation:
         name, kind = cells[0].method, cells[0].kind
         spec = self.methods[name]
         missing = [one for one in self.data.classes if one not in encoded]
-        if spec.unified and missing:
+        if spec.unified and missing and not self.training:
             raise UserError(
                 f"{name} is one model for all classes, and {', '.join(sorted(missing))} could not"
                 " be encoded: mend them, or leave them out with data.classes."
             )
+        train = [train for train, _ in features.values()]
+        defects: DefectSet | None = None
+        if self.training and spec.uses_labels:
+            train, defects = self.training.labelled(kind)
+        elif self.training:
+            train = self.training.normal(kind)
+        elif spec.uses_defects and not spec.unified:
+            defects = self._defect_pool(encoded[cells[0].class_name], kind, progress)
         outcomes = run_method(
             spec.make[kind](),
-            [train for train, _ in features.values()],
+            train,
             {class_name: test for class_name, (_, test) in features.items()},
             name=name,
             kind=kind,
@@ -234,15 +231,14 @@ class Evaluation:
                 self.setting.memory_gb,
             ),
             measuring=self.measuring,
-            defects=None
-            if spec.unified or not spec.uses_defects
-            else self._defect_pool(encoded[cells[0].class_name], kind, progress),
+            defects=defects,
             progress=lambda what, done, total: progress(
                 f"{name} on {kind} features, {what}", done, total
             ),
         )
+        fitted_on = sum(map(len, train)) if self.training else None
         return [
-            self._record(cell, encoded[cell.class_name], outcomes[cell.class_name])
+            self._record(cell, encoded[cell.class_name], outcomes[cell.class_name], fitted_on)
             for cell in cells
         ]
 
@@ -267,7 +263,9 @@ class Evaluation:
 
     # ---- What is written ---------------------------------------------------------------------
 
-    def _record(self, cell: Cell, encoded: ClassData, outcome: Outcome) -> Record:
+    def _record(
+        self, cell: Cell, encoded: ClassData, outcome: Outcome, fitted_on: int | None
+    ) -> Record:
         if self.submission is not None:
             self.submission.write(cell, outcome.maps, outcome.scored)
         path = self._details_path(cell)
@@ -294,7 +292,7 @@ class Evaluation:
             projector_sha256=projector.sha256 if projector else None,
             backbone_sha256=self.backbone.fingerprint,
             counts={
-                "train": len(encoded.train),
+                "train": len(encoded.train) if fitted_on is None else fitted_on,
                 **counts_of(encoded.test),
                 "skipped": len(encoded.train.skipped) + len(encoded.test.skipped),
             },
@@ -329,7 +327,9 @@ class Evaluation:
         return self.folder / "tsne" / self.data.set_name / f"{class_folder(class_name)}.npz"
 
     def _write_embedding(self, encoded: ClassData, path: Path) -> None:
-        levels = {str(kind): self.features_of(encoded, kind)[1].levels[-1] for kind in self.kinds}
+        levels = {
+            str(kind): self.encoder.features(encoded, kind)[1].levels[-1] for kind in self.kinds
+        }
         save_embedding(path, embed(levels, encoded.test.masks, self.setting.seed))
 
     def _try(self, where: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -343,17 +343,3 @@ class Evaluation:
             log.debug("", exc_info=True)
             self.failures.append(Failure(where, error))
             return None
-
-
-def raise_failures(failures: Sequence[Failure]) -> None:
-    """Say what failed, if anything did.
-
-    Raises:
-        UserError: Something failed; the message names all of it.
-    """
-    if not failures:
-        return
-    lines = [f"{one.where}: {one.error or type(one.error).__name__}" for one in failures]
-    raise UserError(
-        f"{len(lines)} of the steps failed; all other results are recorded.\n" + "\n".join(lines)
-    )

@@ -18,11 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adpt.backbones import Backbone
 from adpt.errors import UserError
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.scorer import Scorer
 from adpt.running.files import replacing
 from adpt.version import __version__
+
+_log = logging.getLogger(__name__)
 
 INPUT = "images"
 OUTPUTS = ("map", "score", "anomalous")
@@ -77,7 +80,8 @@ def require_onnx() -> None:
 def write_onnx(model: Model, path: Path) -> None:
     """Write a model as an ONNX file, whole or not at all.
 
-    Before the file takes its name it is run, and its scores are compared with those of PyTorch.
+    Before the file takes its name it is run, and its scores are compared with those of PyTorch. The
+    graph computes in float32, also where the backbone's precision is another.
 
     Args:
         model: The model.
@@ -88,9 +92,21 @@ def write_onnx(model: Model, path: Path) -> None:
             cannot be expressed in ONNX or gives other scores there, or the file cannot be written.
     """
     require_onnx()
+    model = _on_cpu(model)
+    backbone = model.scorer.backbone
+    with _in_float32(backbone):
+        _write(model, path)
+    if backbone.precision != "float32":
+        _log.warning(
+            "The graph computes in float32, the inspector's backbone in %s: their scores differ a"
+            " little, and the threshold is the inspector's",
+            backbone.precision,
+        )
+
+
+def _write(model: Model, path: Path) -> None:
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    model = _on_cpu(model)
     graph = Graph(model.scorer, model.threshold.value).eval()
     _check_size(graph)
     height, width = model.scorer.method.image_size
@@ -129,6 +145,7 @@ def describe(model: Model) -> dict[str, str]:
         "features": scorer.kind,
         "backbone": scorer.backbone.name,
         "backbone_sha256": scorer.backbone.fingerprint,
+        "inspector_precision": settings.backbone.get("precision", "float32"),
         "image_size": json.dumps(settings.image_size),
         "resize": json.dumps(settings.resize),
         "bit_depth": json.dumps(settings.bit_depth),
@@ -213,6 +230,17 @@ def _rounded_down(threshold: float) -> Tensor:
     if float(rounded) > threshold:
         rounded = np.nextafter(rounded, np.float32(-math.inf))
     return torch.tensor(rounded)
+
+
+@contextmanager
+def _in_float32(backbone: Backbone) -> Iterator[None]:
+    """Let a backbone compute as the graph does."""
+    before = backbone.precision
+    backbone.precision = "float32"
+    try:
+        yield
+    finally:
+        backbone.precision = before
 
 
 @contextmanager

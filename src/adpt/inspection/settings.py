@@ -46,6 +46,8 @@ class Settings:
         backbone, options = values["backbone"], values["method_options"]
         if backbone["_target_"] == BUILD_BACKBONE:
             del backbone["_target_"]
+            if backbone.get("precision") == "float32":  # Which code of before does not know.
+                del backbone["precision"]
         if options["_target_"] == METHODS.get(self.method):
             del options["_target_"], options["image_size"]
         return values

@@ -24,6 +24,8 @@ class AngleContrastiveLoss(nn.Module):
         ValueError: The temperature is too small.
     """
 
+    term = "angle"
+
     def __init__(self, temperature: float = 0.15) -> None:
         super().__init__()
         if temperature < 0.003:

@@ -38,6 +38,8 @@ class NormContrastiveLoss(nn.Module):
         ValueError: `radius` or `margin` is out of its range.
     """
 
+    term = "norm"
+
     def __init__(self, radius: float = 0.4, margin: float = 0.75) -> None:
         super().__init__()
         if radius <= 0 or margin < 0:

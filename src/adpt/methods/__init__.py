@@ -10,6 +10,7 @@ from adpt.methods.inp_former import InpFormer
 from adpt.methods.padim import PaDiM
 from adpt.methods.patchcore import PatchCore
 from adpt.methods.per_window import PerWindow
+from adpt.methods.resad import ResAD
 from adpt.methods.supersimplenet import SuperSimpleNet
 from adpt.methods.uniad import UniAD
 
@@ -24,6 +25,7 @@ __all__ = [
     "PaDiM",
     "PatchCore",
     "PerWindow",
+    "ResAD",
     "Scores",
     "SuperSimpleNet",
     "UniAD",

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from adpt.methods.base import Scores
 from adpt.methods.feature_sets import Defects, Optimizers, Step
-from adpt.methods.flow import ConditionalFlow, log_likelihood, position_encoding
+from adpt.methods.flow import ConditionalFlow, log_likelihood, patches_of, positions_of
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
 from adpt.methods.trained import TrainedMethod
@@ -108,7 +108,7 @@ class CFlow(TrainedMethod):
             self.max_log_likelihood.fill_(-math.inf)
         losses = []
         for number, level in enumerate(levels[-self.num_levels :]):
-            features, positions = _patches(level), _positions(level)
+            features, positions = patches_of(level), positions_of(level, _CONDITION_CHANNELS)
             steps = max(1, len(features) // self.patches_per_step)
             order = torch.randperm(len(features), device=level.device)
             for chosen in order[: steps * self.patches_per_step].split(self.patches_per_step):
@@ -160,9 +160,9 @@ class CFlow(TrainedMethod):
         for number, level in enumerate(levels[-self.num_levels :]):
             _, channels, height, width = level.shape
             per_image = 2 * (channels + _CONDITION_CHANNELS) * height * width
-            positions = _positions(level)
+            positions = positions_of(level, _CONDITION_CHANNELS)
             found = [
-                log_likelihood(*self.flows[number](_patches(images), positions.repeat(count, 1)))
+                log_likelihood(*self.flows[number](patches_of(images), positions.repeat(count, 1)))
                 for some in slices(level.shape[0], _CHUNK_NUMBERS // per_image)
                 for images in [level[some]]
                 for count in [images.shape[0]]
@@ -188,14 +188,3 @@ def relative_rate(step: Step, epochs: int) -> float:
     if done < _WARM_UP:
         return 0.1 + (cosine(_WARM_UP) - 0.1) * done / _WARM_UP
     return cosine(step.epoch * _META_EPOCHS // epochs)
-
-
-def _patches(level: Tensor) -> Tensor:
-    """(B, C, h, w) as (B·h·w, C), image by image and row by row."""
-    return level.flatten(2).mT.flatten(0, 1)
-
-
-def _positions(level: Tensor) -> Tensor:
-    """(h·w, 128) for the patches of an image."""
-    height, width = level.shape[-2:]
-    return position_encoding(height, width, _CONDITION_CHANNELS).to(level.device)

@@ -58,6 +58,24 @@ class DefectSet(Protocol):
         """Levels as of a `FeatureSet`, and (len(rows), H, W) bool masks of the defects."""
 
 
+class Labels:
+    """The masks of labelled images in a `DefectSet`'s place: the defects are their own.
+
+    Args:
+        masks: (N, H, W) bool, nothing marked of a normal image.
+    """
+
+    def __init__(self, masks: Tensor) -> None:
+        self.masks = masks
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw nothing."""
+
+    def read(self, rows: Sequence[int]) -> Defects:
+        """No further levels, and the masks of some images."""
+        return [], self.masks[list(rows)]
+
+
 class Step(NamedTuple):
     """Where training stands.
 

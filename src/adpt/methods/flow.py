@@ -41,6 +41,17 @@ def position_encoding(height: int, width: int, dim: int) -> Tensor:
     return torch.cat([columns, rows], -1).flatten(0, 1)
 
 
+def patches_of(level: Tensor) -> Tensor:
+    """(B, C, h, w) as (B·h·w, C), image by image and row by row."""
+    return level.flatten(2).mT.flatten(0, 1)
+
+
+def positions_of(level: Tensor, dim: int) -> Tensor:
+    """The position encoding of an image's patches, (h·w, dim), on the level's device."""
+    height, width = level.shape[-2:]
+    return position_encoding(height, width, dim).to(level.device)
+
+
 class CouplingBlock(nn.Module):
     """Affine coupling, a global scale and offset, and a fixed rotation.
 

@@ -49,6 +49,8 @@ class TrainedMethod(LearnedMethod):
     """True for one model of all classes of a set, not one for each."""
     uses_defects: ClassVar[bool] = False
     """True where training looks at images with drawn defects."""
+    uses_labels: ClassVar[bool] = False
+    """True where training needs images of both kinds, and masks of the anomalous ones."""
     by_window = False
 
     def __init__(
@@ -96,8 +98,8 @@ class TrainedMethod(LearnedMethod):
             levels: One (B, C, h, w) float32 tensor a level, on the device that computes.
             optimizers: Those of `configure_optimizers`.
             step: Where training stands.
-            defects: The same images with drawn defects, on the same device; None unless the method
-                uses them and they can be had.
+            defects: The same images with drawn defects, on the same device, or of labelled images
+                no levels and their masks; None unless the method uses them and they can be had.
 
         Returns:
             (), the loss, to be logged; training ends with an error where it is not finite.
@@ -125,9 +127,9 @@ class TrainedMethod(LearnedMethod):
         """Train from the start, or go on where an interrupted training in `folder` stopped.
 
         Args:
-            features: Features of normal images.
+            features: Features of normal images, of both kinds where it `uses_labels`.
             device: Where to compute.
-            defects: Features of the same images with drawn defects.
+            defects: Features of the same images with drawn defects; of labelled images `Labels`.
             after_epoch: Called after every epoch.
             folder: Keeps the state of every epoch until training is done; None keeps none.
             progress: Told of every epoch.

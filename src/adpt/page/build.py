@@ -7,6 +7,7 @@ from typing import Any
 from adpt.errors import UserError
 from adpt.page import conditions, curves, embeddings, score_maps
 from adpt.page.classes import one_summary
+from adpt.page.headline import headlines
 from adpt.page.render import render
 from adpt.results import SHOWN, Record, latest, mean_tables, summarise
 from adpt.results.reported import Reported
@@ -54,11 +55,13 @@ def build_page(
     def sections() -> Iterator[tuple[str, str, Any]]:
         """Name in the table of contents, template and what it shows."""
         means = mean_tables(summaries, metrics, reported)
+        figures = headlines(summaries, metrics)
         if len(summaries) > 1:
-            yield "Means", "means", means
+            yield "Means", "means", {"tables": means, "figures": figures}
             yield "Per class", "classes", classes
         else:
-            yield "Results", "one_result", {"classes": classes, "means": means}
+            shown = {"classes": classes, "means": means, "figures": figures}
+            yield "Results", "one_result", shown
         yield "Curves", "curves", curves.section(summaries, folder)
         yield "Score maps", "score_maps", score_maps.section(folders)
         yield "t-SNE", "embeddings", embeddings.section(folders)

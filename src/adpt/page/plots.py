@@ -1,6 +1,7 @@
 """Pictures of images, masks and anomaly maps: arrays in, arrays and PNG files out."""
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def panel(pictures: Sequence[tuple[str, npt.ArrayLike]]) -> Picture:
             (H, W), a mask that is shown white on black. All of one height and width.
 
     Returns:
-        (H + caption, width of all, 3), uint8.
+        (H + caption, width of all, 3), uint8. Pictures narrower than a caption are enlarged by the
+        smallest whole number that gives each caption its room.
 
     Raises:
         ValueError: No pictures, or pictures of different sizes.
@@ -113,6 +115,9 @@ def panel(pictures: Sequence[tuple[str, npt.ArrayLike]]) -> Picture:
     sizes = {picture.shape for picture in shown}
     if len(sizes) != 1:
         raise ValueError(f"a panel takes pictures of one size, got {sorted(sizes)}")
+    widest = max(_font().getlength(caption) for caption, _ in pictures)
+    scale = max(1, math.ceil(widest / shown[0].shape[1]))
+    shown = [picture.repeat(scale, 0).repeat(scale, 1) for picture in shown]
     height, width, _ = shown[0].shape
     sheet = Image.new("RGB", (len(shown) * (width + _GAP) - _GAP, height + _STRIP), "white")
     draw = ImageDraw.Draw(sheet)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from adpt.backbones.base import Backbone
 from adpt.data.sample import Batch, Sample
 from adpt.errors import UserError
+from adpt.losses import terms_of
 from adpt.pretraining.gathering import count, gather
 from adpt.pretraining.patches import patch_labels, rows_of, separation
 from adpt.pretraining.reference_pool import ReferencePool
@@ -30,8 +31,9 @@ class Pretraining(LightningModule):
         backbone: Frozen, and then not written to checkpoints, unless `train_backbone`.
         projector: Given the levels' widths, makes the projector.
         references: Where reference features come from.
-        angle_loss: Loss of one level on both views, or None to leave it out.
-        norm_loss: Loss of one level on one view, or None to leave it out.
+        angle_loss: Loss of one level on both views, or None to leave it out. It is logged as
+            `loss/<term>_<level>`, by its attribute `term` or the name of its class.
+        norm_loss: Loss of one level on one view, or None to leave it out; logged likewise.
         optimizer: Given the parameters, makes the optimizer.
         scheduler: Given the optimizer, makes the learning rate schedule, stepped every epoch.
         residual: Project residual features; False projects the backbone's own ones instead, the
@@ -86,6 +88,7 @@ class Pretraining(LightningModule):
         self.uses_references = residual or self.projector.needs_references
         self.references = references
         self.angle_loss, self.norm_loss = angle_loss, norm_loss
+        self.terms = terms_of(angle=angle_loss, norm=norm_loss)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scale_levels = scale_levels
         self.centre_shots, self.centre_images = centre_shots, centre_images
@@ -214,11 +217,12 @@ class Pretraining(LightningModule):
             covered, touched = patch_labels(masks, level.shape[-2:])
             contrasted = contrasted | covered.any()
             if self.angle_loss is not None:
-                centre = self.centres[number - 1]
-                terms[f"loss/angle_{number}"] = self.angle_loss(first, second, covered, centre)
+                name, centre = f"loss/{self.terms['angle']}_{number}", self.centres[number - 1]
+                terms[name] = self.angle_loss(first, second, covered, centre)
             if self.norm_loss is not None:
+                name = f"loss/{self.terms['norm']}_{number}"
                 norms = [self.norm_loss(view, touched) for view in (first, second)]
-                terms[f"loss/norm_{number}"] = torch.stack(norms).sum()
+                terms[name] = torch.stack(norms).sum()
             if logged:
                 figures |= separation(first.detach(), touched, self.centres[number - 1], number)
         loss = torch.stack(list(terms.values())).sum()

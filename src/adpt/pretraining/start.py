@@ -18,10 +18,10 @@ def start_from(found: ProjectorFile | None, module: Pretraining) -> None:
         WeightsError: The file is not usable, or was made for another backbone or other levels.
         UserError: The file's projector is built otherwise.
     """
-    learned = load_matching_projector(found, module.backbone, torch.device("cpu"))
+    built = module.projector
+    learned = load_matching_projector(found, module.backbone, torch.device("cpu"), built.block)
     if found is None or learned is None:
         return
-    built = module.projector
     options = {f"model.projector.{n}": (v, learned.options[n]) for n, v in built.options.items()}
     options["model.residual"] = options.pop("model.projector.on_residuals")
     if not learned.scale_by_references:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from typing import ClassVar
 
 import torch
@@ -163,6 +164,27 @@ BLOCKS: dict[str, Callable[[int, int, int], ProjectorBlock]] = {
     "linear": lambda channels, *_: TokenLinear(channels),
 }
 """By the names of configs and files: makes a block of a width, heads and learnable references."""
+
+
+def block_of(name: str) -> Callable[[int, int, int], ProjectorBlock]:
+    """The block of this name: one of `BLOCKS`, or a class of one's own such as `mine.Bottleneck`.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name in BLOCKS:
+        return BLOCKS[name]
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute) if module else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"block is {name!r}, which cannot be imported: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, ProjectorBlock)):
+        raise ValueError(
+            f"block is {name!r}: there are {', '.join(BLOCKS)}, and classes of one's own that"
+            " derive from adpt.projector.ProjectorBlock, such as mine.Block."
+        )
+    return found
 
 
 def _reference_map(channels: int) -> nn.Linear:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adpt.projector.blocks import BLOCKS
+from adpt.projector.blocks import block_of
 
 OPTIONS = ("channels", "num_heads", "num_references", "scale_by_references", "block",
            "on_residuals")  # fmt: skip
@@ -33,7 +33,8 @@ class FeatureProjector(nn.Module):
             the authors.
         block: Projects a level: "attention" to learnable references, as published, or for
             comparison "cross_attention" to the images' references, "self_attention" within an
-            image, and "mlp" and "linear" token by token; see `projector_blocks`.
+            image, and "mlp" and "linear" token by token; see `projector_blocks`. Or the dotted name
+            of a class of one's own, made of a width, `num_heads` and `num_references`.
         on_residuals: Made for residual features; False for a backbone's own features.
 
     Attributes:
@@ -63,8 +64,7 @@ class FeatureProjector(nn.Module):
                 f"num_heads is {num_heads} and num_references {num_references}: both must be at"
                 " least 1."
             )
-        if block not in BLOCKS:
-            raise ValueError(f"block is {block!r}: there are {', '.join(BLOCKS)}.")
+        make_block = block_of(block)
         if scale_by_references and not on_residuals:
             raise ValueError(
                 "scale_by_references is the length of residual features, and without residuals"
@@ -75,7 +75,7 @@ class FeatureProjector(nn.Module):
         self.num_references = num_references
         self.scale_by_references = scale_by_references
         self.block, self.on_residuals = block, on_residuals
-        blocks = [BLOCKS[block](width, num_heads, num_references) for width in channels]
+        blocks = [make_block(width, num_heads, num_references) for width in channels]
         self.blocks = nn.ModuleList(blocks)
         self.needs_references = any(one.needs_references for one in blocks)
         self.register_buffer("scale", torch.ones(len(self.channels)))

@@ -16,6 +16,7 @@ EPOCHS = {
     "supersimplenet": 300,
     "dinomaly": 45,
     "inp_former": 200,
+    "resad": 100,
 }
 """Published numbers of epochs."""
 

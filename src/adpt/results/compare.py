@@ -31,7 +31,7 @@ _OVER_CLASSES = "gain over classes"
 _BLANK: Cell = (Figure(""),)
 
 
-class _Key(NamedTuple):
+class Key(NamedTuple):
     """Tells a block of lines from the others of its table."""
 
     method: str
@@ -75,7 +75,7 @@ def class_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
         return Line(row.name, tuple(c for m in metrics for c in _cells(row.metrics[m], kinds)))
 
     notes = [footnote(summary.method, summary.budget)] if summary.budget else []
-    notes += _incomplete({"": summary}, metrics)
+    notes += incomplete({"": summary}, metrics)
     notes += [*blanks(summary.records, metrics), *cautions(summary.records)]
     tests = Line(
         _OVER_CLASSES,
@@ -140,18 +140,18 @@ def _tests(mean: Comparison, kinds: Sequence[str]) -> Iterable[Cell]:
 def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
     metrics = [m for m in metrics if any(m in s.mean.metrics for s in summaries)]
     datasets = list(dict.fromkeys(summary.dataset for summary in summaries))
-    keys = _keys(summaries)
-    rows: dict[_Key, dict[str, Summary]] = {}
+    keys = keys_of(summaries)
+    rows: dict[Key, dict[str, Summary]] = {}
     for summary, key in zip(summaries, keys, strict=True):
         rows.setdefault(key, {})[summary.dataset] = summary
     several = len(datasets) > 1
-    columns = [Column(_with_classes(name, summaries)) for name in datasets]
+    columns = [Column(with_classes(name, summaries)) for name in datasets]
     if several:
         columns.append(Column(f"mean of {len(datasets)} sets"))
     notes: list[str] = []
     blocks = []
-    for key, by_dataset in sorted(rows.items(), key=lambda item: _order(item[0], list(rows))):
-        name = _name(key, rows)
+    for key, by_dataset in sorted(rows.items(), key=lambda item: order_of(item[0], list(rows))):
+        name = name_of(key, rows)
         cells = [[_mean(by_dataset.get(d), m) for m in metrics] for d in datasets]
         if several:
             means = [mean_of([cell[i] for cell in cells]) for i in range(len(metrics))]
@@ -163,12 +163,12 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
                 notes.append(f"{name}: no mean over data sets, for {have} are complete.")
         of_key = list(by_dataset.values())
         if of_key[0].budget:
-            notes.append(footnote(_plain(key), of_key[0].budget))
+            notes.append(footnote(plain(key), of_key[0].budget))
         recorded = {features for summary in of_key for features in summary.features}
         blocks.append(Block(name, _lines(cells, [f for f in FEATURES if f in recorded])))
     tested = any(line.name == _OVER_CLASSES for block in blocks for line in block.lines)
-    named = {f"{s.dataset} · {_name(k, rows)}: ": s for s, k in zip(summaries, keys, strict=True)}
-    notes += _incomplete(named, metrics)
+    named = {f"{s.dataset} · {name_of(k, rows)}: ": s for s, k in zip(summaries, keys, strict=True)}
+    notes += incomplete(named, metrics)
     records = [record for summary in summaries for record in summary.records]
     notes = [*dict.fromkeys(notes), *blanks(records, metrics), *cautions(records)]
     return Table(
@@ -178,7 +178,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
                 *setting_in_words(summaries[0].varied),
             ]
         ),
-        " ".join([_caption(summaries, metrics), *[MEANING] * tested]),
+        " ".join([conditions_of(summaries, metrics), *[MEANING] * tested]),
         (Column("method"), *columns),
         tuple(blocks),
         tuple(notes),
@@ -212,7 +212,8 @@ def _mean(summary: Summary | None, metric: str) -> Comparison:
     return summary.mean.metrics.get(metric, NOTHING) if summary else NOTHING
 
 
-def _keys(summaries: Sequence[Summary]) -> list[_Key]:
+def keys_of(summaries: Sequence[Summary]) -> list[Key]:
+    """What tells each summary from the others of its table but its data set."""
     variants = {summary.variant for summary in summaries} - {None}
     shots: dict[str, set[int]] = {}
     for summary in summaries:
@@ -225,7 +226,7 @@ def _keys(summaries: Sequence[Summary]) -> list[_Key]:
             # Own features alone, as yet, belong beside the others of their method.
             number = next(iter(others))
         options = ", ".join(summary.budget)
-        keys.append(_Key(summary.name, options, number, _variant(summary, variants)))
+        keys.append(Key(summary.name, options, number, _variant(summary, variants)))
     return keys
 
 
@@ -235,18 +236,21 @@ def _variant(summary: Summary, variants: set[str | None]) -> str | None:
     return summary.variant or (alone if alone in variants else None)
 
 
-def _order(key: _Key, keys: Sequence[_Key]) -> tuple[int, int, int]:
-    methods = list(dict.fromkeys(_plain(other) for other in keys))
-    return methods.index(_plain(key)), key.shots or 0, keys.index(key)
+def order_of(key: Key, keys: Sequence[Key]) -> tuple[int, int, int]:
+    """Sorts keys by method as they first came, then by number of references."""
+    methods = list(dict.fromkeys(plain(other) for other in keys))
+    return methods.index(plain(key)), key.shots or 0, keys.index(key)
 
 
-def _plain(key: _Key) -> str:
+def plain(key: Key) -> str:
+    """The method's name without its mark."""
     return key.method.removesuffix(MARK)
 
 
-def _name(key: _Key, keys: Iterable[_Key]) -> str:
+def name_of(key: Key, keys: Iterable[Key]) -> str:
+    """The method's name with what tells it from others of these keys."""
     parts = [key.method]
-    if key.options and len({k.options for k in keys if _plain(k) == _plain(key)}) > 1:
+    if key.options and len({k.options for k in keys if plain(k) == plain(key)}) > 1:
         parts.append(key.options)
     if key.shots is not None and len({k.shots for k in keys if k.shots is not None}) > 1:
         parts.append(plural(key.shots, "reference"))
@@ -264,7 +268,8 @@ def variant_in_words(variant: str) -> str:
     return f"projectors {'/'.join(parts[-3:])}" if path.suffix else f"projector {variant[:8]}"
 
 
-def _with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
+def with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
+    """A data set's name with its number of classes, where all summaries have as many."""
     counts = {len(s.rows) for s in summaries if s.dataset == dataset}
     if len(counts) > 1:
         return dataset
@@ -272,7 +277,7 @@ def _with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
     return f"{dataset} ({number} {'class' if number == 1 else 'classes'})"
 
 
-def _incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> list[str]:
+def incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> list[str]:
     """Notes on means without some classes or seeds, or over fewer classes than their neighbours."""
     most: dict[str, int] = {}
     for summary in summaries.values():
@@ -303,7 +308,8 @@ def _uneven(records: Sequence[Record]) -> bool:
     return len(different) > len({features for features, _ in different})
 
 
-def _caption(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
+def conditions_of(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
+    """What a table of these summaries shows, and under which conditions it was taken."""
     first = summaries[0]
     seeds = sorted({seed for summary in summaries for seed in summary.seeds})
     shots = sorted({summary.shots for summary in summaries if summary.shots is not None})

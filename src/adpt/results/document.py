@@ -9,6 +9,7 @@ from adpt.results.markdown import escape, to_markdown
 from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record, latest
 from adpt.results.reported import Reported, reported_table
+from adpt.results.standings import standings
 from adpt.results.summary import Summary, summarise
 from adpt.results.table import Table
 from adpt.results.training import training_table
@@ -60,8 +61,9 @@ def latex_tables(
 def mean_tables(
     summaries: Sequence[Summary], metrics: Sequence[str], reported: Reported | None = None
 ) -> list[Table]:
-    """Methods by data sets where there are several, and ours beside what others report."""
-    found = overviews(summaries, metrics) if len(summaries) > 1 else []
+    """Methods by data sets and against each other, and ours beside what others report."""
+    found = [*overviews(summaries, metrics), *standings(summaries, metrics)]
+    found = found if len(summaries) > 1 else []
     beside = reported_table(summaries, reported)
     return [*found, beside] if beside else found
 

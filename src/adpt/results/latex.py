@@ -93,6 +93,8 @@ def _figure(figure: Figure) -> str:
     text = escape(figure.text)
     if figure.best:
         return rf"\textbf{{{text}}}"
+    if figure.second:
+        return rf"\underline{{{text}}}"
     if figure.trend:
         return rf"\textcolor{{{_COLOURS[figure.trend]}}}{{{text}}}"
     return text

@@ -39,7 +39,8 @@ def _rows(table: Table) -> Iterator[str]:
 
 
 def _figure(figure: Figure) -> str:
-    return f"**{escape(figure.text)}**" if figure.best else escape(figure.text)
+    text = escape(figure.text)
+    return f"**{text}**" if figure.best else f"<ins>{text}</ins>" if figure.second else text
 
 
 def _row(cells: Iterable[str]) -> str:

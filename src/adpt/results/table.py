@@ -19,11 +19,13 @@ class Figure:
     Args:
         text: As it is shown.
         best: True for the best of those that it stands beside.
+        second: True for the next best.
         trend: 1 for a gain, -1 for a loss; 0 for what is neither.
     """
 
     text: str
     best: bool = False
+    second: bool = False
     trend: int = 0
 
 

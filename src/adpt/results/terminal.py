@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from adpt.results.compare import class_table, overviews
 from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record
+from adpt.results.standings import standings
 from adpt.results.summary import Summary, summarise
-from adpt.results.table import Block, Cell, Table
+from adpt.results.table import Block, Cell, Figure, Table
 from adpt.running.names import printable_text
 
 if TYPE_CHECKING:
@@ -36,18 +37,14 @@ def print_table(
         console: Where to print; default: standard output.
         metrics: Names of metrics.
     """
-    from rich.console import Console
-
-    # Files and pipes have no width of their own; Rich would take 80.
-    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     summaries = summarise(records)
     shown = [
         class_table(summary, some) for summary in summaries for some in _beside(summary, metrics)
     ]
     if len(summaries) > 1:
-        shown += overviews(summaries, metrics)
+        shown += [*overviews(summaries, metrics), *standings(summaries, metrics)]
     for table in shown:
-        _print(table, console)
+        print_one(table, console)
 
 
 def _beside(summary: Summary, metrics: Sequence[str]) -> list[Sequence[str]]:
@@ -58,10 +55,14 @@ def _beside(summary: Summary, metrics: Sequence[str]) -> list[Sequence[str]]:
     return [recorded[start : start + room] for start in range(0, len(recorded), room)]
 
 
-def _print(table: Table, console: "Console") -> None:
+def print_one(table: Table, console: "Console | None" = None) -> None:
+    """Print one table with its title, caption and notes, to standard output by default."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table as RichTable
 
+    # Files and pipes have no width of their own; Rich would take 80.
+    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(_text(table.title, "bold"))
     console.print(_text(table.caption, "dim"))
     shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
@@ -89,11 +90,13 @@ def _rows(block: Block) -> "Iterable[list[Text]]":
 
 
 def _cell(cell: Cell) -> "Text":
-    figures = (
-        _text(figure.text, "bold" if figure.best else _COLOURS.get(figure.trend, ""))
-        for figure in cell
-    )
-    return _text(" / ").join(figures)
+    return _text(" / ").join(_text(figure.text, _style(figure)) for figure in cell)
+
+
+def _style(figure: Figure) -> str:
+    if figure.best or figure.second:
+        return "bold" if figure.best else "underline"
+    return _COLOURS.get(figure.trend, "")
 
 
 def _text(said: str, style: str = "") -> "Text":

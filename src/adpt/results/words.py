@@ -123,6 +123,8 @@ def _phrase(name: str, value: Any) -> str:
             return f"{100 * value:g} % of the training images"
         case "noise_ratio", float():
             return f"{100 * value:g} % anomalous images mixed into training"
+        case "trained_on", str():
+            return f"trained on {value}"
         case "few_shot", True:
             return "few-shot: no other training images than the references"
         case "image_size", [height, width]:

@@ -19,7 +19,7 @@ DECIDES_NOTHING = (
     "cli", "data/examination", "doctor.py", "errors.py", "evaluation/panels.py", "page",
     "publish.py", "report.py", "results", "running", "tracking",
     # What trains projectors, which are known by their tensors, or inspects one's own product.
-    "anomalib.py", "inspection", "losses", "predict.py", "pretraining", "train.py",
+    "anomalib.py", "inspection", "predict.py", "pretraining", "train.py",
 )  # fmt: skip
 """Rooms and modules of adpt without influence on the result of an evaluation."""
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -57,12 +57,14 @@ def application(service: Service) -> FastAPI:
     async def inspect(
         request: Request, product: str | None = None, name: Name = "", heatmap: Heatmap = None
     ) -> Response:
+        _check_query(request, "product", "name", "heatmap")
         return await service.respond(request, product, name, heatmap)
 
     @app.post("/inspect/{product}")
     async def inspect_product(
         request: Request, product: str, name: Name = "", heatmap: Heatmap = None
     ) -> Response:
+        _check_query(request, "name", "heatmap")
         return await service.respond(request, product, name, heatmap)
 
     @app.get("/health")
@@ -104,6 +106,8 @@ class _Noted:
             await self.app(scope, receive, send)
             return
         status, start = 500, time.perf_counter()
+        # Answered like GET; the socket's side leaves the body out.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -112,11 +116,11 @@ class _Noted:
             await send(message)
 
         try:
-            await self.app(scope, receive, noting)
+            await self.app(asked, receive, noting)
         finally:
             seconds, path = time.perf_counter() - start, scope["path"]
             self.service.metrics.requests[status] += 1
-            told = scope.get("state", {}).get("told")
+            told = asked.get("state", {}).get("told")
             if told is not None:
                 self.service.metrics.took(seconds)
             client = (scope.get("client") or ("-",))[0]
@@ -130,6 +134,15 @@ class _Noted:
                 1000 * seconds,
                 f" {told}" if told else "",
             )
+
+
+def _check_query(request: Request, *known: str) -> None:
+    """Refuse what would be overlooked: a misspelt `heatmap` is no answer without one."""
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        raise HTTPException(
+            400, f"{printable(unknown[0][:100])}: there is {', '.join(known)} to ask with."
+        )
 
 
 def _refused(_: Request, error: Any) -> Response:

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 _PATIENCE = 10.0
 """Seconds that a client may take for a request's head, and between two requests."""
 _CONNECTIONS = 256
+"""Beyond these, idle ones make room; beyond twice as many, all at work, requests get 503."""
 _FINISH = 60
 """Seconds that answers may take once the server was asked to stop."""
 
@@ -26,13 +27,20 @@ class Impatient(H11Protocol):
     """HTTP that closes a connection on which no whole head of a request arrives for a while.
 
     uvicorn's own limit ends with the first byte, so that a client of one byte a minute is never
-    sent away.
+    sent away. Where there are many connections, a new one takes the place of the one that has
+    been idle for longest: those who hold them open keep nobody else out.
     """
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Start to look after it."""
         super().connection_made(transport)
         self._seen: Any = None
+        self._since = self.loop.time()
+        # uvicorn forgets those that close in the loop's next turn.
+        alive = [one for one in self.connections if not one.transport.is_closing()]
+        if len(alive) > _CONNECTIONS:
+            idle = [one for one in alive if isinstance(one, Impatient) and one.idle]
+            min(idle, key=lambda one: one._since, default=self).transport.close()
         self._look = self.loop.call_later(_PATIENCE, self._look_after)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -40,9 +48,13 @@ class Impatient(H11Protocol):
         self._look.cancel()
         super().connection_lost(exc)
 
+    @property
+    def idle(self) -> bool:
+        """True if no request of it is being answered."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
     def _look_after(self) -> None:
-        at_work = self.cycle is not None and not self.cycle.response_complete
-        if not at_work and self.cycle is self._seen:
+        if self.idle and self.cycle is self._seen:
             self.transport.close()
             return
         self._seen = self.cycle
@@ -72,7 +84,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_CONNECTIONS,
+                limit_concurrency=2 * _CONNECTIONS,
                 timeout_graceful_shutdown=_FINISH,
             )
         )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
@@ -28,6 +29,7 @@ def wandb_logger(
     mode: str = "online",
     entity: str | None = None,
     tags: Sequence[str] = (),
+    seed: int | None = None,
 ) -> WandbLogger:
     """A W&B logger; the jobs of a multirun share a group, and no account means offline.
 
@@ -40,6 +42,8 @@ def wandb_logger(
         mode: "online" or "offline".
         entity: W&B user or team; None for the account's own.
         tags: Tags of the run.
+        seed: Follows the name, unless that tells it already: runs of a sweep over seeds would
+            else be called the same.
 
     Raises:
         UserError: `mode` is something else.
@@ -58,6 +62,8 @@ def wandb_logger(
             save_dir,
         )
         mode = "offline"
+    if seed is not None and not re.search(rf"seed[ _=-]?{seed}(?!\d)", name):
+        name = f"{name}_seed{seed}"
     group = job_type = None
     if HydraConfig.initialized():
         job_type = HydraConfig.get().job.name

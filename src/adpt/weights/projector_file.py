@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adpt.errors import WeightsError
 from adpt.projector import OPTIONS, FeatureProjector
+from adpt.projector.blocks import BLOCKS
 from adpt.running.files import sha256
 from adpt.weights.hub import HubFile, download, is_hub_name, parse
 from adpt.weights.published import AUTHORS_SETS, read_published
@@ -124,36 +125,46 @@ def find_projector(name: str | Path) -> ProjectorFile:
     return ProjectorFile(str(name), path, found.sha256, projector_metadata(path), source)
 
 
-def load_projector(path: str | Path) -> FeatureProjector:
+def load_projector(path: str | Path, block: str | None = None) -> FeatureProjector:
     """Read a projector, ours (.safetensors) or a published one (.pth), in float32, on the CPU.
 
     No code is run from the file: anything but tensors and numbers is refused.
 
     Args:
         path: The file, or a name on the hub as `find_projector` takes it.
+        block: The class of one's own that the file may name as its blocks, such as `mine.Block`:
+            no other is imported because a file names it.
 
     Raises:
-        WeightsError: The file is missing, damaged, or holds something else.
+        WeightsError: The file is missing, damaged, holds something else, or names another class.
     """
     path = _here(path)
     read = _read_own if path.suffix == ".safetensors" else read_published
     options, tensors = read(path)
     try:
-        projector = filled_projector(options, tensors)
+        projector = filled_projector(options, tensors, block)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a whole projector: {error}") from error
     return projector.eval()
 
 
-def filled_projector(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FeatureProjector:
-    """A projector made with these options and filled with these tensors.
+def filled_projector(
+    options: Mapping[str, Any], tensors: Mapping[str, Tensor], block: str | None = None
+) -> FeatureProjector:
+    """A projector made with these options and filled with these tensors; `block` as above.
 
     Raises:
         KeyError: There are no channels among the options.
         RuntimeError: They do not fit each other; no memory is taken for what a file only claims.
         TypeError: There is no such option.
-        ValueError: An option is out of its range.
+        ValueError: An option is out of its range, or the block is neither adpt's nor `block`.
     """
+    named = options.get("block", "attention")
+    if named not in (*BLOCKS, block):
+        raise ValueError(
+            f"its blocks are {named!r}, none of adpt's, and no code is run because a file names it."
+            f" If it is yours: projector_block={named} of adpt.evaluate, block= of load_projector"
+        )
     channels = list(options["channels"])
     if len(channels) > len(tensors):
         raise ValueError(f"it claims {len(channels)} levels and has {len(tensors)} tensors")
@@ -169,7 +180,10 @@ def filled_projector(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 
 def load_matching_projector(
-    wanted: ProjectorFile | str | None, backbone: "Backbone", device: torch.device
+    wanted: ProjectorFile | str | None,
+    backbone: "Backbone",
+    device: torch.device,
+    block: str | None = None,
 ) -> FeatureProjector | None:
     """A projector that was trained on this backbone, or None where none is wanted.
 
@@ -177,6 +191,7 @@ def load_matching_projector(
         wanted: Its file as `find_projector` gives it, or what that takes: a path or a name.
         backbone: The backbone.
         device: Where the projector goes.
+        block: As of `load_projector`.
 
     Raises:
         WeightsError: The file is not usable, or was made for another backbone or other levels.
@@ -184,7 +199,7 @@ def load_matching_projector(
     if wanted is None:
         return None
     file = wanted if isinstance(wanted, ProjectorFile) else find_projector(wanted)
-    projector, metadata = load_projector(file.path), file.metadata
+    projector, metadata = load_projector(file.path, block), file.metadata
     trained_on = metadata.get("backbone", backbone.name)
     if projector.channels != backbone.channels or trained_on != backbone.name:
         raise WeightsError(

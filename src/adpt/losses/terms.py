@@ -1,0 +1,26 @@
+"""What the losses of a run are called in its log."""
+
+import re
+
+from torch import nn
+
+
+def terms_of(**losses: nn.Module | None) -> dict[str, str]:
+    """Each loss's name in the log: its attribute `term`, or its class in snake case without `Loss`.
+
+    So a loss in another one's place is logged under its own name. Two of the same name are told
+    apart by their places.
+
+    Args:
+        losses: The losses by their places; None for one that is left out.
+    """
+    named = {place: _term(loss) for place, loss in losses.items() if loss is not None}
+    names = list(named.values())
+    return {p: name if names.count(name) == 1 else f"{name}_{p}" for p, name in named.items()}
+
+
+def _term(loss: nn.Module) -> str:
+    name = type(loss).__name__.removesuffix("Loss") or "loss"
+    # Before a capital that begins a word: InfoNCE is info_nce.
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return str(getattr(loss, "term", words.lower()))

@@ -59,6 +59,30 @@ def mpdd_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def mvtec_ad2_root(tmp_path: Path) -> Path:
+    """MVTec AD 2 with can and vial."""
+    return drawn.draw_mvtec_ad2(tmp_path / "mvtec_ad2", ("can", "vial"))
+
+
+@pytest.fixture
+def mvtec_loco_root(tmp_path: Path) -> Path:
+    """MVTec LOCO with pushpins and screw_bag."""
+    return drawn.draw_mvtec_loco(tmp_path / "mvtec_loco", ("pushpins", "screw_bag"))
+
+
+@pytest.fixture
+def kolektorsdd2_root(tmp_path: Path) -> Path:
+    """KolektorSDD2."""
+    return drawn.draw_kolektorsdd2(tmp_path / "kolektorsdd2")
+
+
+@pytest.fixture
+def dagm_root(tmp_path: Path) -> Path:
+    """DAGM with Class1 and Class10."""
+    return drawn.draw_dagm(tmp_path / "dagm")
+
+
+@pytest.fixture
 def realiad_root(tmp_path: Path) -> Path:
     """Real-IAD with audiojack and zipper: 3 normal and 3 defective products, 5 views each."""
     return drawn.draw_realiad(tmp_path / "realiad", ("audiojack", "zipper"))

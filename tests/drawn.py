@@ -97,6 +97,92 @@ def draw_mvtec3d(root: Path, classes: Sequence[str] = ("bagel",), size: int = 48
     return root
 
 
+def draw_mvtec_ad2(root: Path, classes: Sequence[str] = ("can",), size: int = 48) -> Path:
+    """MVTec AD 2's layout: test images under three lightings, private ones without a label.
+
+    Pictures are wider than high.
+    """
+    rows = slice(size // 6, size - size // 6)
+    for name in classes:
+        for folder, ending, count in (
+            ("train/good", "regular", 6),
+            ("validation/good", "regular", 3),
+            ("test_private", "regular", 3),
+            ("test_private_mixed", "mixed", 3),
+        ):
+            for number in range(count):
+                # Each folder has pictures of its own.
+                pixels = picture(f"{name} {folder}", number, size)[0][rows]
+                save(pixels, root / name / folder / f"{number:03d}_{ending}.png")
+        for number, lighting in enumerate(("regular", "overexposed", "shift_1")):
+            test = root / name / "test_public"
+            save(picture(name, number, size)[0][rows], test / f"good/{number:03d}_{lighting}.png")
+            pixels, marked = picture(name, number, size, defect=True)
+            save(pixels[rows], test / f"bad/{number:03d}_{lighting}.png")
+            save(marked[rows], test / f"ground_truth/bad/{number:03d}_{lighting}_mask.png")
+    return root
+
+
+def draw_mvtec_loco(root: Path, classes: Sequence[str] = ("pushpins",), size: int = 48) -> Path:
+    """MVTec LOCO's layout: two masks of the first logical anomaly, one of each other image."""
+    saturations = [
+        {
+            "defect_name": "missing",
+            "pixel_value": 255,
+            "saturation_threshold": 20,
+            "relative_saturation": False,
+        },
+        {
+            "defect_name": "bent",
+            "pixel_value": 254,
+            "saturation_threshold": 0.5,
+            "relative_saturation": True,
+        },
+    ]
+    for name in classes:
+        folder = root / name
+        for kind, count in (("train/good", 6), ("validation/good", 3), ("test/good", 3)):
+            for number in range(count):
+                pixels = picture(f"{name} {kind}", number, size)[0]
+                save(pixels, folder / kind / f"{number:03d}.png")
+        for kind, value, count in (("logical_anomalies", 255, 2), ("structural_anomalies", 254, 1)):
+            for number in range(count):
+                pixels, marked = picture(f"{name} {kind}", number, size, defect=True)
+                save(pixels, folder / "test" / kind / f"{number:03d}.png")
+                masks = folder / "ground_truth" / kind / f"{number:03d}"
+                parts = [marked > 0]
+                if kind == "logical_anomalies" and number == 0:
+                    upper = np.cumsum(marked > 0, axis=0) <= 4
+                    parts = [parts[0] & upper, parts[0] & ~upper]
+                for place, part in enumerate(parts):
+                    save(part.astype(np.uint8) * np.uint8(value), masks / f"{place:03d}.png")
+        (folder / "defects_config.json").write_text(json.dumps(saturations))
+    return root
+
+
+def draw_kolektorsdd2(root: Path, size: int = 48) -> Path:
+    """KolektorSDD2's layout: a mask of every image, black for a normal one."""
+    for split, first, good, defective in (("train", 10000, 6, 1), ("test", 20000, 3, 3)):
+        for number in range(good + defective):
+            pixels, marked = picture("kolektorsdd2", first + number, size, defect=number >= good)
+            save(pixels, root / split / f"{first + number}.png")
+            save(marked, root / split / f"{first + number}_GT.png")
+    return root
+
+
+def draw_dagm(root: Path, classes: Sequence[str] = ("Class1", "Class10"), size: int = 48) -> Path:
+    """DAGM's layout: masks of defective images alone, also in training; endings in capitals."""
+    for name in classes:
+        for split, good, defective in (("Train", 6, 1), ("Test", 3, 3)):
+            for number in range(good + defective):
+                defect = number >= good
+                pixels, marked = picture(f"{name} {split}", number, size, defect)
+                save(pixels, root / name / split / f"{number + 1:04d}.PNG")
+                if defect:
+                    save(marked, root / name / split / "Label" / f"{number + 1:04d}_label.PNG")
+    return root
+
+
 def draw_visa(root: Path, classes: Sequence[str] = ("candle",), size: int = 48) -> Path:
     """VisA's layout: lists 1cls and 2cls_fewshot; mask values are small defect ids."""
     usual, few = [], []

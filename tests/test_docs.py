@@ -186,6 +186,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     sets = folder / "data"
     drawn.draw_mvtec(sets / "mvtec", ("bottle",))
+    drawn.draw_mvtec_ad2(sets / "mvtec_ad2", ("can",))
+    drawn.draw_mvtec_loco(sets / "mvtec_loco", ("pushpins",))
     drawn.draw_visa(sets / "visa", ("candle",))
     drawn.draw_folder(sets / "parts", ("key",))
     drawn.draw_realiad(sets / "realiad", ("audiojack", "pcb", "zipper"), views=1)

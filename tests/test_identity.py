@@ -401,6 +401,7 @@ def test_listed_options_change_neither_cells_nor_numbers(root: Path, tmp_path: P
         "data.num_workers": ["data.num_workers=1"],
         "heatmaps": ["heatmaps=1"],
         "tsne": ["tsne=[key]"],
+        "submission": [],  # Of MVTec AD 2 alone: tests/downstream/test_benchmarks.py has it.
         "data.held_out": ["data.held_out=[key]"],
         "data.pretrain_splits": ["data.pretrain_splits=[train]"],
         "data.synthetic_defects": ["data.synthetic_defects=0.5"],

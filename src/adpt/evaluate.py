@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from adpt.backbones import Backbone
     from adpt.data import AnomalyDataModule
-    from adpt.evaluation.cells import MethodSpec, Setting
+    from adpt.evaluation.cells import Cell, MethodSpec, Setting
     from adpt.evaluation.protocol import Part
+    from adpt.evaluation.submission import Submission
     from adpt.evaluation.table import Evaluation
     from adpt.weights import ProjectorFile
     from adpt.windows import WindowOptions
@@ -43,7 +44,7 @@ def evaluate(config: DictConfig) -> None:
     from adpt.evaluation.failures import raise_failures
     from adpt.evaluation.measuring import make_metrics
     from adpt.evaluation.protocol import parts_of
-    from adpt.evaluation.recorded import not_recorded, record_last
+    from adpt.evaluation.recorded import record_last
     from adpt.evaluation.specs import method_specs, without_labels
     from adpt.page import build_page
     from adpt.results import SHOWN, append_records, print_table, read_records, to_csv
@@ -77,7 +78,7 @@ def evaluate(config: DictConfig) -> None:
     evaluations = [
         prepare(part, methods, file, data, training, backbone, device, folder) for part in parts
     ]
-    due = [not_recorded(config, one.cells, data.set_name) for one in evaluations]
+    due = [due_of(config, one) for one in evaluations]
     asked = {cell.sha256 for one in evaluations for cell in one.cells}
     origin = evaluations[0].origin
 
@@ -138,6 +139,27 @@ def training_set(config: DictConfig, data: "AnomalyDataModule") -> "AnomalyDataM
     return training
 
 
+def due_of(config: DictConfig, evaluation: "Evaluation") -> "list[Cell]":
+    """The cells that are to be run: what is not recorded, or lacks in a submission."""
+    from adpt.evaluation.recorded import not_recorded
+
+    cells, submission = evaluation.cells, evaluation.submission
+    due = not_recorded(config, cells, evaluation.data.set_name)
+    lacking = submission.lacking(cells) if submission else []
+    return [cell for cell in cells if cell in due or cell in lacking]
+
+
+def submission_of(config: DictConfig, data: "AnomalyDataModule") -> "Submission | None":
+    """What writes the files that a benchmark's server takes, where they are asked for."""
+    from adpt.evaluation.measuring import make_metrics
+    from adpt.evaluation.submission import Submission
+
+    if config.submission is None:
+        return None
+    metrics = make_metrics(OmegaConf.select(config, "metric"))
+    return Submission(Path(config.submission), data, metrics)
+
+
 def windows_of(config: DictConfig) -> "WindowOptions | None":
     """The windows that images are seen through."""
     from adpt.windows import WindowOptions
@@ -172,6 +194,7 @@ def prepare(
     from adpt.evaluation import choose_kinds
     from adpt.evaluation.encoding import LoadedProjector
     from adpt.evaluation.identity import Identity
+    from adpt.evaluation.laid_back import Defects
     from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
     from adpt.evaluation.table import Evaluation
@@ -227,7 +250,9 @@ def prepare(
             {str(sample.image): sample for sample in data.samples},
             data.geometry if config.metric_resolution == "picture" else None,
             config.intervals,
+            Defects(data, config.metric_resolution == "network"),
         ),
+        submission=submission_of(config, data),
         origin=origin,
     )
 

@@ -16,6 +16,8 @@ from adpt.data import (
     Mixed,
     MVTec,
     MVTec3D,
+    MVTecAD2,
+    MVTecLOCO,
     RealIAD,
     Sample,
     VisA,
@@ -29,16 +31,17 @@ SETS = {
     "mvtec3d": (MVTec3D, drawn.draw_mvtec3d),
     "btad": (BTAD, drawn.draw_btad),
     "mpdd": (MPDD, drawn.draw_mpdd),
+    "mvtec_ad2": (MVTecAD2, drawn.draw_mvtec_ad2),
+    "mvtec_loco": (MVTecLOCO, drawn.draw_mvtec_loco),
     "visa": (VisA, drawn.draw_visa),
     "folder": (Folder, drawn.draw_folder),
 }
 
 
 def remove_masks(data: AnomalyDataModule) -> int:
-    masks = [sample.mask for sample in data.samples if sample.mask]
-    for mask in masks:
+    for mask in (mask for sample in data.samples for mask in sample.masks):
         mask.unlink()
-    return len(masks)
+    return sum(sample.mask is not None for sample in data.samples)
 
 
 def labels(data: AnomalyDataModule) -> dict[Path, tuple[int, str]]:

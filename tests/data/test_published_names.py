@@ -5,13 +5,14 @@ The names are not part of this project: `ADPT_SHARED` names the folder that hold
 
 import gzip
 import os
+import re
 from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from adpt.data import BTAD, MPDD, AnomalyDataModule, MVTec, MVTec3D, RealIAD, VisA
-from adpt.data.realiad import view_of
+from adpt.data.realiad import piece_of, view_of
 
 NAMES = Path(os.environ.get("ADPT_SHARED", "/nonexistent")) / "data" / "names"
 pytestmark = pytest.mark.skipif(not NAMES.is_dir(), reason="needs ADPT_SHARED/data/names")
@@ -112,6 +113,13 @@ def test_every_class_has_its_published_number_of_test_images(
 def test_realiad_names_tell_their_view() -> None:
     views = Counter(view_of(Path(file)) for file in published("realiad_ng"))
     assert views == {"C1": 8058, "C2": 8299, "C3": 8690, "C4": 9140, "C5": 8088}
+
+
+def test_realiad_names_tell_their_piece() -> None:
+    """By the pattern that the set's own evaluation names in its README."""
+    key = re.compile(r"([a-zA-Z][a-zA-Z0-9_]*_[0-9]{4}_[A-Z][A-Z_]*[A-Z])_C[0-9]_")
+    for file in published("realiad_ng"):
+        assert piece_of(Path(file)) == key.search(file)[1]
 
 
 def test_realiad_names_tell_class_and_defect(tmp_path: Path) -> None:

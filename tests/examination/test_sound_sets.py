@@ -4,13 +4,28 @@ from pathlib import Path
 
 import pytest
 
-from adpt.data import BTAD, MPDD, AnomalyDataModule, Folder, Mixed, MVTec, MVTec3D, RealIAD, VisA
+from adpt.data import (
+    BTAD,
+    DAGM,
+    MPDD,
+    AnomalyDataModule,
+    Folder,
+    KolektorSDD2,
+    Mixed,
+    MVTec,
+    MVTec3D,
+    MVTecAD2,
+    MVTecLOCO,
+    RealIAD,
+    VisA,
+)
 from adpt.data.examination import examine
 from faults import distinct_views, found
 
 KINDS: dict[str, type[AnomalyDataModule]] = {
     "mvtec": MVTec, "folder": Folder, "visa": VisA, "btad": BTAD, "mvtec3d": MVTec3D,
-    "mpdd": MPDD, "realiad": RealIAD,
+    "mpdd": MPDD, "realiad": RealIAD, "mvtec_ad2": MVTecAD2, "mvtec_loco": MVTecLOCO,
+    "kolektorsdd2": KolektorSDD2, "dagm": DAGM,
 }  # fmt: skip
 
 
@@ -25,7 +40,7 @@ def test_a_sound_set_has_no_fault_and_all_its_files_are_read(
     data.setup()
     assert examination.classes == len(data.classes)
     assert examination.images == len(data.samples)
-    assert examination.masks == len(data.select("test", 1))
+    assert examination.masks == sum(len(sample.masks) for sample in data.select("test", 1))
 
 
 @pytest.mark.parametrize("split", ["realiad_jsons", "realiad_jsons_fuiad_0.1"])

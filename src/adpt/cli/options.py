@@ -148,6 +148,9 @@ class Evaluate(Section):
     and its mask as they are"""
     intervals: bool
     """true: 95 % intervals of all metrics over resamples of the test images"""
+    submission: Text | None
+    """a folder for the files that MVTec AD 2's server takes, with data=mvtec_ad2
+    data.split=private; null writes none"""
     heatmaps: Natural
     """test images a class and method whose score maps are written, and worst and best cases on
     top"""

@@ -28,7 +28,7 @@ from adpt.data.reading import (
     ReadMask,
     say_once,
 )
-from adpt.data.sample import Batch, Masks, Sample, Split, collate
+from adpt.data.sample import UNLABELLED, Batch, Defect, Masks, Sample, Split, collate
 from adpt.data.sampling import EpochSampler
 from adpt.data.splits import keep_fraction, leave_out, mix_in_anomalies
 from adpt.data.synthetic import SyntheticDefects
@@ -135,7 +135,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
             raise DataError(f"data.on_bad_image is 'skip', 'raise' or null, not '{on_bad_image}'.")
         if not self.pretrain_splits or set(self.pretrain_splits) - set(get_args(Split)):
             raise DataError(
-                f"data.pretrain_splits is [train], [test] or [train, test], not {pretrain_splits}."
+                f"data.pretrain_splits={pretrain_splits}: name some of train and test, and"
+                " validation where a set has such images."
             )
         if not 0 < train_fraction <= 1:
             raise DataError(
@@ -231,7 +232,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
 
     def _of_pretraining(self) -> list[Sample]:
         samples = leave_out(self.samples, self.held_out)
-        return [sample for sample in samples if sample.split in self.pretrain_splits]
+        labelled = [sample for sample in samples if sample.defect != UNLABELLED]
+        return [sample for sample in labelled if sample.split in self.pretrain_splits]
 
     def _check_masks_of_pretraining(self) -> None:
         unmarked = [sample for sample in self._of_pretraining() if sample.unmarked]
@@ -245,6 +247,14 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
                 " data.synthetic_defects=0.5."
             )
         log.warning("%s: pretraining leaves them out, and draws defects on normal ones", number)
+
+    def defects_of(self, sample: Sample) -> Sequence[Defect] | None:
+        """An image's defects one by one; None where the set does not tell them apart.
+
+        Raises:
+            BadImageError: A mask cannot be read.
+        """
+        return None
 
     # ---- Loaders -----------------------------------------------------------------------------
 

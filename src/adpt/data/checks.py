@@ -12,7 +12,7 @@ from adpt.errors import BadImageError, DataError
 
 def files_of(samples: Iterable[Sample]) -> list[Path]:
     """The images of samples, and their masks."""
-    return [path for s in samples for path in (s.image, s.mask) if path is not None]
+    return [path for s in samples for path in (s.image, *s.masks)]
 
 
 def require_masks(samples: Sequence[Sample], expected: str) -> None:
@@ -40,7 +40,7 @@ def check_mask_sizes(samples: Sequence[Sample]) -> None:
     Raises:
         DataError: Some differ; the message names the first five.
     """
-    masked = [sample for sample in samples if sample.mask is not None]
+    masked = [sample._replace(mask=mask) for sample in samples for mask in sample.masks]
     with ThreadPoolExecutor(8) as threads:
         faults = [fault for fault in threads.map(_size_fault, masked) if fault]
     if faults:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adpt.data.checks import files_of
 from adpt.data.files import is_hidden
 from adpt.data.sample import Sample
 from adpt.errors import UserError
@@ -26,7 +27,7 @@ from adpt.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Goes up with every change of what an index holds, or of how sets are listed."""
 SETTLED = 2.0
 """Seconds. Of a folder that changed later than this before it was listed no index is kept: file
@@ -51,7 +52,7 @@ def indexed(
         tree: The folder within `root` that all files lie in. Where links lead elsewhere from it, or
             a file lies elsewhere, no index is kept.
         lists: Files within `root` that name these, whether they are there or not.
-        find: Lists at least one file.
+        find: Lists at least one file. Of images with several masks no index is kept.
     """
     named = {"format": FORMAT, "adpt": __version__, "root": str(root.absolute()), **decides}
     key = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:32]
@@ -65,8 +66,9 @@ def indexed(
     samples, remarks = find()
     stamps = _stamps(tree, lists)
     newest = max((max(stamp[:2]) for stamp in stamps.values() if stamp), default=0) / 1e9
-    files = [path for s in samples for path in (s.image, s.mask) if path is not None]
-    if began - newest > SETTLED and {os.path.dirname(path) for path in files} <= stamps.keys():  # noqa: PTH120
+    folders = {os.path.dirname(path) for path in files_of(samples)}  # noqa: PTH120
+    whole = not any(sample.further_masks for sample in samples)
+    if whole and began - newest > SETTLED and folders <= stamps.keys():
         try:
             _write(file, _content(samples, remarks, stamps, root))
         except UserError as error:
@@ -141,7 +143,9 @@ def _content(
         "images": _columns([split(sample.image) for sample in samples]),
         "masks": _columns([split(sample.mask) for sample in samples]),
         "folders": [below(folder) for folder in numbers],
-        "facts": _columns([(s.label, s.class_name, s.split, s.view, s.defect) for s in samples]),
+        "facts": _columns(
+            [(s.label, s.class_name, s.split, s.view, s.defect, False, s.piece) for s in samples]
+        ),
     }
 
 
@@ -152,8 +156,8 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def _samples(content: Mapping[str, Any], root: Path) -> list[Sample]:
     folders = [root / name for name in content["folders"]]
     images, masks = (_below(folders, *content[which]) for which in ("images", "masks"))
-    labels, classes, splits, views, defects = content["facts"]
-    return list(map(Sample, images, labels, classes, splits, masks, views, defects))
+    labels, classes, splits, *further = content["facts"]
+    return list(map(Sample, images, labels, classes, splits, masks, *further))
 
 
 def _below(folders: Sequence[Path], numbers: Sequence[int | None], names: Sequence[str]) -> Any:

@@ -233,7 +233,7 @@ class ListedSet:
         self._warnings = []
         found = list(self.find_samples(class_name))
         if self.masks == "none":
-            found = [sample._replace(mask=None) for sample in found]
+            found = [sample.without_masks() for sample in found]
         else:
             self.check_masks(found)
         if not any(sample.label == 0 and sample.split == "train" for sample in found):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.sample import Sample
+from adpt.data.sample import Defect, Sample
 from adpt.errors import DataError
 
 
@@ -87,6 +87,11 @@ class Mixed(AnomalyDataModule):
         for sample in self.sets[name].samples:
             if sample.class_name == product:
                 yield sample._replace(class_name=class_name)
+
+    def defects_of(self, sample: Sample) -> Sequence[Defect] | None:
+        """As the image's own set tells them."""
+        name, product = sample.class_name.split("/", 1)
+        return self.sets[name].defects_of(sample._replace(class_name=product))
 
     def _of_pretraining(self) -> list[Sample]:
         """All images that both this module's and their own set's `pretrain_splits` allow."""

@@ -39,6 +39,10 @@ class MVTec(AnomalyDataModule):
     """Name of the folder of normal images."""
     image_folder: ClassVar[str] = ""
     """Folder that holds the images inside each kind's folder; "" where they lie in it directly."""
+    test_folder: ClassVar[str] = "test"
+    """Name of the folder of test images."""
+    validation_folder: ClassVar[str] = ""
+    """Name of the folder of normal images that are for validation; "" where none are read."""
     holds_all: ClassVar[bool] = True
 
     def available_classes(self) -> list[str]:
@@ -46,13 +50,20 @@ class MVTec(AnomalyDataModule):
         return [name for name in folders_by_name(self.root) if name in self.known_classes]
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
-        """Normal training images, then the test folder with its masks.
+        """Normal images for training and validation, then test images.
 
         Images may lie in folders within these, their masks in folders of the same names. Case does
         not matter in the names of folders.
         """
         for image in self.images_of(self.training_folder(class_name)):
             yield Sample(image, 0, class_name, "train")
+        if self.validation_folder:
+            for image in self.images_of(self.normal_folder(class_name, self.validation_folder)):
+                yield Sample(image, 0, class_name, "validation")
+        yield from self.find_tested(class_name)
+
+    def find_tested(self, class_name: str) -> Iterator[Sample]:
+        """The images of the test folder with their masks."""
         for kind in self.kinds(class_name):
             images = self.images_of(kind.folder)
             if not images:
@@ -64,10 +75,12 @@ class MVTec(AnomalyDataModule):
             self.report(*masks.clashes)
             self.note(*(no_image(mask, class_name) for mask in masks.unmatched))
             for image in images:
-                mask = masks.mask_of.get(image)
+                mask, *further = masks.masks_of.get(image) or (None,)
                 if mask is None and self.masks != "none":
                     self.note(self._no_mask(class_name, kind, image))
-                yield Sample(image, 1, class_name, "test", mask, defect=kind.name)
+                yield Sample(
+                    image, 1, class_name, "test", mask, "", kind.name, further_masks=tuple(further)
+                )
 
     def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterator[Finding]:
         """Folders beside the one that is trained on, and masks of kinds that are not there."""
@@ -78,8 +91,7 @@ class MVTec(AnomalyDataModule):
                 yield Finding("unused", other, message, class_name, fault=False)
         if self.masks != "none":
             there = {kind.name.casefold() for kind in self.kinds(class_name)} | {self.normal}
-            ground_truth = folder_in_any_case(self.class_folder(class_name), "ground_truth")
-            for key, folder in folders_in_any_case(ground_truth).items():
+            for key, folder in folders_in_any_case(self.masks_folder(class_name)).items():
                 if key not in there:
                     yield from (no_image(mask, class_name) for mask in images_below(folder))
 
@@ -96,8 +108,12 @@ class MVTec(AnomalyDataModule):
 
     def training_folder(self, class_name: str) -> Path:
         """Where the normal training images of a class lie."""
-        train = folder_in_any_case(self.class_folder(class_name), "train")
-        return folder_in_any_case(train, self.normal)
+        return self.normal_folder(class_name, "train")
+
+    def normal_folder(self, class_name: str, part: str) -> Path:
+        """Where the normal images of a part of a class lie."""
+        folder = folder_in_any_case(self.class_folder(class_name), part)
+        return folder_in_any_case(folder, self.normal)
 
     def kinds(self, class_name: str) -> "list[Kind]":
         """The folders of a class's test images.
@@ -105,30 +121,45 @@ class MVTec(AnomalyDataModule):
         Raises:
             DataError: The names of two differ in nothing but case.
         """
-        found = folders_in_any_case(folder_in_any_case(self.class_folder(class_name), "test"))
+        found = folders_in_any_case(
+            folder_in_any_case(self.class_folder(class_name), self.test_folder)
+        )
         return [
-            Kind(name_key(folder.name), folder, key == self.normal) for key, folder in found.items()
+            Kind(name_key(folder.name), folder, key == self.normal)
+            for key, folder in found.items()
+            if folder != self.masks_folder(class_name)
         ]
 
     def images_of(self, kind: Path) -> list[Path]:
         """The images in the folder of a kind, those in folders within it included."""
         return images_below(self.images_folder(kind))
 
+    def masks_folder(self, class_name: str) -> Path:
+        """Where a class's masks lie."""
+        return folder_in_any_case(self.class_folder(class_name), "ground_truth")
+
     def mask_folder(self, class_name: str, kind: "Kind") -> Path:
         """Where the masks of a test folder's images lie."""
-        masks = folder_in_any_case(self.class_folder(class_name), "ground_truth")
-        return folder_in_any_case(masks, kind.name)
+        return folder_in_any_case(self.masks_folder(class_name), kind.name)
 
     def masks_of(self, class_name: str, kind: "Kind", images: Sequence[Path]) -> "Matched":
         """Which mask belongs to which image of a kind; none where no masks are read."""
         if self.masks == "none":
             return Matched({}, [], [])
+        return self.match(images, kind, class_name)
+
+    def match(self, images: Sequence[Path], kind: "Kind", class_name: str) -> "Matched":
+        """The masks of a kind's images, by their names."""
         folder = self.images_folder(kind.folder)
         return match_masks(images, folder, self.mask_folder(class_name, kind), class_name)
 
-    def _no_mask(self, class_name: str, kind: "Kind", image: Path) -> Finding:
+    def expected_mask(self, class_name: str, kind: "Kind", image: Path) -> Path:
+        """Where the mask of an anomalous image should lie."""
         within = image.parent.relative_to(self.images_folder(kind.folder))
-        expected = self.mask_folder(class_name, kind) / within / f"{image.stem}_mask.png"
+        return self.mask_folder(class_name, kind) / within / f"{image.stem}_mask.png"
+
+    def _no_mask(self, class_name: str, kind: "Kind", image: Path) -> Finding:
+        expected = self.expected_mask(class_name, kind, image)
         message = f"has no mask: expected is {expected} or the like."
         return Finding("mask missing", image, message, class_name)
 
@@ -155,12 +186,12 @@ class Matched(NamedTuple):
     """Masks and their images.
 
     Attributes:
-        mask_of: The mask of each image that has one.
+        masks_of: The masks of each image that has some: one, but for sets that say otherwise.
         clashes: Images that share a mask with another, or that several masks fit.
         unmatched: Masks that fit no image.
     """
 
-    mask_of: dict[Path, Path]
+    masks_of: dict[Path, tuple[Path, ...]]
     clashes: list[Finding]
     unmatched: list[Path]
 
@@ -184,7 +215,8 @@ def match_masks(
         plain[key].append(mask)
         if key.lower().endswith("_mask"):
             marked[key[: -len("_mask")]].append(mask)
-    mask_of, clashes, known = {}, [], set()
+    masks_of: dict[Path, tuple[Path, ...]] = {}
+    clashes, known = [], set()
     image_of: dict[Path, Path] = {}
     clash = partial(Finding, "ambiguous mask", class_name=class_name)
     for image in images:
@@ -192,7 +224,7 @@ def match_masks(
         fitting = marked.get(key) or plain.get(key) or []
         if not fitting:
             continue
-        mask_of[image] = fitting[0]
+        masks_of[image] = (fitting[0],)
         known.update(fitting)
         if len(fitting) > 1:
             message = f"has several masks, {' and '.join(map(str, fitting))}: remove all but one."
@@ -204,7 +236,7 @@ def match_masks(
                 " and a mask."
             )
             clashes.append(clash(image, message, others=tuple(fitting)))
-    return Matched(mask_of, clashes, [mask for mask in masks if mask not in known])
+    return Matched(masks_of, clashes, [mask for mask in masks if mask not in known])
 
 
 def _place(path: Path, folder: Path) -> str:

@@ -87,8 +87,14 @@ class PlainImages(Dataset[Item]):
             return ReadMask(torch.zeros(self.geometry.image_size, dtype=torch.bool))
         mask = mask_of(sample.mask, sample.class_name, self.geometry.rules)
         height, width = mask.pixels.shape
-        remarks = remarks_on(mask, sample)
-        return ReadMask(self.geometry.mask(mask.pixels), (width, height), remarks)
+        pixels, remarks = mask.pixels, remarks_on(mask, sample)
+        for path in sample.further_masks:
+            one = sample._replace(mask=path)
+            mask = mask_of(path, sample.class_name, self.geometry.rules)
+            if mask.pixels.shape != pixels.shape:
+                raise BadImageError(size_message(one, (width, height), mask.pixels.shape[::-1]))
+            pixels, remarks = pixels | mask.pixels, remarks_on(mask, one) | remarks
+        return ReadMask(self.geometry.mask(pixels), (width, height), remarks)
 
 
 def too_large(path: Path, class_name: str) -> str:

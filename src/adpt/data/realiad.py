@@ -135,10 +135,11 @@ class RealIAD(AnomalyDataModule):
                     self.report(Finding("name", image, message, class_name))
                 mask = masks.pop(stem_of(name), None) if kind == "NG" else None
                 if mask is None:
-                    yield Sample(image, 0, class_name, split, view=view or "")
+                    sample = Sample(image, 0, class_name, split, view=view or "")
                 else:
                     defect = next(iter(folder.relative_to(top).parts), kind)
-                    yield Sample(image, 1, class_name, split, folder / mask, view or "", defect)
+                    sample = Sample(image, 1, class_name, split, folder / mask, view or "", defect)
+                yield sample._replace(piece=piece_of(image))
             for mask in masks.values():
                 self.warn(no_image(folder / mask, class_name))
 
@@ -209,7 +210,8 @@ class RealIAD(AnomalyDataModule):
                     f"{file} lists {image}, which does not tell its camera view: Real-IAD's names"
                     " hold _C1_ to _C5_."
                 )
-            return Sample(image, int(anomalous), class_name, split, masked, view, kind)
+            piece = piece_of(image)
+            return Sample(image, int(anomalous), class_name, split, masked, view, kind, piece=piece)
 
 
 @contextmanager
@@ -255,3 +257,14 @@ def view_of(image: Path) -> str | None:
     """The camera view that an image's name tells, "C1" to "C5"; None where it has no `_C<n>_`."""
     found: list[str] = VIEW.findall(image.name)
     return found[-1] if found else None
+
+
+def piece_of(image: Path) -> str:
+    """The piece that an image shows, by what its name has before the camera view.
+
+    Views of one piece have that in common, such as `audiojack__0001_NG_QS`; it is what Real-IAD's
+    own evaluation goes by (the `sample_key_pat` of github.com/Tencent/AnomalyDetection_Real-IAD).
+    "" where a name tells no view.
+    """
+    *_, last = [None, *VIEW.finditer(image.name)]
+    return image.name[: last.start()] if last else ""

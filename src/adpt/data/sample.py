@@ -8,11 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 Masks = Literal["required", "none"]
+
+UNLABELLED = "unlabelled"
+"""The defect of an image whose set keeps to itself if it has one."""
 
 
 class Sample(NamedTuple):
@@ -20,14 +25,18 @@ class Sample(NamedTuple):
 
     Attributes:
         image: The image file.
-        label: 0 for normal, 1 for anomalous.
+        label: 0 for normal, 1 for anomalous; 0 also where the defect is `UNLABELLED`.
         class_name: The product.
-        split: The part of the published split it belongs to.
+        split: The part of the published split it belongs to; images for validation are normal, and
+            neither trained nor measured on.
         mask: The defect's mask; None for a normal image, and where none is read (`data.masks`).
         view: The camera view, "" where a set has only one.
         defect: The kind of defect as the set names it, "good" for a normal image.
         noise: True for an anomalous image that `data.noise_ratio` passes off as normal: its
             label is 0 and its mask None.
+        piece: The single piece of the product that is seen, by a name that all views of it share;
+            "" where each image shows another.
+        further_masks: Those of the image's other defects, where each has a mask of its own.
     """
 
     image: Path
@@ -38,11 +47,34 @@ class Sample(NamedTuple):
     view: str = ""
     defect: str = "good"
     noise: bool = False
+    piece: str = ""
+    further_masks: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All of the image's masks, also none."""
+        return () if self.mask is None else (self.mask, *self.further_masks)
+
+    def without_masks(self) -> "Sample":
+        """The same image, nothing of which is marked."""
+        return self._replace(mask=None, further_masks=())
 
     @property
     def unmarked(self) -> bool:
         """True if it has a defect and nothing tells where."""
         return self.label == 1 and self.mask is None
+
+
+class Defect(NamedTuple):
+    """One of an image's defects, at the image's own size.
+
+    Attributes:
+        mask: (H, W), True on it; on one pixel at least.
+        enough: So many of its pixels, and all of it counts as found.
+    """
+
+    mask: NDArray[np.bool_]
+    enough: int
 
 
 class ReadSample(NamedTuple):

@@ -104,7 +104,7 @@ def mix_in_anomalies(samples: Sequence[Sample], ratio: float, seed: int) -> list
             )
         moved.update(_drawn(there, count, seed, _NOISE, class_name))
     return [
-        s._replace(label=0, split="train", mask=None, noise=True)
+        s.without_masks()._replace(label=0, split="train", noise=True)
         if _is_anomalous_test(s) and s.image in moved
         else s
         for s in samples

@@ -110,6 +110,10 @@ def encode_class(
     train = extract(backbone, data, samples, device, progress, cache)
     tested = [] if only == "train" else data.select("test", class_name=class_name)
     test = extract(backbone, data, tested, device, progress, cache)
+    validating = [] if only == "train" else data.select("validation", class_name=class_name)
+    if validating:
+        found = extract(backbone, data, validating, device, progress, cache)
+        test = replace(test, validation=found)
     readable = set(train.paths)
     normal = [s for s in samples if s.label == 0 and str(s.image) in readable]
     if not normal or not (len(test) or only == "train"):

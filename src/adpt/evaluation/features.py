@@ -72,6 +72,7 @@ class Features:
         paths: The image files.
         skipped: Files that could not be read.
         keys: SHA-256 of each image file; empty where nothing is cached.
+        validation: With test images: features of the set's normal images for validation.
     """
 
     source: FeatureSet
@@ -80,6 +81,7 @@ class Features:
     paths: list[str]
     skipped: list[str]
     keys: tuple[str, ...] = ()
+    validation: Features | None = None
 
     def __len__(self) -> int:
         return len(self.paths)

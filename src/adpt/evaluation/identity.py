@@ -10,6 +10,7 @@ from typing import Any
 from adpt.backbones import Backbone
 from adpt.cli.values import leaves
 from adpt.data import AnomalyDataModule, Mixed, Sample
+from adpt.data.checks import files_of
 from adpt.evaluation.cells import Cell, MethodSpec, Setting
 from adpt.residual import Kind
 from adpt.running.contents import content_of_folder, contents
@@ -26,7 +27,7 @@ CANNOT_DECIDE = frozenset({
     # differ by rounding, which training may make more of.
     "device", "memory_gb", "cache", "data.num_workers",
     # What is drawn beside the figures.
-    "heatmaps", "tsne",
+    "heatmaps", "tsne", "submission",
     # Which cells there are; a cell's own class, method and kind of features are told beside.
     "data.classes", "features", "method",
     # Known by its tensors, for the cells that it has a part in.
@@ -204,8 +205,7 @@ class Identity:
 
     def _content(self, data: AnomalyDataModule, samples: Sequence[Sample]) -> str:
         """Hash of the files, labels and splits of some of a set's images."""
-        files = [path for s in samples for path in (s.image, s.mask) if path is not None]
-        known = contents(files, self.progress)
+        known = contents(files_of(samples), self.progress)
         parts = data.sets.values() if isinstance(data, Mixed) else [data]
         roots = [part.root for part in parts]
         digest = hashlib.sha256()
@@ -213,9 +213,9 @@ class Identity:
             told = [
                 _below(roots, sample.image),
                 known[sample.image],
-                sample.mask and known[sample.mask],
+                [known[mask] for mask in sample.masks],
                 *sample[1:4],
-                *sample[5:],
+                *sample[5:-1],
             ]
             digest.update(json.dumps(told).encode())
         return digest.hexdigest()

@@ -6,9 +6,11 @@ from typing import overload
 import numpy as np
 import torch
 
-from adpt.data import Sample
+from adpt.data import AnomalyDataModule, Sample
 from adpt.data.images import mask_of, upright_size
+from adpt.data.sample import Defect
 from adpt.data.transforms import Geometry
+from adpt.metrics import Region
 from adpt.metrics.arrays import Bools, Floats
 
 
@@ -62,11 +64,37 @@ class PictureMasks(Sequence[Bools]):
         sample = self.samples[index]
         size = _size(sample)
         rows, columns = (seen.numpy() for seen in self.geometry.seen(size))
-        if sample.mask is None:
-            return np.zeros((rows.sum(), columns.sum()), bool)
-        mask = mask_of(sample.mask, sample.class_name, self.geometry.rules).pixels
-        found: Bools = mask[rows][:, columns]
+        found: Bools = np.zeros((rows.sum(), columns.sum()), bool)
+        for path in sample.masks:
+            mask = mask_of(path, sample.class_name, self.geometry.rules).pixels
+            found |= mask[rows][:, columns]
         return found
+
+
+class Defects:
+    """The defects of test images one by one, where their set tells them apart.
+
+    Args:
+        data: The set.
+        at_network: True for the network's resolution, at which the same share of a defect is
+            enough as of the whole; False for the pictures' own.
+    """
+
+    def __init__(self, data: AnomalyDataModule, at_network: bool) -> None:
+        self.data, self.at_network = data, at_network
+
+    def __call__(self, sample: Sample) -> list[Region] | None:
+        """An image's defects, less those of which no pixel is left; None where nothing is told."""
+        told = self.data.defects_of(sample)
+        return None if told is None else [r for one in told if len((r := self._scored(one)).pixels)]
+
+    def _scored(self, defect: Defect) -> Region:
+        geometry, (mask, enough) = self.data.geometry, defect
+        if self.at_network:
+            pixels = np.flatnonzero(geometry.mask(mask).numpy())
+            return Region(pixels, max(1, round(enough * len(pixels) / mask.sum())))
+        rows, columns = (seen.numpy() for seen in geometry.seen(mask.shape))
+        return Region(np.flatnonzero(mask[rows][:, columns]), enough)
 
 
 def _size(sample: Sample) -> tuple[int, int]:

@@ -271,6 +271,10 @@ def convert_features(
         cache: Keeps the result, if own features are cached, too; otherwise it is in memory.
         projector_sha256: Tells projectors apart in the cache; without it nothing is cached.
     """
+    if features.validation is not None:
+        options = references, projector, batch_size, cache, projector_sha256
+        found = convert_features(features.validation, *options)
+        features = replace(features, validation=found)
 
     def make(rows: Sequence[int]) -> list[Tensor]:
         own = [level.to(references.device) for level in features.read(rows)]

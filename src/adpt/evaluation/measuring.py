@@ -14,12 +14,16 @@ from adpt.errors import UserError
 from adpt.evaluation.features import Features
 from adpt.evaluation.laid_back import LaidBack, PictureMasks
 from adpt.methods.base import Scores, try_making
-from adpt.metrics import Good, Metric, Scored, aupro_dilated, no_good, ranked_metrics
+from adpt.metrics import Good, Metric, Region, Scored, aupro_dilated, no_good, ranked_metrics
 from adpt.metrics.arrays import finite_scores
 from adpt.metrics.intervals import intervals
 from adpt.results import METRICS
 
 Metrics = dict[str, float]
+
+
+def no_defects(sample: Sample) -> None:
+    """Nothing, where a set does not tell an image's defects apart."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Measuring:
         pictures: Measures pixels at the pictures' own resolution, by this geometry; None at the
             network's.
         with_intervals: Measures resamples of the test images too.
+        defects_of: Gives an image's defects one by one; None where its set does not tell them.
     """
 
     metrics: Sequence[Metric] = ()
@@ -40,6 +45,7 @@ class Measuring:
     samples: Mapping[str, Sample] = field(default_factory=dict)
     pictures: Geometry | None = None
     with_intervals: bool = False
+    defects_of: Callable[[Sample], Sequence[Region] | None] = no_defects
 
     def scored(
         self, scores: Scores, test: Features, good: Callable[[], Good | None] = no_good
@@ -52,10 +58,15 @@ class Measuring:
         maps, masks = finite_scores(scores.maps, "maps"), test.masks.numpy()
         samples = [self.samples[path] for path in test.paths] if self.samples else []
         labels, image = test.labels.numpy() != 0, finite_scores(scores.image, "image_scores")
+
+        def find_defects(number: int) -> Sequence[Region] | None:
+            return self.defects_of(samples[number]) if samples else None
+
         if self.pictures is None or not test.marked:
-            return Scored(maps, masks if test.marked else None, labels, image, samples, good)
+            known = masks if test.marked else None
+            return Scored(maps, known, labels, image, samples, good, find_defects)
         laid = LaidBack(maps, samples, self.pictures), PictureMasks(samples, self.pictures)
-        return Scored(*laid, labels, image, samples, good)
+        return Scored(*laid, labels, image, samples, good, find_defects)
 
     def measure(self, scored: Scored) -> Metrics:
         """All metrics of a class.

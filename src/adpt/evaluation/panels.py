@@ -152,7 +152,7 @@ def render_panels(
         for name, kind in details.items():
             scores = _enlarged(kind.maps[index], image.shape[:2])
             pictures.append((name, heatmap(image, scores, *ranges[name])))
-        defect = sample.defect if sample.label else "normal"
+        defect = "normal" if sample.defect == "good" else sample.defect
         stem = shortened(f"{defect}_{printable(sample.image.stem)}")
         path = folder / f"{prefix}{stem}.png"
         if path in written:  # Images in different folders may have one name.

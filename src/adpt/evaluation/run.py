@@ -16,7 +16,7 @@ from adpt.evaluation.measuring import Measuring
 from adpt.methods.base import Method, Scores, tells_left_out
 from adpt.methods.feature_sets import DefectSet
 from adpt.methods.trained import TrainedMethod
-from adpt.metrics import Good
+from adpt.metrics import Good, Scored
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.details import Details, details_of
@@ -38,6 +38,7 @@ class Outcome:
         epochs: Of trained methods, as in `Record.epochs`.
         history: Of trained methods, as in `Record.history`.
         intervals: As in `Record.intervals`.
+        scored: The test images as metrics saw them.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Outcome:
     epochs: dict[str, int]
     history: tuple[dict[str, float], ...]
     intervals: dict[str, tuple[float, float]]
+    scored: Scored
 
 
 def run_methods(
@@ -159,7 +161,8 @@ def run_method(
         begun = time.perf_counter()
         scores = score(method, test, batch_size, device)
         seconds = {"fit": fitting / len(tests), "score": time.perf_counter() - begun}
-        scored = measuring.scored(scores, test, partial(good, number if shared else None))
+        part = number if shared else None
+        scored = measuring.scored(scores, test, partial(good, part, test.validation))
         measured = measuring.measure(scored)
         metrics, epochs, history = checks.report(class_name, measured)
         # Figures of epochs that were chosen have no resamples.
@@ -170,7 +173,7 @@ def run_method(
         )
         outcomes[class_name] = Outcome(
             name, kind, metrics, scores.maps, scores.image, details, seconds, epochs, history,
-            intervals,
+            intervals, scored,
         )  # fmt: skip
     checks.forget()
     return outcomes
@@ -191,7 +194,9 @@ def _at_least_single(values: Tensor) -> Tensor:
 
 
 class GoodScores:
-    """Scores of the images that a method was fitted on, each as if it had not been there.
+    """Scores of good images that are no test images: those for validation, where a set has some.
+
+    Otherwise those of the images that a method was fitted on, each as if it had not been there.
 
     Args:
         method: Fitted.
@@ -206,12 +211,16 @@ class GoodScores:
         self.method, self.train = method, train
         self.batch_size, self.device = batch_size, device
 
-    def __call__(self, part: int | None = None) -> Good | None:
+    def __call__(self, part: int | None = None, validation: Features | None = None) -> Good | None:
         """The scores; None where only fitting again could tell.
 
         Args:
             part: Which of the training features; None for all.
+            validation: Features of the images for validation.
         """
+        if validation is not None and len(validation):
+            found = score(self.method, validation, self.batch_size, self.device)
+            return Good(found.maps.numpy(), found.image.numpy())
         if (scores := self._scores) is None:
             return None
         ends = list(accumulate(map(len, self.train), initial=0))

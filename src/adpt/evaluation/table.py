@@ -25,6 +25,7 @@ from adpt.evaluation.identity import Identity
 from adpt.evaluation.measuring import Measuring
 from adpt.evaluation.panels import class_folder, write_panels
 from adpt.evaluation.run import Outcome, run_method
+from adpt.evaluation.submission import Submission
 from adpt.evaluation.training_set import TrainingSet
 from adpt.methods.feature_sets import DefectSet
 from adpt.residual import Kind
@@ -55,6 +56,7 @@ class Evaluation:
         cache: Keeps features on disk.
         defects: Draws the defects that some methods train on.
         measuring: What is measured, as of `run_method`.
+        submission: Writes the files that a benchmark's server takes; None writes none.
         origin: Provenance of the records.
 
     Attributes:
@@ -71,6 +73,7 @@ class Evaluation:
     cache: FeatureCache | None = None
     defects: TextureDefects | None = None
     measuring: Measuring | None = None
+    submission: Submission | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -263,6 +266,8 @@ class Evaluation:
     def _record(
         self, cell: Cell, encoded: ClassData, outcome: Outcome, fitted_on: int | None
     ) -> Record:
+        if self.submission is not None:
+            self.submission.write(cell, outcome.maps, outcome.scored)
         path = self._details_path(cell)
         save_details(outcome.details, path)
         setting = self.setting

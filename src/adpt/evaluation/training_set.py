@@ -4,6 +4,7 @@ import torch
 from omegaconf import DictConfig
 
 from adpt.data import AnomalyDataModule
+from adpt.data.sample import UNLABELLED
 from adpt.errors import UserError
 from adpt.evaluation.class_data import ClassData, Pair
 from adpt.evaluation.encoding import Encoder
@@ -72,8 +73,14 @@ def check_suits(
         progress: Told how many files are read.
 
     Raises:
-        UserError: Their images are read in different ways, or they have some in common.
+        UserError: Their images are read in different ways, they have some in common, or nobody
+            tells which of the former are normal.
     """
+    if any(sample.defect == UNLABELLED for sample in training.samples):
+        raise UserError(
+            f"Nobody tells which images of train_data ({training.root}) are normal: choose images"
+            " with labels, such as train_data.split=public."
+        )
     for option in ("image_size", "resize", "as_torchvision", "mask_resize"):
         value, other = (getattr(one.geometry, option) for one in (data, training))
         if value != other:

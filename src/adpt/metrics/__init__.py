@@ -13,13 +13,17 @@ from adpt.metrics.exact import (
     f1_max,
     ranked_metrics,
 )
+from adpt.metrics.grouped import AurocByKind, SampleAuroc
 from adpt.metrics.ranking import Ranking, Rankings, rank_maps
-from adpt.metrics.scored import Good, Pictured, Scored, no_good
+from adpt.metrics.scored import Good, Pictured, Region, Scored, no_good
 from adpt.metrics.segmentation import SegF1
+from adpt.metrics.spro import SPRO
 
 __all__ = [
+    "SPRO",
     "Aupimo",
     "Aupro",
+    "AurocByKind",
     "Good",
     "IoUMax",
     "MeanOfSeven",
@@ -28,6 +32,8 @@ __all__ = [
     "RankedMetric",
     "Ranking",
     "Rankings",
+    "Region",
+    "SampleAuroc",
     "Scored",
     "SegF1",
     "anomaly_metrics",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from scipy import ndimage
 
 from adpt.metrics.arrays import Bools, Floats, Maps, Masks
 from adpt.metrics.ranking import Counts, Rankings, rank, rank_each, rank_maps
@@ -31,6 +32,22 @@ class Pictured(Protocol):
     def defect(self) -> str:
         """The kind of defect as the set names it."""
 
+    @property
+    def piece(self) -> str:
+        """The piece that is seen, by a name that all views of it share; "" where there is none."""
+
+
+class Region(NamedTuple):
+    """A defect of a test image.
+
+    Attributes:
+        pixels: (P,), where its pixels stand in the flattened mask; one at least.
+        enough: So many of them, 1 at least, and all of it counts as found.
+    """
+
+    pixels: Counts
+    enough: int
+
 
 class Good(NamedTuple):
     """Scores of n good images that are no test images, each as if it had not been fitted on.
@@ -49,6 +66,19 @@ def no_good() -> Good | None:
     return None
 
 
+def no_regions(number: int) -> Sequence[Region] | None:
+    """Nothing, where a set does not tell an image's defects apart."""
+    return None
+
+
+def connected(mask: Bools) -> list[Region]:
+    """The 8-connected regions of a mask (H, W), all of whose pixels are to be found."""
+    places, numbers = np.flatnonzero(mask), ndimage.label(mask, np.ones((3, 3)))[0][mask]
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(places[order], np.flatnonzero(np.diff(numbers[order])) + 1)
+    return [Region(pixels, len(pixels)) for pixels in parts if len(pixels)]
+
+
 @dataclass(frozen=True)
 class Scored:
     """The test images of a class as a method scored them; all finite, larger is more anomalous.
@@ -63,6 +93,7 @@ class Scored:
         image_scores: (N,), a score an image.
         samples: N, the images as files; empty where scores come from none.
         score_good: Gives `good`.
+        find_regions: Gives `regions` of an image; None where its set does not tell them.
     """
 
     maps: Maps
@@ -71,6 +102,7 @@ class Scored:
     image_scores: Floats
     samples: Sequence[Pictured] = ()
     score_good: Callable[[], Good | None] = no_good
+    find_regions: Callable[[int], Sequence[Region] | None] = no_regions
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,6 +116,13 @@ class Scored:
         maps, masks = np.asarray(self.maps), self.masks
         known = None if masks is None else np.asarray(masks)
         return rank_maps(maps, known, self.image_scores, labels=self.labels)
+
+    def regions(self, number: int) -> Sequence[Region]:
+        """The defects of an image, as its set tells them, else the 8-connected ones of its mask."""
+        found = self.find_regions(number)
+        if found is None:
+            found = [] if self.masks is None else connected(self.masks[number])
+        return found
 
     @property
     def at_network(self) -> bool:

@@ -14,8 +14,8 @@ class SegF1(Metric):
 
     Args:
         threshold: A pixel that reaches it is taken for anomalous; None takes it from good images
-            that are no test images, from pixel scores as if each had not been fitted on: their
-            mean and so many standard deviations.
+            that are no test images, those of the set for validation or else those fitted on, from
+            pixel scores as if each had not been there: their mean and so many standard deviations.
         deviations: How many.
     """
 

@@ -16,6 +16,7 @@ METRICS = {
 """Those that are always measured: the name in records, and how readers know it."""
 
 _FURTHER = {
+    "image_sample_auroc": "S-AUROC",
     "mad": "mAD",
     "pixel_aupimo": "AUPIMO",
     "pixel_aupro_full": "AUPRO to 1",
@@ -36,6 +37,11 @@ def title(metric: str) -> str:
     known = METRICS | _FURTHER
     if limited := re.fullmatch(r"pixel_aupro_(\d+)", metric):
         return f"AUPRO to 0.{limited[1]}"
+    if limited := re.fullmatch(r"pixel_spro_(?:(\d+)|full)(?:_(\w+))?", metric):
+        upto, kind = (f"0.{limited[1]}" if limited[1] else "1"), limited[2]
+        return f"sPRO to {upto}{f', {kind}' if kind else ''}"
+    if of_kind := re.fullmatch(r"image_auroc_(\w+)", metric):
+        return f"image AUROC, {of_kind[1]}"
     return known.get(metric, metric.replace("_", " "))
 
 

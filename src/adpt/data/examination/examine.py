@@ -102,7 +102,7 @@ def examine(
         findings,
         len({sample.class_name for sample in samples}),
         len({sample.image for sample in samples}),
-        len({sample.mask for sample in samples} - {None}),
+        len({mask for sample in samples for mask in sample.masks}),
     )
 
 
@@ -157,7 +157,7 @@ def _list_class(data: AnomalyDataModule, name: str, findings: list[Finding]) -> 
         findings.append(Finding("listing", folder, message, name))
     own = [finding for finding in findings if finding.class_name in ("", name)]
     if data.masks == "none":
-        samples = [sample._replace(mask=None) for sample in samples]
+        samples = [sample.without_masks() for sample in samples]
     else:
         told = {finding.path for finding in own}
         for sample in samples:
@@ -255,12 +255,13 @@ def _same_pictures(examined: Iterable[Examined]) -> Iterator[Finding]:
         if one.digest is not None:
             by_content[one.digest].append(one.sample)
     for same in by_content.values():
-        train = [sample for sample in same if sample.split == "train"]
+        train = [sample for sample in same if sample.split != "test"]
         test = [sample for sample in same if sample.split == "test"]
         fault = "same picture in training and test"
         if train:
+            part = "validation" if train[0].split == "validation" else "training"
             for sample in test:
-                message = f"is also the training image {train[0].image}: remove one of them."
+                message = f"is also the {part} image {train[0].image}: remove one of them."
                 yield Finding(fault, sample.image, message, sample.class_name)
         for first, *others in filter(None, (train, [] if train else test)):
             for sample in others:

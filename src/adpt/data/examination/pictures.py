@@ -39,7 +39,8 @@ class Examined:
         digest: SHA-256 of the upright 8-bit RGB pixels and their shape; None where unreadable.
         size: Width and height, upright; None where unreadable.
         mode: Pillow's mode of the file; "" where unreadable.
-        defective: Share of the picture that its mask marks; None without a mask that was read.
+        defective: Share of the picture that its mask marks, of several the one that marks most;
+            None without a mask that was read.
     """
 
     sample: Sample
@@ -55,10 +56,10 @@ class Examined:
 
 
 def examine_sample(sample: Sample, rules: ReadingRules, numbered_masks: bool) -> Examined:
-    """Read an image and its mask as training would, and note every fault.
+    """Read an image and its masks as training would, and note every fault.
 
     Args:
-        sample: The image, and its mask if it has one.
+        sample: The image, and its masks if it has some.
         rules: How files are read.
         numbered_masks: True if masks may hold numbers of defects in place of one value.
     """
@@ -71,10 +72,11 @@ def examine_sample(sample: Sample, rules: ReadingRules, numbered_masks: bool) ->
             digest = hashlib.sha256(str(pixels.shape).encode())
             digest.update(np.ascontiguousarray(pixels).data)
             found.digest, found.size, found.mode = digest.digest(), picture.size, mode
-    if sample.mask is not None and _check_header(found, sample.mask, rules) is not None:
-        mask = _decoded(found, sample.mask, rules, mask_of)
-        if mask is not None:
-            _check_mask(found, sample.mask, mask, numbered_masks)
+    for path in sample.masks:
+        if _check_header(found, path, rules) is not None:
+            mask = _decoded(found, path, rules, mask_of)
+            if mask is not None:
+                _check_mask(found, path, mask, numbered_masks)
     return found
 
 
@@ -131,7 +133,7 @@ def _note(found: Examined, path: Path, kind: str, error: BaseException) -> None:
 
 def _check_mask(found: Examined, path: Path, mask: Mask, numbered: bool) -> None:
     height, width = mask.pixels.shape
-    found.defective = float(mask.pixels.mean())
+    found.defective = max(found.defective or 0.0, float(mask.pixels.mean()))
     if found.size is not None and found.size != (width, height):
         found.add(
             "mask size",

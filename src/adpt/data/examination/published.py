@@ -3,17 +3,32 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from adpt.data import BTAD, MPDD, AnomalyDataModule, MVTec, MVTec3D, RealIAD, Sample, VisA
+from adpt.data import (
+    BTAD,
+    MPDD,
+    AnomalyDataModule,
+    KolektorSDD2,
+    MVTec,
+    MVTec3D,
+    MVTecAD2,
+    MVTecLOCO,
+    RealIAD,
+    Sample,
+    VisA,
+)
 from adpt.data.checks import files_of
 from adpt.data.files import on_disk
 from adpt.data.finding import Finding
 from adpt.data.sample import Split
 
-PARTS: tuple[tuple[Split, int], ...] = (("train", 0), ("test", 0), ("test", 1))
-# Normal training images, normal test images, anomalous test images of each class. Sources: the
-# sets' papers (Bergmann et al. 2019 and 2022, Zou et al. 2022, Mishra et al. 2021, Jezek et al.
-# 2021), whose totals these add up to; VisA's are those of its list 1cls.
-NUMBERS: dict[type[AnomalyDataModule], dict[str, tuple[int, int, int]]] = {
+PARTS: tuple[tuple[Split, int], ...] = (
+    ("train", 0), ("test", 0), ("test", 1), ("validation", 0)
+)  # fmt: skip
+# Normal training images, normal test images, anomalous test images of each class, and normal images
+# for validation where a set has some. Sources: the sets' papers (Bergmann et al. 2019 and twice
+# 2022, Zou et al. 2022, Mishra et al. 2021, Jezek et al. 2021, Božič et al. 2021, Heckler-Kram et
+# al. 2025), whose totals these add up to; VisA's are those of its list 1cls.
+NUMBERS: dict[type[AnomalyDataModule], dict[str, tuple[int, ...]]] = {
     MVTec: {
         "bottle": (209, 20, 63), "cable": (224, 58, 92), "capsule": (219, 23, 109),
         "carpet": (280, 28, 89), "grid": (264, 21, 57), "hazelnut": (391, 40, 70),
@@ -39,6 +54,22 @@ NUMBERS: dict[type[AnomalyDataModule], dict[str, tuple[int, int, int]]] = {
         "bracket_white": (110, 30, 30), "connector": (128, 30, 14), "metal_plate": (54, 26, 71),
         "tubes": (122, 32, 69),
     },
+    MVTecAD2: {
+        "can": (412, 72, 90, 46), "fabric": (387, 66, 90, 43), "fruit_jelly": (263, 20, 60, 37),
+        "rice": (313, 42, 90, 35), "sheet_metal": (137, 24, 90, 19), "vial": (291, 35, 105, 41),
+        "wallplugs": (293, 60, 90, 33), "walnuts": (432, 60, 90, 48),
+    },
+    MVTecLOCO: {
+        "breakfast_box": (351, 102, 173, 62), "juice_bottle": (335, 94, 236, 54),
+        "pushpins": (372, 138, 172, 69), "screw_bag": (360, 122, 219, 60),
+        "splicing_connectors": (360, 119, 193, 60),
+    },
+    KolektorSDD2: {"kolektorsdd2": (2085, 894, 110)},
+}  # fmt: skip
+# Images in each of the two private parts of MVTec AD 2, as the benchmark's own checker counts them.
+AD2_PRIVATE = {
+    "can": 321, "fabric": 314, "fruit_jelly": 255, "rice": 277, "sheet_metal": 142, "vial": 276,
+    "wallplugs": 232, "walnuts": 228,
 }  # fmt: skip
 # Wang et al. 2024: all normal and all anomalous images, and the cameras that see every product.
 REALIAD_NORMAL, REALIAD_ANOMALOUS = 99_721, 51_329
@@ -65,15 +96,17 @@ def differences(data: AnomalyDataModule, samples: Sequence[Sample]) -> Iterator[
             yield from _realiad(data, samples)
     elif not isinstance(data, VisA) or data.split_file.stem == "1cls":
         numbers = NUMBERS.get(type(data), {})
+        if isinstance(data, MVTecAD2) and data.split == "private":
+            numbers = {c: (n[0], 2 * AD2_PRIVATE[c], 0, n[3]) for c, n in numbers.items()}
         found = Counter((s.class_name, s.split, s.label) for s in samples)
         for name in sorted(classes & set(numbers)):
-            for (split, label), published in zip(PARTS, numbers[name], strict=True):
+            for (split, label), published in zip(PARTS, numbers[name], strict=False):
                 here = found[name, split, label]
                 if here != published:
                     what = f"{'anomalous' if label else 'normal'} {split} images"
                     yield Finding(
                         "count",
-                        data.root / name,
+                        data.class_folder(name),
                         f"has {here} {what}, and {published} are published: {ADVICE}",
                         name,
                     )

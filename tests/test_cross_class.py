@@ -216,6 +216,11 @@ def test_without_another_set_such_methods_are_left_out_or_refused(
 def test_short_word_is_that_of_a_group() -> None:
     words = ["train_data=visa,btad", "train_data.root=/a=b", "data=mvtec", "-m", "seed=0,1"]
     assert hydras_words(words) == ["data@train_data=visa,btad", *words[1:]]
+    words = ["metrics=[mad,aupimo]", "metrics.aupimo.lower=1e-4", "metric=mad", "title=metrics.x"]
+    assert hydras_words(["metrics=null"]) == ["metric=[]"]
+    assert hydras_words(words) == [
+        "metric=[mad,aupimo]", "metric.aupimo.lower=1e-4", "metric=mad", "title=metrics.x"
+    ]  # fmt: skip
 
 
 def test_set_of_ones_own_files_sweeps_and_is_named_in_a_file(

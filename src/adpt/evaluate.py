@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from adpt.cli.entry import check_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
 from adpt.cli.values import names
+from adpt.cli.words import hydras_words
 from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
@@ -310,7 +311,7 @@ def how_to_go_on(folder: Path) -> str:
     )
 
 
-@command
+@partial(command, words_of=hydras_words)
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate methods on own and on pretrained features."""

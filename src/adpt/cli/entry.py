@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.sweeps import failure_file
-from adpt.cli.words import check_words, hydras_words
+from adpt.cli.words import check_words
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
 from adpt.running.names import printable_text
@@ -23,10 +23,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def command(main: Callable[..., T]) -> Callable[..., T]:
+def command(
+    main: Callable[..., T], words_of: Callable[[list[str]], list[str]] = list
+) -> Callable[..., T]:
     """Make a command end with one message where Hydra would end with a trace, before it starts.
 
     Modules in the current folder are found, as `python -m` finds them for a module.
+
+    Args:
+        main: Hydra's.
+        words_of: Makes Hydra's words of those of the command line.
     """
 
     @functools.wraps(main)
@@ -36,7 +42,7 @@ def command(main: Callable[..., T]) -> Callable[..., T]:
             sys.path.insert(0, folder)
         try:
             check_words(sys.argv[1:])
-            sys.argv[1:] = hydras_words(sys.argv[1:])
+            sys.argv[1:] = words_of(sys.argv[1:])
         except UserError as error:
             print(f"\nadpt: {printable_text(str(error))}", file=sys.stderr)
             sys.exit(1)

@@ -1,5 +1,6 @@
 """Words of the command line, before Hydra reads them."""
 
+import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 
@@ -16,14 +17,20 @@ _PLUGINS = {
 """Words that only a plugin of Hydra understands: its package, and the extra that brings it."""
 
 
-GROUPS = {"train_data": "data@train_data"}
-"""Places in a config that are filled by a file of another group, and how Hydra calls that."""
+GROUPS = {"train_data": "data@train_data", "metrics": "metric"}
+"""Words of `adpt.evaluate` that choose files of a group of another name, and how Hydra calls it."""
 
 
 def hydras_words(words: Iterable[str]) -> list[str]:
-    """Words of the command line as Hydra has them: `train_data=visa` as `data@train_data=visa`."""
+    """Words as Hydra has them: `train_data=visa` as `data@train_data=visa`, `metrics=` as `metric=`.
+
+    A group cannot be called metrics, for `adpt.report` has an option of that name; and one of which
+    several may be chosen takes an empty list for none.
+    """
+    words = ("metrics=[]" if word == "metrics=null" else word for word in words)
     parts = (word.partition("=") for word in words)
-    return [f"{GROUPS.get(key, key)}{sign}{value}" for key, sign, value in parts]
+    renamed = ((GROUPS.get(key, key), sign, value) for key, sign, value in parts)
+    return [re.sub(r"^metrics\.", "metric.", "".join(word)) for word in renamed]
 
 
 def check_words(words: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ GROUPS = {"train_data": "data@train_data", "metrics": "metric"}
 
 
 def hydras_words(words: Iterable[str]) -> list[str]:
-    """Words as Hydra has them: `train_data=visa` as `data@train_data=visa`, `metrics=` as `metric=`.
+    """Hydra's words: `data@train_data=visa` for `train_data=visa`, `metric=` for `metrics=`.
 
     A group cannot be called metrics, for `adpt.report` has an option of that name; and one of which
     several may be chosen takes an empty list for none.

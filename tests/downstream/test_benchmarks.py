@@ -19,6 +19,7 @@ from adpt.evaluation.laid_back import Defects
 from adpt.evaluation.run import Outcome
 from adpt.metrics import AurocByKind, SampleAuroc, SegF1
 from adpt.results import Record, read_records
+from adpt.results.blanks import lacks
 from literal_spro import literal
 from runs import evaluation, run_task
 
@@ -208,6 +209,10 @@ def test_a_submission_goes_on_where_it_was(
         assert len(outcomes) == computed
         assert np.asarray(Image.open(images / "000_regular.png")).min() == darkest
     assert np.isnan(record.metrics["image_auroc"])
+    assert (record.counts["anomalous"], record.counts["unlabelled"]) == (0, 6)
+    assert lacks(record.counts) == [
+        "test images without labels, so neither image nor pixel metrics are defined"
+    ]
 
 
 def test_what_a_crop_left_unseen_is_normal(

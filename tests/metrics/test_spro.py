@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from adpt.data.mvtec_loco import Saturation
 from adpt.metrics import SPRO, AurocByKind, Region, SampleAuroc, Scored, aupro
+from adpt.results.metric_names import title
 from literal_spro import literal
 
 KINDS = {"logical": "logical_anomalies", "structural": "structural_anomalies"}
@@ -185,3 +186,12 @@ def test_a_piece_counts_by_its_worst_view() -> None:
     assert SampleAuroc().measure(whole) == {"image_sample_auroc": 0.5}
     one_by_one = Scored(np.zeros((7, 1, 1)), None, labels, scores, [Seen("x")] * 7)
     assert np.isnan(SampleAuroc().measure(one_by_one)["image_sample_auroc"])
+
+
+def test_readers_know_them_by_these_names() -> None:
+    assert [*map(title, SPRO(kinds=KINDS).names)] == [
+        "sPRO to 0.05, logical", "sPRO to 0.05, structural", "sPRO to 0.05",
+    ]  # fmt: skip
+    assert title(SPRO(1.0).names[0]) == "sPRO to 1"
+    assert title(AurocByKind(KINDS).names[0]) == "image AUROC, logical"
+    assert title(SampleAuroc.names[0]) == "S-AUROC"

@@ -10,7 +10,7 @@ from adpt.backbones.base import Backbone
 from adpt.data import AnomalyDataModule
 from adpt.data.reference_lists import ReferenceLists
 from adpt.data.references import choose_references
-from adpt.data.sample import Sample, Split
+from adpt.data.sample import UNLABELLED, Sample, Split
 from adpt.errors import DataError
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.features import Features, extract
@@ -123,6 +123,7 @@ def encode_class(
             f"Class '{class_name}' of {data.root} has no {what} image{unreadable}: nothing to"
             " evaluate. Add some, or leave the class out with data.classes."
         )
+    test = replace(test, labelled=all(sample.defect != UNLABELLED for sample in tested))
     if any(sample.unmarked for sample in tested):
         test = replace(test, masks=test.masks[:, :0, :0])
     for sentence in lacks(counts_of(test)) if len(test) else ():
@@ -171,6 +172,8 @@ def features_of(
 def counts_of(test: Features) -> dict[str, int]:
     """Test images, as `Record.counts` has them: all, anomalous, with a defect in the mask."""
     counts = {"test": len(test), "anomalous": int(test.labels.sum())}
+    if not test.labelled:
+        return counts | {"unlabelled": len(test)}
     if test.marked:
         counts["marked"] = int(test.masks[test.labels > 0].flatten(1).any(dim=1).sum())
     return counts

@@ -73,6 +73,7 @@ class Features:
         skipped: Files that could not be read.
         keys: SHA-256 of each image file; empty where nothing is cached.
         validation: With test images: features of the set's normal images for validation.
+        labelled: False where the set keeps the labels to itself; these are then 0.
     """
 
     source: FeatureSet
@@ -82,6 +83,7 @@ class Features:
     skipped: list[str]
     keys: tuple[str, ...] = ()
     validation: Features | None = None
+    labelled: bool = True
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -61,6 +61,8 @@ def _reason(counts: Mapping[str, int], metric: str) -> str | None:
     """The reason why a metric of images or pixels, by the start of its name, is not defined."""
     if "test" not in counts or "anomalous" not in counts:
         return None
+    if counts.get("unlabelled"):
+        return "test images without labels"
     if not counts["anomalous"]:
         return "no anomalous test image"
     if metric.startswith("image"):

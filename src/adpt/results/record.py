@@ -34,7 +34,8 @@ class Record:
         projector_sha256: Hash of that file.
         backbone_sha256: Fingerprint of the backbone's weights.
         counts: Images: `train`, `test`, `anomalous`, `marked` (anomalous ones in whose masks at the
-            scored size a defect is left; absent without masks), `skipped`.
+            scored size a defect is left; absent without masks), `unlabelled` (where the set keeps
+            its labels to itself), `skipped`.
         seconds: Duration of `features`, `fit`, `score`.
         provenance: What `adpt.results.provenance` gives.
         setting: What differs from the plain experiment, by the option's name, such as

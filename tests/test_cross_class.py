@@ -179,6 +179,7 @@ def test_images_in_both_sets_are_refused_by_class(sets: dict[str, Path], tmp_pat
         (["unified=false"], "unified=false cannot be with train_data"),
         (["data.image_size=64"], r"data.image_size is \(64, 64\) and train_data.image_size \(48"),
         (["train_data.root=nowhere"], r"Of train_data, .*: There is no folder nowhere"),
+        (["train_data=visa"], "'override /data@train_data: visa' in the defaults of a file"),
         (["+train_data.clases=[lid]"], "train_data.clases.*did you mean train_data.classes"),
     ],
 )  # fmt: skip

@@ -267,6 +267,16 @@ def test_options_of_a_set_within_a_mixed_one_are_those_of_a_set(tmp_path: Path) 
     assert mixed(noise_ratio=0.1) != mixed(noise_ratio=0.2)
 
 
+def test_options_of_a_set_to_fit_on_are_those_of_a_set(tmp_path: Path) -> None:
+    def fitted(**options: Any) -> str:
+        return cell_of(tmp_path, config={"train_data": {"root": "a", **options}})
+
+    assert fitted() == fitted(root="b") == fitted(num_workers=3) == fitted(classes=["key"])
+    assert fitted(train_fraction=0.1) != fitted(train_fraction=0.2) != fitted()
+    one, two = ({"own": {"root": root, "num_workers": 1}} for root in "ab")
+    assert fitted(sets=one) == fitted(sets=two)
+
+
 def test_options_of_backbone_and_of_a_set_from_outside_decide_over_features(tmp_path: Path) -> None:
     config = {"backbone": {"power": 1}, "data": {"gamma": 2, "root": "a"}, "shots": 4}
     foreign = identity_of(tmp_path, config=config)  # Its set is a stand-in, no class of adpt.

@@ -87,17 +87,15 @@ class Evaluation:
                 f" are {', '.join(self.data.classes)}."
             )
         self.cells = self.identity.cells(self.kinds)
+        training = self.identity.training
+        self.encoder = self._encoder("data", self.data, "test" if training else None)
         self.training: TrainingSet | None = None
-        self.encoder = self._encoder("data", self.data, only="test")
-        if self.identity.training is None:
-            self.encoder = replace(self.encoder, only=None)
-        else:
+        if training:
             labelled = any(spec.uses_labels for spec in self.methods.values())
-            only: Split | None = None if labelled else "train"
-            encoder = self._encoder("train_data", self.identity.training, only=only)
+            encoder = self._encoder("train_data", training, None if labelled else "train")
             # Lists name the references of classes that are tested.
-            own = replace(encoder, setting=replace(self.setting, lists=None))
-            self.training = TrainingSet(own)
+            setting = replace(self.setting, lists=None)
+            self.training = TrainingSet(replace(encoder, setting=setting))
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Run some cells; a failure is kept in `failures`, and the others go on.

@@ -2,7 +2,8 @@
 
 `python experiments/speed/gpu.py` prints one table: a row for each backbone and way of running it.
 Random weights, bf16 autocast, both losses, optimiser, references from the pool; the backbone-alone
-rate is over the same two views. `--device cpu --backbones vit_tiny_patch16_224 --images 4` tries
+rate is over the same two views. Then frozen backbones alone, in each `backbone.precision`, against
+float32. `--device cpu --backbones vit_tiny_patch16_224 --images 4` tries
 the script where there is no GPU.
 """
 
@@ -10,7 +11,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import torch
 from measuring import machine
@@ -18,6 +20,7 @@ from parts.pretraining import Drawn, Step, adam
 from torch import Tensor
 
 from adpt.backbones import Backbone, build_backbone
+from adpt.backbones.precision import Precision
 from adpt.data.views import PhotometricViews
 from adpt.errors import UserError
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
@@ -48,6 +51,11 @@ def main() -> None:
     for name in arguments.backbones:
         for way in arguments.ways:
             print(row(name, way, device, arguments.images, arguments.runs, ceiling), flush=True)
+    print("\n| frozen backbone | precision | images/s | times float32 | peak GB |")
+    print("|---|---|---|---|---|")
+    for name in arguments.backbones:
+        for line in precisions(name, device, arguments.images, arguments.runs):
+            print(line, flush=True)
     print()
     for line in transfers(device, arguments.images, arguments.runs):
         print(line)
@@ -81,6 +89,24 @@ def row(name: str, way: str, device: torch.device, images: int, runs: int, ceili
         f"{torch.cuda.max_memory_allocated() / 1e9:.1f}" if device.type == "cuda" else "",
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def precisions(name: str, device: torch.device, images: int, runs: int) -> Iterator[str]:
+    """Lines of a frozen backbone in each precision, each in turns with float32."""
+    batch = torch.randint(0, 256, (images, 3, 224, 224), dtype=torch.uint8, device=device)
+    full = build_backbone(name, pretrained=False).to(device)
+    for precision in get_args(Precision):
+        try:
+            backbone = build_backbone(name, pretrained=False, precision=precision).to(device)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            one, other = alternately(partial(backbone, batch), partial(full, batch), device, runs)
+        except UserError as error:
+            yield f"| {name} | {precision} | failed: {str(error).splitlines()[0]} |"
+            continue
+        cells = name, precision, f"{images / one:.0f}", f"{other / one:.2f}"
+        peak = f"{torch.cuda.max_memory_allocated() / 1e9:.1f}" if device.type == "cuda" else ""
+        yield "| " + " | ".join((*cells, peak)) + " |"
 
 
 def sides(

@@ -59,9 +59,9 @@ def build_backbone(
         windows: Side in pixels, or (height, width), of overlapping windows that the images are seen
             through; None for whole images. See `WindowedBackbone`.
         overlap: Share of a window that it has in common with the next one.
-        precision: Of its arithmetic: float32; on an NVIDIA GPU tf32; bfloat16, about twice as fast
-            on a recent CPU too; float16, more exact than bfloat16 and slow on a CPU. Not of a
-            backbone that is trained.
+        precision: Of its arithmetic: float32; on an NVIDIA GPU tf32; bfloat16, for GPUs and CPUs
+            that multiply it in hardware; float16, more exact than bfloat16 and slow on a CPU. Not
+            of a backbone that is trained.
 
     Raises:
         UserError: There is no such model, or it gives no such levels or takes no such images.

@@ -7,7 +7,7 @@ from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import picture_of
 from adpt.inspection.inspection import Inspection, LaidBack
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.outputs import render, thumbnail
+from adpt.inspection.outputs import THUMBNAIL, render, thumbnail
 from adpt.inspection.page import Card, build_page
 from adpt.inspection.rows import Row
 from adpt.running.files import make_output_folder, replacing
@@ -45,6 +45,7 @@ def _card(inspector: Inspector, good: GoodImages, row: int, shown: bool) -> Card
             picture = picture_of(Path(path), inspector.geometry.rules)
             size = (picture.height, picture.width)
             laid = LaidBack(inspector.geometry, good.scores.maps[row], size)
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
             result = Inspection(path, score, found[2], found[3], laid)
             sheet = thumbnail(picture, render(picture, result, inspector.settings.normal_map))
         except BadImageError:  # Gone since it was scored.

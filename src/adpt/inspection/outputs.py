@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 _HEATMAP = re.compile(r"heatmaps/\d{6,}_[\w.-]+\.(jpg|png)")
 _FOLDER = "heatmaps"
 _PARTIAL = "scores.partial.jsonl"
-_THUMBNAIL = 220
+THUMBNAIL = 220
 QUALITY = 88
 """Of JPEG files."""
 
@@ -229,8 +229,9 @@ class Outputs:
             picture = picture_of(expanded(result.path), inspector.geometry.rules)
         except BadImageError:  # Gone since it was scored.
             return ""
-        if self.longest_side is not None:
-            picture.thumbnail((self.longest_side, self.longest_side))
+        longest = self.longest_side if wanted else THUMBNAIL
+        if longest is not None:
+            picture.thumbnail((longest, longest))
         shown_map = render(picture, result, inspector.settings.normal_map)
         if shown:
             keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
@@ -283,7 +284,7 @@ def thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:
     """Picture and heatmap side by side, as a small JPEG."""
     sides = [picture.copy(), Image.fromarray(rendered)]
     for side in sides:
-        side.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        side.thumbnail((THUMBNAIL, THUMBNAIL))
     sheet = Image.new("RGB", (sides[0].width * 2, sides[0].height))
     sheet.paste(sides[0], (0, 0))
     sheet.paste(sides[1], (sides[0].width, 0))

@@ -57,13 +57,22 @@ class NearestPatches:
         if self.directions is None:
             return self._among_all(patches, self.seen, halves)
         step = max(64, _TILE // len(self.points))
-        found = [self._among_few(part, self.directions, halves) for part in patches.split(step)]
+        found = []
+        for start in range(0, max(1, len(patches)), step):
+            few = self._among_few(patches[start : start + step], self.directions, halves)
+            if few is None:  # Nor are the others likely to have few.
+                centred = self.points - self.origin
+                whole = (centred.square().sum(1) / -2).masked_fill(halves.isinf(), -torch.inf)
+                found.append(self._among_all(patches[start:], centred, whole))
+                break
+            found.append(few)
         squares, rows = zip(*found, strict=True)
         return torch.cat(squares), torch.cat(rows)
 
     def _among_few(
         self, patches: Tensor, directions: Tensor, halves: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor] | None:
+        """As of `find`; None where too many points may be the nearest."""
         own = shadows(patches, self.origin, directions)
         # The nearest has the largest x·c − |c|²/2.
         products = torch.addmm(halves, own, self.seen.T)
@@ -74,7 +83,7 @@ class NearestPatches:
         near = products >= ((lengths - squares - rounding) / 2)[:, None]
         which, others = near.nonzero(as_tuple=True)
         if len(which) > _TOO_MANY * near.numel():
-            return self._among_all(patches, self.points - self.origin, halves)
+            return None
         exact = pair_squares(patches, which, self.points, others)
         best = squares.scatter_reduce(0, which, exact, "amin")
         # The first of equally near ones.

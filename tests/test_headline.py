@@ -61,6 +61,24 @@ def test_names_say_in_what_the_rows_differ() -> None:
     ]  # fmt: skip
 
 
+def test_rows_of_one_method_are_told_apart() -> None:
+    records = [a_record("residual", shots=shots) for shots in (1, 2)]
+    records.append(a_record("residual", shots=2, setting={"train_fraction": 0.1}))
+    (figure,) = headlines(summarise(records), METRIC)
+    assert [row.name for row in figure.rows] == [
+        "padim · 1 reference", "padim · 2 references",
+        "padim · 2 references · 10 % of the training images",
+    ]  # fmt: skip
+
+
+def test_no_axis_goes_beyond_a_hundred_percent() -> None:
+    for lowest in (0.03, 0.52, 0.71, 0.97, 1.0):
+        records = [a_record(method=m, auroc=v) for m, v in (("a", lowest), ("b", 1.0))]
+        (figure,) = headlines(summarise(records), METRIC)
+        assert float(figure.ticks[-1]) == 100
+        assert all(0 <= row.dots["own"] <= 1 for row in figure.rows)
+
+
 def test_what_is_not_defined_has_no_dot_and_one_row_is_no_figure() -> None:
     undefined = [a_record(auroc=math.nan), a_record(method="cflow"), a_record(method="glass")]
     (figure,) = headlines(summarise(undefined), METRIC)

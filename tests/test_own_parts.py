@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from adpt.errors import WeightsError
+from adpt.errors import UserError, WeightsError
 from adpt.evaluation.encoding import LoadedProjector
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss, PublishedNormLoss, terms_of
 from adpt.projector import FeatureProjector
@@ -124,3 +124,23 @@ def test_the_source_of_a_block_decides_over_its_features(
     # Another length: a file that is changed within a second keeps its compiled form else.
     (tmp_path / "own_blocks.py").write_text(OWN.replace("FACTOR", "2.0") + "\n# Otherwise.\n")
     assert fingerprint() != first
+
+
+def test_a_block_must_keep_the_shape_of_its_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = OWN.replace("FACTOR", "2").replace("tokens * self.gain", "(tokens * self.gain)[..., :2]")
+    (tmp_path / "narrow_blocks.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    projector = FeatureProjector([3], block="narrow_blocks.Doubling")
+    with pytest.raises(ValueError, match=r"narrow_blocks\.Doubling.*\(2, 25, 2\).*\(2, 25, 3\)"):
+        projector([torch.rand(2, 3, 5, 5)])
+
+
+def test_a_projector_that_went_astray_is_not_written(tmp_path: Path) -> None:
+    projector = FeatureProjector([4], num_heads=1, num_references=2, block="linear")
+    with torch.no_grad():
+        next(projector.parameters()).view(-1)[0] = float("nan")
+    with pytest.raises(UserError, match=r"not finite \(blocks\.0\..*metrics\.csv"):
+        save_projector(projector, tmp_path / "projector.safetensors")
+    assert not list(tmp_path.iterdir())

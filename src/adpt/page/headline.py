@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from adpt.results import Comparison, Summary, title
+from adpt.results.compare import variant_in_words
 from adpt.results.record import FEATURES
+from adpt.results.words import plural, setting_in_words
 
 _MOST_ROWS = 24
 _STEP = 0.05
@@ -64,6 +66,13 @@ def _name(summary: Summary, summaries: Sequence[Summary]) -> str:
     for part in ("dataset", "backbone", "protocol"):
         if len({getattr(one, part) for one in summaries}) > 1:
             parts.append(getattr(summary, part))
+    same = [one for one in summaries if one.name == summary.name]
+    if len({one.shots for one in same}) > 1 and summary.shots is not None:
+        parts.append(plural(summary.shots, "reference"))
+    if len({str(one.varied) for one in same}) > 1:
+        parts += setting_in_words(summary.varied)
+    if len({one.variant for one in same}) > 1 and summary.variant is not None:
+        parts.append(variant_in_words(summary.variant))
     return " · ".join(parts)
 
 
@@ -77,14 +86,20 @@ def _headline(metric: str, rows: Sequence[tuple[str, Comparison]]) -> Headline |
         return None
     shown = kept[:_MOST_ROWS]
     every = [value for _, values in shown for value in values.values()]
-    first = math.floor(min(every) / _STEP - 1e-9)
-    last = max(math.ceil(max(every) / _STEP + 1e-9), first + 1)
-    # Few ticks, evenly spread: a doubled step until there are at most five gaps.
+    first = math.floor(min(every) / _STEP + 1e-9)
+    last = max(math.ceil(max(every) / _STEP - 1e-9), first + 1)
+    # Few ticks, evenly spread: a doubled step until there are at most five gaps, and none beyond
+    # what a fraction can be.
     step = 1
     while (last - first) / step > 5:
         step *= 2
     last = first + math.ceil((last - first) / step) * step
+    beyond = max(0, last - max(round(1 / _STEP), math.ceil(max(every) / _STEP - 1e-9)))
+    first, last = first - beyond, last - beyond
     low, width = first * _STEP, (last - first) * _STEP
     ticks = [f"{100 * _STEP * number:.0f}" for number in range(first, last + 1, step)]
-    placed = [Row(n, {k: (v - low) / width for k, v in values.items()}) for n, values in shown]
+    placed = [
+        Row(n, {k: min(max((v - low) / width, 0.0), 1.0) for k, v in values.items()})
+        for n, values in shown
+    ]
     return Headline(f"{title(metric)} in percent", placed, ticks, len(kept) - len(shown))

@@ -218,10 +218,10 @@ class Pretraining(LightningModule):
             contrasted = contrasted | covered.any()
             if self.angle_loss is not None:
                 name, centre = f"loss/{self.terms['angle']}_{number}", self.centres[number - 1]
-                terms[name] = self.angle_loss(first, second, covered, centre)
+                terms[name] = _scalar(self.angle_loss(first, second, covered, centre), name)
             if self.norm_loss is not None:
                 name = f"loss/{self.terms['norm']}_{number}"
-                norms = [self.norm_loss(view, touched) for view in (first, second)]
+                norms = [_scalar(self.norm_loss(view, touched), name) for view in (first, second)]
                 terms[name] = torch.stack(norms).sum()
             if logged:
                 figures |= separation(first.detach(), touched, self.centres[number - 1], number)
@@ -332,3 +332,9 @@ class Pretraining(LightningModule):
         if self.train_backbone:
             return self.first_hashes
         return self.backbone.fingerprint, self.backbone.weights_sha256
+
+
+def _scalar(loss: Tensor, name: str) -> Tensor:
+    if loss.ndim:
+        raise UserError(f"{name} is of shape {tuple(loss.shape)}: a loss must be a single number.")
+    return loss

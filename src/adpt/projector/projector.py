@@ -146,6 +146,11 @@ class FeatureProjector(nn.Module):
                 output = block(tokens, _divided(references[number], divisor).to(tokens.dtype))
             else:
                 output = block(tokens)
+            if output.shape != tokens.shape:
+                raise ValueError(
+                    f"The block {self.block!r} makes {tuple(output.shape)} of tokens"
+                    f" {tuple(tokens.shape)}: it must give tokens of the same shape."
+                )
             projected.append(output.transpose(1, 2).unflatten(2, level.shape[2:]))
         return projected
 

@@ -11,7 +11,7 @@ from huggingface_hub import cached_assets_path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adpt.errors import WeightsError
+from adpt.errors import UserError, WeightsError
 from adpt.projector import OPTIONS, FeatureProjector
 from adpt.projector.blocks import BLOCKS
 from adpt.running.files import sha256
@@ -43,11 +43,18 @@ def save_projector(
         metadata: What else to keep: backbone, config and the like, as text.
 
     Raises:
-        UserError: The file cannot be written.
+        UserError: The file cannot be written, or the projector has numbers that are not finite.
     """
+    tensors = projector.state_dict()
+    if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        raise UserError(
+            f"The projector has numbers that are not finite ({broken[0]}), and is not written: the"
+            " training went astray. Look at the losses in metrics.csv, and lower"
+            " model.optimizer.lr, or mend the loss."
+        )
     options = {name: json.dumps(value) for name, value in projector.options.items()}
     described = {**(metadata or {}), "format": FORMAT, **options, "block": projector.block}
-    write_tensors(projector.state_dict(), Path(path), described)
+    write_tensors(tensors, Path(path), described)
 
 
 def save_backbone(weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -163,7 +170,8 @@ def filled_projector(
     if named not in (*BLOCKS, block):
         raise ValueError(
             f"its blocks are {named!r}, none of adpt's, and no code is run because a file names it."
-            f" If it is yours: projector_block={named} of adpt.evaluate, block= of load_projector"
+            f" If it is yours: projector_block={named} of adpt.evaluate, block= of load_projector;"
+            " inspectors (adpt.predict) take adpt's blocks alone"
         )
     channels = list(options["channels"])
     if len(channels) > len(tensors):

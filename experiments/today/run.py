@@ -64,7 +64,7 @@ def main(data: Path, out: Path, wanted: list[str]) -> None:
                 folder = out / f"{method}_{'few' if classes is FEW else 'rest'}_{seed}"
                 sys.argv = [
                     "evaluate", *common, f"method={method}", features, f"seed={seed}",
-                    "unified=false", f"data.classes=[{','.join(classes)}]",
+                    f"data.classes=[{','.join(classes)}]",
                     f"hydra.run.dir={folder}",
                 ]  # fmt: skip
                 evaluate.main()

@@ -72,7 +72,7 @@ def assert_evaluated(folder: Path, set_name: str, classes: list[str]) -> None:
             for picture in pictures:
                 with Image.open(picture) as image:
                     # Image, mask and three maps, 48 pixels each, 8 between them.
-                    assert image.width == 5 * 48 + 4 * 8
+                    assert image.width == 5 * (image.height - 24) + 4 * 8
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg") == drawn_pictures
     assert all(name in page for name in classes)

@@ -81,6 +81,10 @@ class MVTecLOCO(MVTec):
         """The first of those that an image should have."""
         return self.mask_folder(class_name, kind) / image.stem / "000.png"
 
+    def deciding_files(self, class_name: str) -> Sequence[Path]:
+        """The class's list of defects, where masks are read."""
+        return () if self.masks == "none" else [self._config(class_name)]
+
     def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterator[Finding]:
         """A list of defects that cannot be read, too."""
         yield from super().leftovers(class_name, samples)

@@ -168,6 +168,27 @@ def test_a_list_of_defects_that_cannot_be_used_is_a_fault(
     assert found(MVTecLOCO(mvtec_loco_root)) == {("list", "screw_bag/defects_config.json")}
 
 
+def test_a_value_that_the_list_of_defects_lacks_or_has_twice_is_a_fault(
+    mvtec_loco_root: Path,
+) -> None:
+    folder = mvtec_loco_root / "pushpins"
+    mask = folder / "ground_truth/structural_anomalies/000/000.png"
+    Image.fromarray(np.asarray(Image.open(mask)).clip(0, 7)).save(mask)
+    examination = examine(MVTecLOCO(mvtec_loco_root), workers=2, published=False)
+    assert [(f.kind, f.path) for f in examination.findings] == [("mask value", mask)]
+    assert str(examination.faults[0]).endswith(
+        "000.png has the value 7, which is not in the class's defects_config.json: take both from"
+        " the published archive."
+    )
+    assert found(MVTecLOCO(mvtec_loco_root, masks="none")) == set()
+    file = folder / "defects_config.json"
+    entries = json.loads(file.read_text())
+    file.write_text(json.dumps([*entries, entries[1]]))
+    assert found(MVTecLOCO(mvtec_loco_root)) == {("list", "pushpins/defects_config.json")}
+    with pytest.raises(DataError, match="pixel_value 254 is there twice"):
+        MVTecLOCO(mvtec_loco_root).saturations("pushpins")
+
+
 # ---- KolektorSDD2 and DAGM ---------------------------------------------------------------------
 
 

@@ -203,6 +203,7 @@ def identity_of(
     data: Any = SimpleNamespace(
         set_name="own", samples=samples, root=root, geometry=geometry or Geometry(),
         train_fraction=0.5, noise_ratio=0.0, masks="none",
+        deciding_files=lambda _: (),
     )  # fmt: skip
     backbone: Any = Fixed()
     return Identity(

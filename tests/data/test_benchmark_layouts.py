@@ -1,6 +1,7 @@
 """What MVTec AD 2, MVTec LOCO, KolektorSDD2 and DAGM have that MVTec AD's layout has not."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,21 @@ def test_a_validation_image_among_the_test_images_is_a_fault(mvtec_ad2_root: Pat
     assert "is also the validation image" in findings[0].message
 
 
+@pytest.mark.parametrize("kind", [MVTecAD2, MVTecLOCO])
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_set_without_its_images_for_validation_is_refused(
+    empty: bool, kind: type[AnomalyDataModule], request: pytest.FixtureRequest
+) -> None:
+    name = "mvtec_ad2" if kind is MVTecAD2 else "mvtec_loco"
+    root: Path = request.getfixturevalue(f"{name}_root")
+    folder = root / ("can" if kind is MVTecAD2 else "pushpins") / "validation"
+    shutil.rmtree(folder / "good" if empty else folder)
+    place = str((folder / "good").relative_to(root))
+    assert found(kind(root)) == {("folder without images", place)}
+    with pytest.raises(DataError, match=rf"{place} holds no image, and thresholds .* unpack it"):
+        kind(root).setup()
+
+
 # ---- MVTec LOCO --------------------------------------------------------------------------------
 
 
@@ -152,6 +168,27 @@ def test_a_list_of_defects_that_cannot_be_used_is_a_fault(
     assert found(MVTecLOCO(mvtec_loco_root)) == {("list", "screw_bag/defects_config.json")}
 
 
+def test_a_value_that_the_list_of_defects_lacks_or_has_twice_is_a_fault(
+    mvtec_loco_root: Path,
+) -> None:
+    folder = mvtec_loco_root / "pushpins"
+    mask = folder / "ground_truth/structural_anomalies/000/000.png"
+    Image.fromarray(np.asarray(Image.open(mask)).clip(0, 7)).save(mask)
+    examination = examine(MVTecLOCO(mvtec_loco_root), workers=2, published=False)
+    assert [(f.kind, f.path) for f in examination.findings] == [("mask value", mask)]
+    assert str(examination.faults[0]).endswith(
+        "000.png has the value 7, which is not in the class's defects_config.json: take both from"
+        " the published archive."
+    )
+    assert found(MVTecLOCO(mvtec_loco_root, masks="none")) == set()
+    file = folder / "defects_config.json"
+    entries = json.loads(file.read_text())
+    file.write_text(json.dumps([*entries, entries[1]]))
+    assert found(MVTecLOCO(mvtec_loco_root)) == {("list", "pushpins/defects_config.json")}
+    with pytest.raises(DataError, match="pixel_value 254 is there twice"):
+        MVTecLOCO(mvtec_loco_root).saturations("pushpins")
+
+
 # ---- KolektorSDD2 and DAGM ---------------------------------------------------------------------
 
 
@@ -193,6 +230,22 @@ def test_a_mask_that_cannot_be_read_is_named(kolektorsdd2_root: Path) -> None:
 def test_a_dagm_mask_without_image_is_named(dagm_root: Path) -> None:
     (dagm_root / "Class1/Test/0005.PNG").unlink()
     assert found(DAGM(dagm_root)) == {("mask without image", "Class1/Test/Label/0005_label.PNG")}
+
+
+@pytest.mark.parametrize("left", ["nothing", "folder", "other"])
+def test_a_dagm_part_without_masks_has_no_labels(left: str, dagm_root: Path) -> None:
+    for part in ("Class1/Train", "Class10/Test"):
+        labels = dagm_root / part / "Label"
+        masks = list(labels.iterdir())
+        for number, mask in enumerate(masks):
+            mask.rename(labels / f"{90 + number}_label.PNG") if left == "other" else mask.unlink()
+        if left == "nothing":
+            labels.rmdir()
+    faults = {("mask missing", "Class1/Train/Label"), ("mask missing", "Class10/Test/Label")}
+    assert faults <= found(DAGM(dagm_root))
+    for name, part in (("Class1", "Train"), ("Class10", "Test")):
+        with pytest.raises(DataError, match=rf"{part}/Label has no mask of any .* unpack it anew"):
+            DAGM(dagm_root, classes=name, masks="none").setup()
 
 
 # ---- Real-IAD ----------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """MVTec LOCO, Real-IAD and MVTec AD 2, evaluated as their benchmarks do."""
 
+import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +91,36 @@ def test_locos_records_tell_logical_and_structural_anomalies_apart(
         f1_score(marked.flatten(), maps.flatten() >= threshold), abs=1e-6
     )
     assert {*AurocByKind({"logical": "", "structural": ""}).names} <= {*record.metrics}
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_an_edited_list_of_defects_is_measured_anew(
+    mixed: bool, tmp_path: Path, outcomes: list[Outcome]
+) -> None:
+    root = drawn.draw_mvtec_loco(tmp_path / "loco", ("pushpins", "screw_bag"))
+    options = [
+        *(["data=mixed", "+data@data.sets.loco=mvtec_loco"] if mixed else ["data=mvtec_loco"]),
+        f"data{'.sets.loco' if mixed else ''}.root={root}", "metric=[spro]",
+    ]  # fmt: skip
+    file = root / "pushpins/defects_config.json"
+    found = []
+    for threshold in (20, 20, 1):
+        entries = json.loads(file.read_text())
+        entries[0]["saturation_threshold"] = threshold
+        file.write_text(json.dumps(entries))
+        records = evaluated(tmp_path / "out", *options)
+        found.append({r.class_name: r.metrics["pixel_spro_05"] for r in records})
+    first, again, edited = found
+    assert first == again
+    changed = {name for name in first if edited[name] != first[name]}
+    assert {name.rpartition("/")[2] for name in changed} == {"pushpins"}
+    assert [o.scored.samples[0].class_name.rpartition("/")[2] for o in outcomes] == [
+        "pushpins", "screw_bag", "pushpins",
+    ]  # fmt: skip
+    evaluated(tmp_path / "out", *options, "data.masks=none")
+    file.unlink()
+    evaluated(tmp_path / "out", *options, "data.masks=none")
+    assert len(outcomes) == 5
 
 
 def test_at_the_networks_resolution_the_same_share_of_a_defect_is_enough(tmp_path: Path) -> None:
@@ -213,6 +245,19 @@ def test_a_submission_goes_on_where_it_was(
     assert lacks(record.counts) == [
         "test images without labels, so neither image nor pixel metrics are defined"
     ]
+
+
+def test_a_threshold_is_never_taken_from_training_images_instead(
+    tmp_path: Path, submit: Callable[..., list[Record]]
+) -> None:
+    for image in (tmp_path / "ad2/can/validation/good").iterdir():
+        image.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"'can' of .* has no validation image that can be read"):
+        submit("data.classes=[can]", "data.on_bad_image=skip")
+    shutil.rmtree(tmp_path / "ad2/can/validation")
+    with pytest.raises(UserError, match=r"can/validation/good holds no image"):
+        submit("data.classes=[can]")
+    assert not (tmp_path / "submission").exists()
 
 
 def test_what_a_crop_left_unseen_is_normal(

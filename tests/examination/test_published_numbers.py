@@ -42,6 +42,17 @@ def test_ad2s_private_parts_have_numbers_of_their_own(mvtec_ad2_root: Path) -> N
     ]
 
 
+def test_numbers_of_kolektorsdd2_are_told_of_the_folder_that_has_them(
+    kolektorsdd2_root: Path,
+) -> None:
+    findings = examine(KolektorSDD2(kolektorsdd2_root), workers=2).findings
+    assert [(f.path.name, f.message.partition(",")[0]) for f in findings] == [
+        ("test", "has 3 anomalous test images"),
+        ("test", "has 3 normal test images"),
+        ("train", "has 6 normal train images"),
+    ]
+
+
 def test_realiads_total_is_five_views_a_product() -> None:
     assert (REALIAD_NORMAL + REALIAD_ANOMALOUS) % 5 == 0
 

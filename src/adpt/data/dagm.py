@@ -15,8 +15,9 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 class DAGM(AnomalyDataModule):
     """DAGM 2007 (Wieler and Hahn 2007): 10 drawn textures.
 
-    An image is defective where there is a mask of it, which is a rough ellipse. Defective training
-    images are left out, as where methods learn from normal images alone. Layout as in
+    An image is defective where there is a mask of it, which is a rough ellipse; a part in which no
+    image has one is refused, for nobody could tell. Defective training images are left out, as
+    where methods learn from normal images alone. Layout as in
     github.com/vicoslab/mixed-segdec-net-comind2021 (`data/input_dagm.py`), which reads the archives
     of the competition as they are.
     """
@@ -43,6 +44,13 @@ class DAGM(AnomalyDataModule):
             images = images_in(folder)
             if not images:
                 self.report(no_images(folder, class_name))
+            elif not any(name_key(image.stem) in masks for image in images):
+                message = (
+                    f"has no mask of any image of {folder}, and masks alone tell which of these are"
+                    " defective: unpack it anew."
+                )
+                labels = self._labels(class_name, split)
+                self.report(Finding("mask missing", labels, message, class_name))
             for image in images:
                 mask = masks.get(name_key(image.stem))
                 if mask is None:
@@ -61,7 +69,10 @@ class DAGM(AnomalyDataModule):
     def _folder(self, class_name: str, split: Split) -> Path:
         return folder_in_any_case(self.class_folder(class_name), split)
 
+    def _labels(self, class_name: str, split: Split) -> Path:
+        return folder_in_any_case(self._folder(class_name, split), "Label")
+
     def _masks(self, class_name: str, split: Split) -> dict[str, Path]:
         """Masks by the stem of their image."""
-        masks = images_in(folder_in_any_case(self._folder(class_name, split), "Label"))
+        masks = images_in(self._labels(class_name, split))
         return {name_key(mask.stem).lower().removesuffix("_label"): mask for mask in masks}

@@ -37,19 +37,19 @@ class KolektorSDD2(AnomalyDataModule):
 
     def available_classes(self) -> list[str]:
         """The product, where there is a folder of training images."""
-        return list(self.known_classes) if self._folder("train").is_dir() else []
+        return list(self.known_classes) if self.part_folder("train").is_dir() else []
 
     def class_folder(self, class_name: str) -> Path:
         """That of the training images; the test images lie beside it."""
-        return self._folder("train")
+        return self.part_folder("train")
 
     def find_samples(self, class_name: str) -> Iterator[Sample]:
         """Normal training images, then all test images."""
         for split in SPLITS:
-            images = [image for image in images_in(self._folder(split)) if image.stem.isdigit()]
+            images = [image for image in images_in(self.part_folder(split)) if image.stem.isdigit()]
             if not images:
-                self.report(no_images(self._folder(split), class_name))
-            masks = {mask.stem: mask for mask in images_in(self._folder(split))}
+                self.report(no_images(self.part_folder(split), class_name))
+            masks = {mask.stem: mask for mask in images_in(self.part_folder(split))}
             marked = {image: masks.get(f"{image.stem}_GT") for image in images}
             for image, mask in marked.items():
                 if mask is None:
@@ -67,7 +67,7 @@ class KolektorSDD2(AnomalyDataModule):
     def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterator[Finding]:
         """Masks without an image, and files of other names, such as the published copies."""
         for split in SPLITS:
-            files = images_in(self._folder(split))
+            files = images_in(self.part_folder(split))
             stems = {file.stem for file in files}
             for file in files:
                 number = file.stem.removesuffix("_GT")
@@ -77,7 +77,8 @@ class KolektorSDD2(AnomalyDataModule):
                 elif number not in stems:
                     yield no_image(file, class_name)
 
-    def _folder(self, split: Split) -> Path:
+    def part_folder(self, split: Split) -> Path:
+        """Where the images of a part lie, and their masks."""
         return folder_in_any_case(self.root, split)
 
     def _marks(self, mask: Path) -> bool:

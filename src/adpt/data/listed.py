@@ -101,6 +101,10 @@ class ListedSet:
         """All that decides over `find_samples`; None keeps no index of the set."""
         return None
 
+    def deciding_files(self, class_name: str) -> Sequence[Path]:
+        """Files whose content decides over a class's figures, beside its images and masks."""
+        return ()
+
     def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterable[Finding]:
         """Findings beside a class's samples, which stop nothing: for an examination."""
         return ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from adpt.data.base import AnomalyDataModule
@@ -87,6 +88,11 @@ class Mixed(AnomalyDataModule):
         for sample in self.sets[name].samples:
             if sample.class_name == product:
                 yield sample._replace(class_name=class_name)
+
+    def deciding_files(self, class_name: str) -> Sequence[Path]:
+        """As the class's own set tells them."""
+        name, product = class_name.split("/", 1)
+        return self.sets[name].deciding_files(product)
 
     def defects_of(self, sample: Sample) -> Sequence[Defect] | None:
         """As the image's own set tells them."""

@@ -58,7 +58,12 @@ class MVTec(AnomalyDataModule):
         for image in self.images_of(self.training_folder(class_name)):
             yield Sample(image, 0, class_name, "train")
         if self.validation_folder:
-            for image in self.images_of(self.normal_folder(class_name, self.validation_folder)):
+            folder = self.normal_folder(class_name, self.validation_folder)
+            images = self.images_of(folder)
+            if not images:
+                message = "holds no image, and thresholds come from these: unpack it anew."
+                self.report(Finding("folder without images", folder, message, class_name))
+            for image in images:
                 yield Sample(image, 0, class_name, "validation")
         yield from self.find_tested(class_name)
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,9 +12,10 @@ from adpt.data.finding import Finding
 from adpt.data.images import mask_of
 from adpt.data.mvtec import Kind, Matched, MVTec
 from adpt.data.sample import Defect, Sample
-from adpt.errors import DataError
+from adpt.errors import BadImageError, DataError
 
 CONFIG = "defects_config.json"
+_THREADS = 4
 
 
 class Saturation(NamedTuple):
@@ -81,15 +84,27 @@ class MVTecLOCO(MVTec):
         """The first of those that an image should have."""
         return self.mask_folder(class_name, kind) / image.stem / "000.png"
 
+    def deciding_files(self, class_name: str) -> Sequence[Path]:
+        """The class's list of defects, where masks are read."""
+        return () if self.masks == "none" else [self._config(class_name)]
+
     def leftovers(self, class_name: str, samples: Sequence[Sample]) -> Iterator[Finding]:
-        """A list of defects that cannot be read, too."""
+        """A list of defects that cannot be read, and masks of which it does not tell, too."""
         yield from super().leftovers(class_name, samples)
-        if self.masks != "none":
-            try:
-                self.saturations(class_name)
-            except DataError as error:
-                message = f"cannot be used: {error}"
-                yield Finding("list", self._config(class_name), message, class_name)
+        if self.masks == "none":
+            return
+        try:
+            known = self.saturations(class_name)
+        except DataError as error:
+            message = f"cannot be used: {error}"
+            yield Finding("list", self._config(class_name), message, class_name)
+            return
+        masks = [mask for sample in samples for mask in sample.masks]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            values = threads.map(partial(self._value, class_name), masks)
+            for mask, value in zip(masks, values, strict=True):
+                if value is not None and value not in known:
+                    yield Finding("mask value", mask, _unlisted(value), class_name)
 
     def saturations(self, class_name: str) -> dict[int, Saturation]:
         """How much of a defect of each kind is enough, by the value that its masks have.
@@ -103,6 +118,10 @@ class MVTecLOCO(MVTec):
             found = {int(entry["pixel_value"]): Saturation.of(entry) for entry in entries}
             if not found:
                 raise ValueError("it is empty")
+            if len(found) < len(entries):
+                values = [int(entry["pixel_value"]) for entry in entries]
+                twice = next(value for value in values if values.count(value) > 1)
+                raise ValueError(f"pixel_value {twice} is there twice")
             return found
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
@@ -125,13 +144,25 @@ class MVTecLOCO(MVTec):
             mask = mask_of(path, sample.class_name, self.geometry.rules)
             saturation = known.get(int(mask.values[-1]))
             if saturation is None:
-                raise DataError(
-                    f"{path} has the value {mask.values[-1]:g}, which is not in the class's"
-                    f" {CONFIG}: take both from the published archive."
-                )
+                raise DataError(f"{path} {_unlisted(mask.values[-1])}")
             if pixels := int(mask.pixels.sum()):
                 found.append(Defect(mask.pixels, saturation.area(pixels)))
         return found
 
     def _config(self, class_name: str) -> Path:
         return self.class_folder(class_name) / CONFIG
+
+    def _value(self, class_name: str, mask: Path) -> float | None:
+        """The value that names a mask's kind of defect; None where reading it again tells more."""
+        try:
+            read = mask_of(mask, class_name, self.geometry.rules)
+        except BadImageError:
+            return None
+        return read.values[-1] if read.pixels.any() else None
+
+
+def _unlisted(value: float) -> str:
+    return (
+        f"has the value {value:g}, which is not in the class's {CONFIG}: take both from the"
+        " published archive."
+    )

@@ -93,7 +93,8 @@ def encode_class(
 
     Raises:
         BadImageError: A file cannot be read and the data module does not skip such files.
-        DataError: The class has no test image or no normal training image that can be read.
+        DataError: The class has no test image or no normal training image that can be read, or none
+            of its images for validation can.
     """
     started = time.perf_counter()
     samples = data.select("train", class_name=class_name)
@@ -113,6 +114,11 @@ def encode_class(
     validating = [] if only == "train" else data.select("validation", class_name=class_name)
     if validating:
         found = extract(backbone, data, validating, device, progress, cache)
+        if not len(found):
+            raise DataError(
+                f"Class '{class_name}' of {data.root} has no validation image that can be read, and"
+                " thresholds come from these: unpack it anew, or leave it out with data.classes."
+            )
         test = replace(test, validation=found)
     readable = set(train.paths)
     normal = [s for s in samples if s.label == 0 and str(s.image) in readable]

@@ -50,8 +50,8 @@ class Identity:
     """Tells the cells of one set and one backbone apart, by all that decides over their results.
 
     That is the whole config but for `CANNOT_DECIDE`, the content of every image and mask with
-    labels and splits, the content of every other file that the config names, backbone and projector
-    as they came out, adpt's code, and the source of every class from outside it.
+    labels and splits, that of every other file that the set or the config names, backbone and
+    projector as they came out, adpt's code, and the source of every class from outside it.
 
     Args:
         config: The resolved config, as plain values.
@@ -218,6 +218,9 @@ class Identity:
                 *sample[5:-1],
             ]
             digest.update(json.dumps(told).encode())
+        for name in dict.fromkeys(sample.class_name for sample in samples):
+            for file in data.deciding_files(name):
+                digest.update(json.dumps([_below(roots, file), _content(file)]).encode())
         return digest.hexdigest()
 
 

@@ -218,7 +218,7 @@ class GoodScores:
             part: Which of the training features; None for all.
             validation: Features of the images for validation.
         """
-        if validation is not None and len(validation):
+        if validation is not None:
             found = score(self.method, validation, self.batch_size, self.device)
             return Good(found.maps.numpy(), found.image.numpy())
         if (scores := self._scores) is None:

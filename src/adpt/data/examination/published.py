@@ -106,7 +106,9 @@ def differences(data: AnomalyDataModule, samples: Sequence[Sample]) -> Iterator[
                     what = f"{'anomalous' if label else 'normal'} {split} images"
                     yield Finding(
                         "count",
-                        data.class_folder(name),
+                        data.part_folder(split)
+                        if isinstance(data, KolektorSDD2)
+                        else data.class_folder(name),
                         f"has {here} {what}, and {published} are published: {ADVICE}",
                         name,
                     )

@@ -57,6 +57,14 @@ def all_of(images: Scored) -> dict[str, float]:
     return {name: value for metric in ALL for name, value in metric.measure(images).items()}
 
 
+@pytest.mark.parametrize("options", [{"threshold": v} for v in (math.nan, math.inf)])
+def test_a_threshold_is_finite(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="threshold=null"):
+        SegF1(**options)
+    with pytest.raises(ValueError, match="give finite numbers"):
+        SegF1(deviations=-math.inf)
+
+
 # ---- Literal versions ------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from adpt.cli.entry import entry
 from adpt.cli.options import Names
 from adpt.cli.types import Text, fits
 from adpt.cli.values import differing, names, shown
-from adpt.cli.words import check_words
+from adpt.cli.words import check_words, hydras_words
 from adpt.errors import UserError
 from adpt.results import append_records
 from drawn import draw_folder
@@ -269,6 +269,22 @@ def test_only_groups_must_not_be_null() -> None:
     )
     with pytest.raises(UserError, match=r"\+experiment=null: .* table1"):
         check_words(["+experiment=null"])
+
+
+@pytest.mark.parametrize("word", ["method=1", "+logger=true", "metric=[aupimo,1]", "data=a,-.5e3"])
+def test_a_group_is_set_to_no_number(word: str) -> None:
+    with pytest.raises(UserError, match=rf"^{re.escape(word)}: a group takes a file of its own"):
+        check_words([word])
+    check_words(["metrics=1", "shots=1", "method=a1", "metric=[aupro_05,1x]", "cache=true"])
+
+
+def test_metrics_are_chosen_by_name_where_they_are_a_group() -> None:
+    for word in ("metrics=1", "metrics=[1]", "metrics=nan", "train_data=2"):
+        with pytest.raises(UserError, match=rf"^{re.escape(word)}: a group takes .* one of \w"):
+            hydras_words([word])
+    assert hydras_words(["metrics=null", "metrics=mad", "train_data=visa", "metrics.mad=null"]) == [
+        "metric=[]", "metric=mad", "data@train_data=visa", "metric.mad=null",
+    ]  # fmt: skip
 
 
 def test_one_name_is_a_list_of_one() -> None:

@@ -56,12 +56,19 @@ def compare(config: DictConfig) -> None:
     folders = names(config.compare) or []
     if len(folders) != 2:
         raise UserError(f"compare=[{','.join(folders)}]: give two folders, the earlier one first.")
+    if Path(folders[0]).resolve() == Path(folders[1]).resolve():
+        raise UserError(f"compare=[{','.join(folders)}]: both are one folder; give two.")
     sides = [_read("compare", folder) for folder in folders]
     chosen = set(map(id, _chosen(config, [*sides[0], *sides[1]])))
     before, after = ([record for record in side if id(record) in chosen] for side in sides)
+    found = changes_between(before, after)
+    if not found.pairs:
+        raise UserError(
+            f"compare=[{','.join(folders)}]: no result of one folder can be held against one of the"
+            " other, for they share no set, class, method and features."
+        )
     metrics = names(config.metrics) or []
     check_metrics(metrics, [*before, *after])
-    found = changes_between(before, after)
     table = changes_table(found, (folders[0], folders[1]), metrics)
     output = Path(folders[1] if config.output == config.results else config.output)
     written = []

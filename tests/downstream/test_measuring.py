@@ -1,9 +1,10 @@
 """What is measured of a class: metrics of the config, good scores, and the pictures' resolution."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from adpt.evaluation.class_data import features_of
 from adpt.evaluation.laid_back import LaidBack, PictureMasks
 from adpt.evaluation.measuring import Measuring, make_metrics
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore, Scores
-from adpt.metrics import Metric, Scored, SegF1, anomaly_metrics
+from adpt.metrics import Metric, RankedMetric, Rankings, Scored, SegF1, anomaly_metrics
 from adpt.results import METRICS, read_records
 from drawn import draw_folder, picture, save
 from runs import evaluation, folder_data, run_task
@@ -114,20 +115,118 @@ def test_a_method_that_tells_no_left_out_scores_has_no_threshold(data: Folder) -
     assert not math.isnan(run(data, FeatureNorm(48), SegF1())["key"].metrics["pixel_seg_f1"])
 
 
-@pytest.mark.parametrize("given", [{}, {"other": 0.5}, {"image_kept": math.inf}])
-def test_what_a_metric_gives_must_be_what_it_names(data: Folder, given: dict[str, float]) -> None:
+def some_scored() -> Scored:
+    maps, masks = np.arange(64.0).reshape(4, 4, 4) / 64, np.zeros((4, 4, 4), bool)
+    masks[2:, 1] = True
+    return Scored(maps, masks, masks.any((1, 2)), maps.max((1, 2)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, {"other": 0.5}, {"image_kept": math.inf}, {"image_kept": 0.5, "image_auroc": 0.5},
+        {"image_kept": 1.01}, {"image_kept": -0.01}, {"image_kept": "high"}, {"image_kept": None},
+        {"image_kept": np.zeros(2)}, "image_kept", None, np.zeros(1), 0.5,
+    ],
+)  # fmt: skip
+def test_what_a_metric_gives_must_be_what_it_names(given: Any) -> None:
     class Wrong(Kept):
         def measure(self, scored: Scored) -> Mapping[str, float]:
-            return given
+            return given  # type: ignore[no-any-return]
 
-    with pytest.raises(UserError, match=r"The metric Wrong gives .* image_kept"):
-        run(data, FeatureNorm(48), Wrong())
+    class WrongRanked(RankedMetric):
+        names = ("image_kept",)
+
+        def of_rankings(self, rankings: Rankings) -> Mapping[str, float]:
+            return given  # type: ignore[no-any-return]
+
+    for wrong in (Wrong(), WrongRanked()):
+        with pytest.raises(UserError, match=rf"The metric {type(wrong).__name__} gives .*kept"):
+            Measuring([wrong]).measure(some_scored())
+    with pytest.raises(UserError, match=r"The metric WrongRanked gives .*kept"):
+        Measuring([WrongRanked()], with_intervals=True).intervals(some_scored())
+
+
+@pytest.mark.parametrize("value", [1 + 1e-9, -1e-9, math.nan, np.float32(1), torch.tensor(0.5)])
+def test_fractions_may_be_off_by_rounding(value: Any) -> None:
+    class Off(Kept):
+        def measure(self, scored: Scored) -> Mapping[str, float]:
+            return {"image_kept": value}
+
+    found = Measuring([Off()]).measure(some_scored())["image_kept"]
+    assert type(found) is float
+    assert found == pytest.approx(float(value), abs=0, nan_ok=True)
+
+
+class Resampled(Kept):
+    """Gives of resamples what it is told to."""
+
+    def __init__(self, give: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.give = give
+
+    def resampled(self, scored: Scored, weights: Any) -> Any:
+        return self.give(len(weights))
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda _: {"image_auroc": np.zeros(1000)},
+        lambda _: {"image_kept": np.zeros(3)},
+        lambda r: {"image_kept": np.zeros((r, 2))},
+        lambda r: {"image_kept": np.full(r, 1.5)},
+        lambda _: {"image_kept": 0.5},
+        lambda _: None,
+    ],
+)
+def test_resamples_are_measured_under_own_names_and_one_number_each(give: Any) -> None:
+    measuring = Measuring([Resampled(give)], with_intervals=True)
+    with pytest.raises(UserError, match=r"The metric Resampled gives .* in resampled.*"):
+        measuring.intervals(some_scored())
+
+
+def test_intervals_of_what_a_metric_tells_of_resamples() -> None:
+    def some(r: int) -> Any:
+        return {"image_kept": [0.25] * r}
+
+    found = Measuring([Resampled(some)], with_intervals=True).intervals(some_scored())
+    assert found["image_kept"] == (0.25, 0.25)
+    assert "image_kept" not in Measuring([Kept()], with_intervals=True).intervals(some_scored())
+
+
+def test_a_metric_that_fails_is_named() -> None:
+    class Failing(Kept):
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error = error
+
+        def measure(self, scored: Scored) -> Mapping[str, float]:
+            raise self.error
+
+    said = r"The metric Failing fails in measure with ZeroDivisionError: x \(.*\.py, line \d+\)"
+    with pytest.raises(UserError, match=said):
+        Measuring([Failing(ZeroDivisionError("x"))]).measure(some_scored())
+    # A picture that cannot be read is no mistake of the metric.
+    with pytest.raises(BadImageError, match=r"^a picture$"):
+        Measuring([Failing(BadImageError("a picture"))]).measure(some_scored())
+
+
+@pytest.mark.parametrize("names", [("Image AUROC",), ("image-x",), ("image__x",), (), "image_x", 1])
+def test_names_are_words(names: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adpt.metrics.IoUMax.names", names)
+    with pytest.raises(UserError, match=r"The metric IoUMax has the names .*lower case"):
+        make_metrics(OmegaConf.create({"a": {"_target_": "adpt.metrics.IoUMax"}}))
 
 
 @pytest.mark.parametrize(
     ("configs", "said"),
     [
         ({"a": {"_target_": "adpt.metrics.Aupro", "limit": 0}}, r"metric\.a: .*limit is 0"),
+        (
+            {"a": {"_target_": "adpt.metrics.SegF1", "threshold": math.nan}},
+            r"metric\.a: .*threshold is nan",
+        ),
         ({"a": {"_target_": "adpt.methods.PaDiM"}}, r"metric\.a: PaDiM is no adpt.metrics.Metric"),
         (
             {name: {"_target_": "adpt.metrics.IoUMax"} for name in "ab"},

@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from adpt.results import Record
 from adpt.results.blanks import blanks, lacks
 from recorded import a_record
@@ -85,5 +87,24 @@ def test_what_counts_do_not_explain_is_blank_without_a_guess() -> None:
 def test_a_further_metric_may_lack_something_that_is_no_test_image() -> None:
     one = a_record("own", 0.5, counts=COUNTS, metrics={"pixel_seg_f1": NAN, "image_odd": NAN})
     assert blanks([one], ["pixel_seg_f1", "image_odd"]) == [
-        "pcb1: it is not defined there, which leaves SegF1 and image odd blank."
+        "pcb1: it needs images for validation, or a method that tells scores of left-out good"
+        " images, which leaves SegF1 blank.",
+        "pcb1: it is not defined there, which leaves image odd blank.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        ("image_sample_auroc", "data.split=realiad_jsons"),
+        ("pixel_aupimo", "so many pixels of normal test images"),
+        ("mad", "one of the seven"),
+    ],
+)
+def test_further_metrics_say_what_they_need(metric: str, why: str) -> None:
+    (said,) = blanks([a_record("own", 0.5, counts=COUNTS, metrics={metric: NAN})], [metric])
+    assert why in said
+    # What the test images lack comes first.
+    none = {"test": 3, "anomalous": 0, "marked": 0}
+    (said,) = blanks([a_record("own", 0.5, counts=none, metrics={metric: NAN})], [metric])
+    assert "no anomalous test image" in said

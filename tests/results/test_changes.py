@@ -44,6 +44,14 @@ def test_a_change_in_a_metric_that_is_not_shown_counts() -> None:
     assert "1 changed" in told([before], [after])
 
 
+def test_metrics_that_one_side_lacks_are_told() -> None:
+    more = a_record(metrics={"image_auroc": 0.5, "pixel_seg_f1": 0.1, "mad": 0.2})
+    said = told(cells(), [more, a_record(class_name="pcb2")])
+    assert "0 changed, 2 equal in every metric that both have." in said
+    assert "Metrics that only one folder has, in 1 result: SegF1 and mAD." in said
+    assert "only one folder" not in told(cells(), cells())
+
+
 def test_changed_cells_have_a_line_each_and_their_mean() -> None:
     after = [a_record(auroc=0.75), a_record(class_name="pcb2", auroc=0.45)]
     table = changes_table(changes_between(cells(), after), ("a", "b"), ["image_auroc"])
@@ -133,6 +141,9 @@ def test_choices_apply_to_both_folders(tmp_path: Path, capsys: pytest.CaptureFix
     [
         ("[a]", r"compare=\[.*a\]: give two folders"),
         ("[a,b,a]", "give two folders"),
+        ("[a,a]", r"compare=\[.*\]: both are one folder"),
+        ("[a,x/../a]", "both are one folder"),
+        ("[a,other]", "share no set, class, method and features"),
         ("[a,none]", "none: it does not exist"),
         ("[a,empty]", "another folder as compare="),
         ("[a,a/results.jsonl]", "is a file"),
@@ -141,7 +152,9 @@ def test_choices_apply_to_both_folders(tmp_path: Path, capsys: pytest.CaptureFix
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, folders: str, message: str) -> None:
     append_records(tmp_path / "a" / "results.jsonl", cells())
     append_records(tmp_path / "b" / "results.jsonl", cells())
+    append_records(tmp_path / "other" / "results.jsonl", cells(method="cflow"))
     (tmp_path / "empty").mkdir()
     given = [f"{tmp_path}/{name}" for name in folders.strip("[]").split(",")]
     with pytest.raises(UserError, match=message):
         run_task(report, composed("report", f"compare=[{','.join(given)}]"))
+    assert not list(tmp_path.rglob("changes.*"))

@@ -26,11 +26,17 @@ def hydras_words(words: Iterable[str]) -> list[str]:
 
     A group cannot be called metrics, for `adpt.report` has an option of that name; and one of which
     several may be chosen takes an empty list for none.
+
+    Raises:
+        UserError: Such a group is set to a number.
     """
-    words = ("metrics=[]" if word == "metrics=null" else word for word in words)
-    parts = (word.partition("=") for word in words)
-    renamed = ((GROUPS.get(key, key), sign, value) for key, sign, value in parts)
-    return [re.sub(r"^metrics\.", "metric.", "".join(word)) for word in renamed]
+    renamed = []
+    for word in words:
+        key, sign, value = ("metrics=[]" if word == "metrics=null" else word).partition("=")
+        if key in GROUPS and _has_number(value):
+            raise _no_file(word, GROUPS[key])
+        renamed.append(re.sub(r"^metrics\.", "metric.", GROUPS.get(key, key) + sign + value))
+    return renamed
 
 
 def check_words(words: Iterable[str]) -> None:
@@ -40,8 +46,8 @@ def check_words(words: Iterable[str]) -> None:
         words: Of the command line.
 
     Raises:
-        UserError: A word is no UTF-8, as Hydra's own files are, a group is set to null, or a plugin
-            is not installed.
+        UserError: A word is no UTF-8, as Hydra's own files are, a group is set to null or to a
+            number, or a plugin is not installed.
     """
     for word in words:
         if word != word.encode(errors="ignore").decode():
@@ -50,12 +56,26 @@ def check_words(words: Iterable[str]) -> None:
                 " name it by a pattern, with ? in place of such a letter."
             )
         key, _, value = word.partition("=")
-        group = conf_dir() / key.lstrip("+").partition("@")[0]
+        group = key.lstrip("+").partition("@")[0]
         if key.lstrip("+") == "backbone" and "embedded" in value.split(","):
             raise UserError(f"{word}: {NO_EMBEDDED}")
-        if value == "null" and group != conf_dir() and group.is_dir():
-            choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
-            raise UserError(f"{word}: a group takes a file of its own, here one of {choices}.")
+        wrong = value == "null" or _has_number(value)
+        if wrong and group and (conf_dir() / group).is_dir():
+            raise _no_file(word, group)
         package, extra = _PLUGINS.get(word, (None, None))
         if package and find_spec(f"hydra_plugins.{package}") is None:
             raise UserError(f"{word} needs a plugin of Hydra: pip install 'adpt[{extra}]'.")
+
+
+def _has_number(value: str) -> bool:
+    """True if a group's file, or one of several, is a number or truth value to Hydra."""
+    scalar = r"[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)|true|false"
+    return any(
+        re.fullmatch(scalar, one.strip(), re.IGNORECASE) for one in value.strip("[]").split(",")
+    )
+
+
+def _no_file(word: str, group: str) -> UserError:
+    files = (conf_dir() / group.partition("@")[0]).glob("*.yaml")
+    choices = ", ".join(sorted(path.stem for path in files))
+    return UserError(f"{word}: a group takes a file of its own, here one of {choices}.")

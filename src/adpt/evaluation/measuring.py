@@ -1,6 +1,5 @@
 """What is measured of a class's scores: the seven metrics, and those that a config names."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from hydra.utils import instantiate
 from adpt.data import Sample
 from adpt.data.transforms import Geometry
 from adpt.errors import UserError
+from adpt.evaluation.asked_metrics import asked, check_names
 from adpt.evaluation.features import Features
 from adpt.evaluation.laid_back import LaidBack, PictureMasks
 from adpt.methods.base import Scores, try_making
@@ -72,29 +72,23 @@ class Measuring:
         """All metrics of a class.
 
         Raises:
-            UserError: A metric gives other numbers than it names, or an infinite one.
+            UserError: A metric fails, gives other numbers than it names, or no fractions.
         """
         found = ranked_metrics(scored.rankings, paper_aupro=scored.at_network)
         if self.dilated_overlap and scored.at_network and scored.masks is not None:
             maps, masks = np.asarray(scored.maps), np.asarray(scored.masks)
             found["pixel_aupro_paper"] = aupro_dilated(maps, masks)
         for metric in self.metrics:
-            found |= _measured(metric, scored)
+            found |= asked(metric).measure(scored)
         return found
 
     def intervals(self, scored: Scored) -> dict[str, tuple[float, float]]:
-        """Intervals of a class's metrics, where they are asked for."""
-        return intervals(scored, self.metrics) if self.with_intervals else {}
+        """Intervals of a class's metrics, where they are asked for.
 
-
-def _measured(metric: Metric, scored: Scored) -> Metrics:
-    found = {name: float(value) for name, value in metric.measure(scored).items()}
-    if set(found) != set(metric.names) or any(map(math.isinf, found.values())):
-        raise UserError(
-            f"The metric {type(metric).__name__} gives {found}: it must give a number, or nan, for"
-            f" each of its names, {', '.join(metric.names)}."
-        )
-    return found
+        Raises:
+            UserError: As of `measure`, of resamples.
+        """
+        return intervals(scored, [*map(asked, self.metrics)]) if self.with_intervals else {}
 
 
 def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
@@ -104,7 +98,8 @@ def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
         configs: The group, name to options; None for none.
 
     Raises:
-        UserError: One refuses its options, or two give numbers of the same name.
+        UserError: One refuses its options, has names that are none, or two give numbers of the
+            same name.
     """
     made = [
         try_making(f"metric.{name}", instantiate(config, _partial_=True), Metric)
@@ -113,6 +108,7 @@ def make_metrics(configs: Mapping[str, Any] | None) -> list[Metric]:
     ]
     owners = dict.fromkeys(METRICS, "always given")
     for metric in made:
+        check_names(metric)
         for name in metric.names:
             if name in owners:
                 raise UserError(

@@ -1,5 +1,6 @@
 """F1 of segmentations at a threshold that no test image has a part in."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,11 +18,19 @@ class SegF1(Metric):
             that are no test images, those of the set for validation or else those fitted on, from
             pixel scores as if each had not been there: their mean and so many standard deviations.
         deviations: How many.
+
+    Raises:
+        ValueError: One of them is not finite.
     """
 
     names = ("pixel_seg_f1",)
 
     def __init__(self, threshold: float | None = None, deviations: float = 3.0) -> None:
+        if not math.isfinite(deviations) or not (threshold is None or math.isfinite(threshold)):
+            raise ValueError(
+                f"threshold is {threshold} and deviations {deviations}: give finite numbers, or"
+                " threshold=null for one from good images."
+            )
         self.threshold, self.deviations = threshold, deviations
 
     def measure(self, scored: Scored) -> Mapping[str, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from adpt.results.metric_names import METRICS, title
+from adpt.results.metric_names import METRICS, NEEDS, title
 from adpt.results.record import Record
 from adpt.results.words import listed, shortened
 
@@ -53,8 +53,9 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
 
 
 def _unknown(metric: str) -> str:
-    # What a further metric needs is its own affair.
-    return "its test images do not define it" if metric in METRICS else "it is not defined there"
+    if metric in METRICS:
+        return "its test images do not define it"
+    return NEEDS.get(metric, "it is not defined there")
 
 
 def _reason(counts: Mapping[str, int], metric: str) -> str | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 
 from adpt.cli.values import differing
-from adpt.results.metric_names import SHOWN, title
+from adpt.results.metric_names import SHOWN, in_order, title
 from adpt.results.record import Record, latest
 from adpt.results.table import UNKNOWN, Block, Cell, Column, Figure, Line, Table, gain
-from adpt.results.words import causes, percent, plural, shortened
+from adpt.results.words import causes, listed, percent, plural, shortened
 from adpt.running.files import replacing
 from adpt.running.names import spreadsheet_cell
 
@@ -38,6 +38,17 @@ class Pair:
         """True if all metrics that both have are the same to the last digit."""
         shared = self.before.metrics.keys() & self.after.metrics.keys()
         return all(_same(self.before.metrics[m], self.after.metrics[m]) for m in shared)
+
+    @property
+    def lacking(self) -> list[str]:
+        """Metrics that only one of the two has."""
+        return in_order(
+            [
+                m
+                for m in (self.before.metrics | self.after.metrics)
+                if (m in self.before.metrics) != (m in self.after.metrics)
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,7 @@ def changes_table(
         metrics: Names of metrics that are shown; another one may be all that changed.
     """
     changed = [pair for pair in changes.pairs if not pair.equal]
+    both = " that both have" if any(pair.lacking for pair in changes.pairs) else ""
     blocks: dict[str, list[Pair]] = defaultdict(list)
     for pair in changed:
         one = pair.after
@@ -106,8 +118,8 @@ def changes_table(
     return Table(
         f"{names[0]} → {names[1]}",
         f"{plural(len(changes.pairs), 'result')} of both folders: {len(changed)} changed,"
-        f" {len(changes.pairs) - len(changed)} equal in every metric. Values in percent, changes"
-        " in points.",
+        f" {len(changes.pairs) - len(changed)} equal in every metric{both}. Values in percent,"
+        " changes in points.",
         (Column("class"), *columns),
         tuple(Block(name, _lines(pairs, metrics)) for name, pairs in blocks.items()),
         tuple(_notes(changes, names)),
@@ -215,6 +227,12 @@ def _notes(changes: Changes, names: tuple[str, str]) -> Iterable[str]:
         yield (
             f"{plural(silent, 'result')} changed, and nothing that decides over them is recorded as"
             " different: another machine, device or library."
+        )
+    if lacking := [pair.lacking for pair in changes.pairs if pair.lacking]:
+        which = in_order(metric for metrics in lacking for metric in metrics)
+        yield (
+            f"Metrics that only one folder has, in {plural(len(lacking), 'result')}:"
+            f" {listed([title(m) for m in which])}."
         )
     for records, name in ((changes.gone, names[0]), (changes.new, names[1])):
         if records:

@@ -24,6 +24,19 @@ _FURTHER = {
     "pixel_seg_f1": "SegF1",
 }
 
+NEEDS = {
+    "image_sample_auroc": (
+        "it needs a set that tells normal and anomalous pieces, as realiad with"
+        " data.split=realiad_jsons does"
+    ),
+    "mad": "one of the seven is not defined",
+    "pixel_aupimo": "it needs so many pixels of normal test images that one is no rate above lower",
+    "pixel_seg_f1": (
+        "it needs images for validation, or a method that tells scores of left-out good images"
+    ),
+}
+"""What a further metric needs beside images of both labels and masks."""
+
 SHOWN = ("image_auroc", "pixel_aupro")
 """The pair of metrics that the paper's tables show."""
 

@@ -136,7 +136,7 @@ def test_what_something_reads_is_accepted(line: str) -> None:
         ("predict +data.image_sizes=1", r"data\.image_sizes=1: nothing reads it; .*image_size\?"),
         ("predict +inspektor=a", r"inspektor=a: nothing reads it; did you mean inspector\?"),
         ("doctor +publishd=false", r"publishd=false: .* published\?"),
-        ("report +metricss=[a]", r"metricss=\[a\]: .* metrics\?"),
+        ("report +metrik=[a]", r"metrik=\[a\]: .* metrics\?"),
         ("publish projector=p results=r repo=a/b license=m +dryrun=1", r"dryrun=1: .* dry_run\?"),
         ("train backbone._target_=nowhere.Net", r"backbone: Error loading 'nowhere\.Net': .*PATH"),
     ],

@@ -238,7 +238,9 @@ def test_the_threshold_in_float32_decides_as_the_one_in_float64(threshold: float
         assert (score > kept) == (float(score) > threshold)
 
 
-def test_a_score_at_the_threshold_is_normal(inspector, photos: Path, tmp_path: Path) -> None:
+def test_a_score_at_the_threshold_is_normal(
+    exported: Path, inspector, photos: Path, tmp_path: Path
+) -> None:
     images = pixels(inspector, photos)[:1].numpy()
 
     def found(threshold: float) -> tuple[float, bool]:
@@ -247,7 +249,8 @@ def test_a_score_at_the_threshold_is_normal(inspector, photos: Path, tmp_path: P
         _, score, anomalous = onnxruntime.InferenceSession(path).run(None, {"images": images})
         return float(score[0]), bool(anomalous[0])
 
-    score, _ = found(inspector.threshold)
+    (of_another,) = onnxruntime.InferenceSession(exported).run(["score"], {"images": images})
+    score = float(of_another[0])
     assert found(score) == (score, False)
     assert found(float(np.nextafter(np.float32(score), np.float32(-np.inf)))) == (score, True)
 

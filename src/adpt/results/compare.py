@@ -152,7 +152,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
     blocks = []
     for key, by_dataset in sorted(rows.items(), key=lambda item: order_of(item[0], list(rows))):
         name = name_of(key, rows)
-        cells = [[_mean(by_dataset.get(d), m) for m in metrics] for d in datasets]
+        cells = [[mean_in(by_dataset.get(d), m) for m in metrics] for d in datasets]
         if several:
             means = [mean_of([cell[i] for cell in cells]) for i in range(len(metrics))]
             # A mean over other sets than the rest of its column would be held against them.
@@ -208,7 +208,8 @@ def _pair(figures: Iterable[Figure]) -> Cell:
     return cell if any(figure != UNKNOWN for figure in cell) else (UNKNOWN,)
 
 
-def _mean(summary: Summary | None, metric: str) -> Comparison:
+def mean_in(summary: Summary | None, metric: str) -> Comparison:
+    """A summary's mean of a metric, or `NOTHING`."""
     return summary.mean.metrics.get(metric, NOTHING) if summary else NOTHING
 
 

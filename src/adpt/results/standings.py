@@ -13,6 +13,7 @@ from adpt.results.compare import (
     conditions_of,
     incomplete,
     keys_of,
+    mean_in,
     name_of,
     order_of,
     plain,
@@ -56,7 +57,7 @@ def _standing(summaries: Sequence[Summary], metrics: Sequence[str], kind: str) -
     ordered = sorted(rows, key=lambda key: order_of(key, list(rows)))
     columns, values = [Column("method")], []
     for metric in metrics:
-        of_sets = [[_mean(rows[key].get(name), metric) for key in ordered] for name in datasets]
+        of_sets = [[mean_in(rows[key].get(name), metric) for key in ordered] for name in datasets]
         headings = [with_classes(name, summaries) for name in datasets]
         if len(datasets) > 1:
             means = [mean_of(of_row) for of_row in zip(*of_sets, strict=True)]
@@ -94,10 +95,6 @@ def _standing(summaries: Sequence[Summary], metrics: Sequence[str], kind: str) -
         (Block("", tuple(lines)),),
         tuple(notes),
     )
-
-
-def _mean(summary: Summary | None, metric: str) -> Comparison:
-    return summary.mean.metrics.get(metric, NOTHING) if summary else NOTHING
 
 
 def _marked(column: Sequence[Comparison], kind: str) -> Iterable[Figure]:

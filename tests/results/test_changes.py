@@ -86,6 +86,14 @@ def test_seeds_are_paired_with_themselves_and_others_by_the_fewest_differences()
     assert {(pair.before.shots, pair.after.shots) for pair in pairs} == {(2, 2), (4, 4)}
 
 
+def test_the_seed_decides_before_other_differences() -> None:
+    before = a_record(decides={"seed": 0, "data.resize": None, "aligned": None})
+    same = a_record(decides={"seed": 0, "data.resize": 224, "aligned": 10})
+    another = a_record(seed=1, decides={"seed": 1, "data.resize": None, "aligned": None})
+    found = changes_between([before], [another, same])
+    assert [(pair.after.seed, len(pair.causes)) for pair in found.pairs] == [(0, 2)]
+
+
 def test_each_result_stands_in_one_pair_and_the_others_are_named() -> None:
     found = changes_between(
         [a_record(), a_record(seed=1)], [a_record(seed=1), a_record(dataset="mvtec")]

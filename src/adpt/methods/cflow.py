@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores
+from adpt.methods.base import Scores, above_zero, at_least_one
 from adpt.methods.feature_sets import Defects, Optimizers, Step
 from adpt.methods.flow import ConditionalFlow, log_likelihood, patches_of, positions_of
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 from adpt.nearest import slices
 
 _NUM_BLOCKS = 8
@@ -43,16 +43,11 @@ class CFlow(TrainedMethod):
 
     Scoring holds intermediate numbers of at most 128 MB a tensor (or one image's).
 
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
-        epochs: Times that training goes over all images.
-        batch_size: Images in a batch.
+    Args, beside those of `TrainedMethod`:
         patches_per_step: Patches of an optimizer step.
         num_levels: Levels used, counted from the last; all if there are fewer.
         learning_rate: The largest, of Adam.
         published_maps: True makes scores relative to the images scored, as the authors' are.
-        drop_last: True leaves an epoch's last batch out where it is not full.
-        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If a number is not positive.
@@ -73,11 +68,8 @@ class CFlow(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        if patches_per_step < 1 or num_levels < 1 or not learning_rate > 0:
-            raise ValueError(
-                f"patches_per_step is {patches_per_step}, num_levels {num_levels} and "
-                f"learning_rate {learning_rate}: all must be positive."
-            )
+        at_least_one(patches_per_step=patches_per_step, num_levels=num_levels)
+        above_zero(learning_rate=learning_rate)
         self.patches_per_step, self.num_levels = patches_per_step, num_levels
         self.learning_rate, self.looks_at_all = learning_rate, published_maps
 
@@ -115,9 +107,7 @@ class CFlow(TrainedMethod):
                 conditions = positions[chosen % len(positions)]
                 found = log_likelihood(*self.flows[number](features[chosen], conditions))
                 loss = -F.logsigmoid(found)
-                optimizer.zero_grad()
-                loss.mean().backward()
-                optimizer.step()
+                descend(loss.mean(), optimizer)
                 losses.append(loss.detach())
                 self.max_log_likelihood[number].clamp_(min=found.detach().max())
         return torch.cat(losses).mean()

@@ -16,9 +16,6 @@ class FittedMethod(LearnedMethod):
     A subclass names the tensors in `learned`, and has the mathematics: `learn` and `score`. A state
     loads into an instance made with the same arguments, fitted or not. Scoring moves the tensors to
     the device of the levels it is given.
-
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
     """
 
     learned: ClassVar[tuple[str, ...]]

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores
+from adpt.methods.base import Scores, above_zero, at_least_one
 from adpt.methods.feature_sets import Defects, FeatureSet, Optimizers, Step
 from adpt.methods.glass_sampling import ascend, hard_focal_loss, truncate
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 
 Hypothesis = Literal["hypersphere", "manifold"]
 
@@ -69,10 +69,7 @@ class Glass(TrainedMethod):
     image; the default is what ADPretrain uses for all classes, and it alone adapts to the length
     of the features. The means are those at the start of the epoch.
 
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
-        epochs: Times that training goes over all images.
-        batch_size: Images in a batch.
+    Args, beside those of `TrainedMethod`:
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         embedding_dim: Numbers that describe a patch.
         hidden_dim: Width of the discriminator's hidden layer.
@@ -86,7 +83,6 @@ class Glass(TrainedMethod):
         images_per_epoch: An epoch ends with the batch that reaches so many; None takes all images.
         mean_of_batches: Take the mean patch as the mean of the batches' means, in which images of
             a smaller last batch weigh more; ADPretrain does.
-        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -112,15 +108,9 @@ class Glass(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed)
-        if min(num_levels, embedding_dim, hidden_dim) < 1:
-            raise ValueError(
-                f"num_levels is {num_levels}, embedding_dim {embedding_dim} and hidden_dim"
-                f" {hidden_dim}: all must be at least 1."
-            )
-        if noise_std <= 0 or learning_rate <= 0:
-            raise ValueError(
-                f"noise_std is {noise_std} and learning_rate {learning_rate}: both must be above 0."
-            )
+        at_least_one(num_levels=num_levels, embedding_dim=embedding_dim, hidden_dim=hidden_dim)
+        at_least_one(images_per_epoch=images_per_epoch)
+        above_zero(noise_std=noise_std, learning_rate=learning_rate)
         if ascent_steps < _TRUNCATE_EVERY or ascent_steps % _TRUNCATE_EVERY:
             raise ValueError(
                 f"ascent_steps is {ascent_steps}: give a positive multiple of {_TRUNCATE_EVERY},"
@@ -133,8 +123,6 @@ class Glass(TrainedMethod):
         self.num_levels, self.embedding_dim, self.hidden_dim = num_levels, embedding_dim, hidden_dim
         self.has_adaptor, self.noise_std = adaptor, noise_std
         self.ascent_steps, self.hypothesis = ascent_steps, hypothesis
-        if images_per_epoch is not None and images_per_epoch < 1:
-            raise ValueError(f"images_per_epoch is {images_per_epoch}: it must be at least 1.")
         self.learning_rate, self.images_per_epoch = learning_rate, images_per_epoch
         self.mean_of_batches = mean_of_batches
 
@@ -209,12 +197,7 @@ class Glass(TrainedMethod):
                 drawn = torch.where(anomalous[:, None], pushed, drawn)
             scores = self.discriminator(drawn).sigmoid()
             loss = loss + hard_focal_loss(scores, anomalous, _DROPPED)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-        return loss.detach()
+        return descend(loss, *optimizers)
 
     @torch.no_grad()
     def _radius(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adpt.methods.base import at_least_one
 from adpt.methods.group_reconstruction import GroupReconstruction, Mlp, heads_of
 
 _COHERENCE = 0.2
@@ -85,17 +86,8 @@ class InpFormer(GroupReconstruction):
 
     Memory as of Dinomaly.
 
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
-        epochs: Times that training goes over all images.
-        batch_size: Images in a batch.
-        learning_rate: The largest, of StableAdamW.
-        hidden_dim: Width of the tokens; None takes the features'.
-        num_heads: Heads of every attention; the next fewer that divide the width.
-        num_layers: Layers of the decoder.
-        num_groups: Groups of levels.
+    Args, beside those of `GroupReconstruction`:
         num_prototypes: Prototypes an image.
-        drop_last: True leaves an epoch's last batch out where it is not full.
         seed: Decides weights and order.
 
     Raises:
@@ -120,8 +112,7 @@ class InpFormer(GroupReconstruction):
             image_size, epochs, batch_size, learning_rate, hidden_dim, num_heads, num_layers,
             num_groups, drop_last, seed,
         )  # fmt: skip
-        if num_prototypes < 1:
-            raise ValueError(f"num_prototypes is {num_prototypes}: it must be at least 1.")
+        at_least_one(num_prototypes=num_prototypes)
         self.num_prototypes = num_prototypes
 
     def build_decoder(self, width: int, heads: int) -> None:

@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from adpt.errors import UserError
 from adpt.losses import NormContrastiveLoss
-from adpt.methods.base import Scores
+from adpt.methods.base import Scores, above_zero, at_least_one
 from adpt.methods.feature_sets import Defects, Optimizers, Step
 from adpt.methods.flow import ConditionalFlow, log_likelihood, patches_of, positions_of
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 from adpt.nearest import largest_products, slices
 
 _CONDITION_CHANNELS = 256
@@ -54,11 +54,8 @@ class ResAD(TrainedMethod):
     images that are scored; and levels with fewer patches a batch than `patches_per_step` are not
     trained.
 
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
-        epochs: Times that training goes over all images.
-        normal_epochs: The first of them, that leave anomalous images out.
-        batch_size: Images in a batch.
+    Args, beside those of `TrainedMethod`:
+        normal_epochs: The first epochs, that leave anomalous images out.
         patches_per_step: Patches of a step of the flows.
         num_levels: Levels used, counted from the last; all if there are fewer.
         num_blocks: Coupling blocks of a flow.
@@ -66,8 +63,6 @@ class ResAD(TrainedMethod):
         matching: How far features move towards the codebook's, 0 to 1.
         squared: False leaves residuals as they are.
         learning_rate: Of Adam; it falls to a tenth after 70 % and again after 90 % of the epochs.
-        drop_last: True leaves an epoch's last batch out where it is not full.
-        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -94,11 +89,10 @@ class ResAD(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        if min(patches_per_step, num_levels, num_blocks) < 1 or not learning_rate > 0:
-            raise ValueError(
-                f"patches_per_step is {patches_per_step}, num_levels {num_levels}, num_blocks"
-                f" {num_blocks} and learning_rate {learning_rate}: all must be positive."
-            )
+        at_least_one(
+            patches_per_step=patches_per_step, num_levels=num_levels, num_blocks=num_blocks
+        )
+        above_zero(learning_rate=learning_rate)
         if min(normal_epochs, num_codes) < 0 or not 0 <= matching <= 1:
             raise ValueError(
                 f"normal_epochs is {normal_epochs}, num_codes {num_codes} and matching {matching}:"
@@ -166,25 +160,16 @@ class ResAD(TrainedMethod):
             self._hold_loss(*of_level)
             for of_level in zip(features, held, anomalous, self.codebooks, strict=True)
         ]
-        loss = torch.stack(losses).sum()
-        optimizers[0].zero_grad()
-        loss.backward()
-        optimizers[0].step()
-        losses = [loss.detach()]
+        losses = [descend(torch.stack(losses).sum(), optimizers[0])]
         for number, (level, marked) in enumerate(zip(held, anomalous, strict=True)):
-            patches, positions = (
-                patches_of(level.detach()),
-                positions_of(level, _CONDITION_CHANNELS),
-            )
+            patches = patches_of(level.detach())
+            positions = positions_of(level, _CONDITION_CHANNELS)
             steps = max(1, len(patches) // self.patches_per_step)
             order = torch.randperm(len(patches), device=level.device)
             for chosen in order[: steps * self.patches_per_step].split(self.patches_per_step):
                 found = self.flows[number](patches[chosen], positions[chosen % len(positions)])
                 loss = self._flow_loss(number, *_likelihoods(*found), marked[chosen])
-                optimizers[1].zero_grad()
-                loss.backward()
-                optimizers[1].step()
-                losses.append(loss.detach() / steps)
+                losses.append(descend(loss, optimizers[1]) / steps)
         return torch.stack(losses).sum()
 
     def score(self, levels: list[Tensor]) -> Scores:

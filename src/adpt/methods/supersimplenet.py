@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adpt.data.perlin import perlin_noise
-from adpt.methods.base import Scores
+from adpt.methods.base import Scores, above_zero, at_least_one
 from adpt.methods.feature_sets import Defects, Optimizers, Step
 from adpt.methods.glass import Discriminator
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 
 _MARGIN = 0.5
 _FOCUS = 4
@@ -63,9 +63,7 @@ class SuperSimpleNet(TrainedMethod):
     Memory in training: the features take 4·B·4P·ΣC bytes, P patches of the first used level, a
     dozen times over.
 
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
-        epochs: Times that training goes over all images.
+    Args, beside those of `TrainedMethod`:
         batch_size: Images in a batch; each is seen twice, with other noise.
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         hidden_dim: Width of the patches' head.
@@ -92,11 +90,8 @@ class SuperSimpleNet(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed)
-        if min(num_levels, hidden_dim) < 1 or not min(noise_std, learning_rate) > 0:
-            raise ValueError(
-                f"num_levels is {num_levels}, hidden_dim {hidden_dim}, noise_std {noise_std} and"
-                f" learning_rate {learning_rate}: all must be positive."
-            )
+        at_least_one(num_levels=num_levels, hidden_dim=hidden_dim)
+        above_zero(noise_std=noise_std, learning_rate=learning_rate)
         if not -1 <= perlin_threshold < 1:
             raise ValueError(
                 f"perlin_threshold is {perlin_threshold}: it must be from -1 to below 1."
@@ -154,10 +149,7 @@ class SuperSimpleNet(TrainedMethod):
         noise = self.noise_std * torch.randn(features.shape, device=features.device)
         maps, images = self.logits(features + noise * noisy)
         loss = hinge(maps, noisy) + focal(maps, noisy) + focal(images, noisy.amax((1, 2, 3)))
-        optimizers[0].zero_grad()
-        loss.backward()
-        optimizers[0].step()
-        return loss.detach()
+        return descend(loss, *optimizers)
 
     def score(self, levels: list[Tensor]) -> Scores:
         """Maps of the patches' logits, and the images' logits; see `Method`."""

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores
+from adpt.methods.base import Scores, above_zero, at_least_one
 from adpt.methods.feature_sets import Defects, Optimizers, Step
 from adpt.methods.grids import common_grid, tokens
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 from adpt.methods.uniad_transformer import Reconstruction
 
 _MOST_LAYERS = 64
@@ -44,10 +44,7 @@ class UniAD(TrainedMethod):
     most of the rest is attention weights, 4·B·heads·P² bytes (17 MB) in each of 12 attentions, a
     few times over. Scoring keeps none of that.
 
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
-        epochs: Times that training goes over all images.
-        batch_size: Images in a batch.
+    Args, beside those of `TrainedMethod`:
         learning_rate: Of AdamW, before it falls.
         hidden_dim: Width of the tokens; even, and divisible by `num_heads`.
         num_heads: Heads of every attention.
@@ -57,8 +54,6 @@ class UniAD(TrainedMethod):
         neighbour_size: Side of the square of patches around each that it must not attend to, odd;
             0 for no mask. On small grids it shrinks (`neighbour_mask`).
         jitter_scale: Noise on the features in training, as of `jitter`; 0 for none.
-        drop_last: True leaves an epoch's last batch out where it is not full.
-        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -83,27 +78,24 @@ class UniAD(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        if (
-            min(hidden_dim, num_heads, num_layers, feedforward_dim) < 1
-            or num_layers > _MOST_LAYERS
-            or hidden_dim % 2
-            or hidden_dim % num_heads
-        ):
+        at_least_one(hidden_dim=hidden_dim, num_heads=num_heads)
+        at_least_one(num_layers=num_layers, feedforward_dim=feedforward_dim)
+        above_zero(learning_rate=learning_rate)
+        if num_layers > _MOST_LAYERS or hidden_dim % 2 or hidden_dim % num_heads:
             raise ValueError(
-                f"hidden_dim is {hidden_dim}, num_heads {num_heads}, num_layers {num_layers} and "
-                f"feedforward_dim {feedforward_dim}: all must be at least 1, num_layers at most "
-                f"{_MOST_LAYERS}, hidden_dim even and divisible by num_heads."
+                f"hidden_dim is {hidden_dim}, num_heads {num_heads} and num_layers {num_layers}:"
+                f" hidden_dim must be even and divisible by num_heads, num_layers at most"
+                f" {_MOST_LAYERS}."
             )
         if neighbour_size < 0 or (neighbour_size and neighbour_size % 2 == 0):
             raise ValueError(
                 f"neighbour_size is {neighbour_size}: give an odd number of patches, or 0 for no "
                 "mask."
             )
-        if not (learning_rate > 0 and 0 <= dropout < 1 and jitter_scale >= 0):
+        if not (0 <= dropout < 1 and jitter_scale >= 0):
             raise ValueError(
-                f"learning_rate is {learning_rate}, dropout {dropout} and jitter_scale "
-                f"{jitter_scale}: learning_rate must be above 0, dropout from 0 to below 1, "
-                "jitter_scale at least 0."
+                f"dropout is {dropout} and jitter_scale {jitter_scale}: dropout must be from 0 to"
+                " below 1, jitter_scale at least 0."
             )
         self.learning_rate = learning_rate
         self.hidden_dim, self.num_heads, self.num_layers = hidden_dim, num_heads, num_layers
@@ -140,12 +132,7 @@ class UniAD(TrainedMethod):
         """Rebuild a batch's features from jittered ones; arguments as of `TrainedMethod`."""
         features = self.gather(levels)
         rebuilt = self.reconstruction(jitter(features, self.jitter_scale))
-        loss = F.mse_loss(rebuilt, features)
-        optimizers[0].zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters(), _CLIP_NORM)
-        optimizers[0].step()
-        return loss
+        return descend(F.mse_loss(rebuilt, features), *optimizers, clip_norm=_CLIP_NORM)
 
     def score(self, levels: list[Tensor]) -> Scores:
         """Maps of distances, upsampled, and each map's maximum; see `Method`."""

@@ -86,7 +86,7 @@ def subfolders(folder: Path) -> list[Path]:
 
     Links to folders above are left out.
     """
-    found = [folder / entry.name for entry in _entries(folder) if _is_folder(entry)]
+    found = [folder / entry.name for entry in _entries(folder) if is_folder(entry)]
     return [path for path in found if not is_output(path) and not leads_up(path)]
 
 
@@ -140,7 +140,7 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         seen.add((status.st_dev, status.st_ino))
         names, folders = [], []
         for entry in _entries(here):
-            if _is_folder(entry):
+            if is_folder(entry):
                 if not leads_up(here / entry.name):
                     folders.append(here / entry.name)
             elif _is_image_file(entry):
@@ -265,7 +265,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """True if an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # A link to itself.

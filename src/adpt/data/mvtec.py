@@ -19,6 +19,14 @@ from adpt.data.finding import Finding, no_image, no_images
 from adpt.data.sample import Sample
 
 
+def downloaded(name: str, place: str = "mvtec.com (after agreeing to its licence)") -> str:
+    """How to get a set of folders of classes, for messages."""
+    return (
+        f"{name} is downloaded from {place} and unpacked; then set data.root to the folder that"
+        " holds the classes."
+    )
+
+
 class MVTec(AnomalyDataModule):
     """MVTec AD (Bergmann et al. 2019): 15 classes."""
 
@@ -27,10 +35,7 @@ class MVTec(AnomalyDataModule):
         "  <class>/test/<good or defect>/*.png\n"
         "  <class>/ground_truth/<defect>/<name>_mask.png"
     )
-    source: ClassVar[str] = (
-        "MVTec AD is downloaded from mvtec.com (after agreeing to its licence) and unpacked;"
-        " then set data.root to the folder that holds the classes."
-    )
+    source: ClassVar[str] = downloaded("MVTec AD")
     known_classes: ClassVar[tuple[str, ...]] = (
         "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
         "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",

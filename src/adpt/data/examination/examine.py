@@ -126,9 +126,7 @@ def _list(
 ) -> tuple[list[Finding], list[Sample]]:
     """All findings in a set's tree and lists, and its images, past every fault."""
     if not data.root.is_dir():
-        raise DataError(
-            f"There is no folder {data.root}.\nExpected there:\n{data.layout}\n{data.source}"
-        )
+        raise DataError(data.explain(f"There is no folder {data.root}."))
     findings: list[Finding] = []
     data = copy(data)
     data.collected = findings

@@ -3,11 +3,11 @@
 from typing import Literal
 
 from adpt.cli.options.kinds import Made, Names, Natural, Parts, Positive, Section, Seed, Share, Size
-from adpt.cli.options.shared import Windows
+from adpt.cli.options.shared import WindowSection
 from adpt.cli.types import Text
 
 
-class Defects(Section):
+class DefectSection(Section):
     """Defects drawn on training images, for methods that train on them (GLASS)."""
 
     refresh: Share
@@ -16,7 +16,7 @@ class Defects(Section):
     """what draws them"""
 
 
-class Published(Section):
+class PublishedSection(Section):
     """Choices of ADPretrain's authors that `protocol=paper` makes, and no other option."""
 
     self_match: bool
@@ -81,7 +81,7 @@ class Evaluate(Section):
     top"""
     tsne: Names | None
     """classes whose patch features are plotted before and after, such as [bottle]"""
-    windows: Windows
+    windows: WindowSection
     """that large images are seen through"""
     seed: Seed
     """references, data splits and methods"""
@@ -91,9 +91,9 @@ class Evaluate(Section):
     """features on disk, shared by all runs; null switches it off"""
     memory_gb: Size
     """features up to this size are held in memory while a method trains"""
-    defects: Defects
+    defects: DefectSection
     """drawn on training images, for methods that train on them (GLASS)"""
-    published: Published
+    published: PublishedSection
     """what protocol=paper alone needs"""
     device: Text
     """auto | cpu | cuda | cuda:1"""

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from adpt.cli.options.kinds import Above0, Made, Parts, Positive, Section, Seed, Size
-from adpt.cli.options.shared import Regions, Windows
+from adpt.cli.options.shared import RegionSection, WindowSection
 from adpt.cli.types import Range, Text
 
 
-class Reading(Section):
+class ReadingSection(Section):
     """How `predict` reads images; an inspector keeps it."""
 
     image_size: int | Sequence[int] | Literal["auto"]
@@ -72,9 +72,9 @@ class Predict(Section):
     backbone_weights: bool | str
     """false: a smaller file, that needs the backbone's weights from elsewhere; when scoring with
     it, their file if it was moved"""
-    data: Reading
+    data: ReadingSection
     """how images are read"""
-    windows: Windows
+    windows: WindowSection
     """that large images are seen through"""
     roi: Text | None
     """region of interest: a picture of their framing, black where the pictures are to be neither
@@ -100,7 +100,7 @@ class Predict(Section):
     """auto | cpu | cuda | cuda:1"""
     mm_per_pixel: Above0 | None
     """side of a pixel of the pictures in millimetres: regions get an area in mm² too"""
-    regions: Regions
+    regions: RegionSection
     """defect regions of an anomalous image"""
     drift: DriftNotice
     """a notice when scores of images taken for good move from those at the fit"""

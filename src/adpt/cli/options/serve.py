@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from adpt.cli.options.kinds import Above0, Positive, Section
-from adpt.cli.options.shared import Regions
+from adpt.cli.options.shared import RegionSection
 from adpt.cli.types import Range, Text
 
 
@@ -29,7 +29,7 @@ class Serve(Section):
     """seconds that a picture may take to arrive"""
     mm_per_pixel: Above0 | None
     """side of a pixel of the pictures in millimetres: regions get an area in mm² too"""
-    regions: Regions
+    regions: RegionSection
     """defect regions of an anomalous image"""
     heatmap_size: Positive | None
     """longest side of heatmaps in pixels; null for the picture's own"""

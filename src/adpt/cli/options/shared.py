@@ -7,7 +7,7 @@ from adpt.cli.options.kinds import Positive, Section
 from adpt.cli.types import Range
 
 
-class Windows(Section):
+class WindowSection(Section):
     """Overlapping windows that large images are seen through."""
 
     size: Positive | Sequence[int] | None
@@ -20,7 +20,7 @@ class Windows(Section):
     that always lie in the same place"""
 
 
-class Regions(Section):
+class RegionSection(Section):
     """Which pixels of an anomalous image are taken for a defect region."""
 
     of_peak: Annotated[float, Range(least=0, below=1)]

@@ -6,7 +6,7 @@ from statistics import fmean
 import numpy as np
 
 from adpt.metrics.base import RankedMetric
-from adpt.metrics.exact import area_below_overlap, ranked_metrics
+from adpt.metrics.exact import area_below_overlap, name_of_limit, ranked_metrics
 from adpt.metrics.ranking import Ranking, Rankings
 
 
@@ -21,11 +21,8 @@ class Aupro(RankedMetric):
     """
 
     def __init__(self, limit: float = 0.05) -> None:
-        if not 0 < limit <= 1:
-            raise ValueError(f"limit is {limit}: give a false positive rate above 0, at most 1.")
+        self.names = (f"pixel_aupro_{name_of_limit(limit)}",)
         self.limit = limit
-        digits = f"{limit:.10f}".rstrip("0").partition(".")[2].ljust(2, "0")
-        self.names = (f"pixel_aupro_{'full' if limit == 1 else digits}",)
 
     def of_rankings(self, rankings: Rankings) -> Mapping[str, float]:
         """The area; nan without an anomalous region or without a normal pixel."""

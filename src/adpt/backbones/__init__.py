@@ -85,11 +85,7 @@ def build_backbone(
 def check_backbone(name: str, **options: Any) -> None:
     """Refuse what `build_backbone` would refuse, but build no network and load no weights.
 
-    A file of weights is looked at, and the Hugging Face hub is not asked.
-
-    Args:
-        name: As of `build_backbone`, like all else.
-        options: Likewise.
+    Arguments as of `build_backbone`. A file of weights is looked at, and the hub is not asked.
 
     Raises:
         UserError: There is no such model, or it gives no such levels or takes no such images.
@@ -99,14 +95,9 @@ def check_backbone(name: str, **options: Any) -> None:
 
 
 def patch_size(name: str, **options: Any) -> int:
-    """Pixels on a side of what a patch of the coarsest level stands for.
+    """Pixels on a side of what a patch of the coarsest level of `image_size` stands for.
 
-    Args:
-        name: As of `build_backbone`, like all else; images of that `image_size` are looked at.
-        options: Likewise.
-
-    Raises:
-        UserError: As of `check_backbone`.
+    Arguments as of `build_backbone`, and UserErrors as of `check_backbone`.
     """
     plan, (height, _) = _plan(name, options)
     return round(height / min(shape[-2] for shape in plan.shapes))

@@ -13,10 +13,10 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from adpt.backbones.base import Backbone, Levels
-from adpt.backbones.checkpoints import StateDict, check_file, read_state_dict
 from adpt.backbones.loading import cut, find_weights, load
 from adpt.backbones.positions import resize_position_embedding
 from adpt.backbones.recipes import Recipe
+from adpt.backbones.weights_file import StateDict, check_file, read_state_dict
 from adpt.errors import UserError, WeightsError
 from adpt.windows import Size, pair
 

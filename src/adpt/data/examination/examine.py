@@ -13,8 +13,8 @@ from adpt.data import AnomalyDataModule, Mixed, Sample, VisA
 from adpt.data.checks import deepest_of, files_of
 from adpt.data.examination.leftover import holds_images, left_out, left_out_whole
 from adpt.data.examination.links import faulty_links
+from adpt.data.examination.numbers import differences, read_spare_lists
 from adpt.data.examination.pictures import Examined, examine_sample
-from adpt.data.examination.published import differences, read_spare_lists
 from adpt.data.files import is_hidden, leads_up, refuse_output
 from adpt.data.finding import Finding
 from adpt.data.images import ReadingRules

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from adpt.data.files import is_folder, is_hidden, is_image, leads_up
@@ -24,7 +25,7 @@ def faulty_links(root: Path, classes: Sequence[Path]) -> Iterator[Finding]:
     entered: set[Identity] = set()
     for folder in classes:
         for finding in _walk(folder, {top}, entered):
-            yield Finding(finding.kind, finding.path, finding.message, folder.name)
+            yield replace(finding, class_name=folder.name)
 
 
 def _walk(folder: Path, above: set[Identity], entered: set[Identity]) -> Iterator[Finding]:

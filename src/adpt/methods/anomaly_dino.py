@@ -88,10 +88,7 @@ class AnomalyDino(FittedMethod):
 def cosine_distances(queries: Tensor, bank: Tensor, offsets: Tensor | None = None) -> Tensor:
     """Smallest cosine distances (N,) of (N, C) to (M, C), all of length 1.
 
-    Args:
-        queries: (N, C).
-        bank: (M, C).
-        offsets: (M,), −inf for those that are left out.
+    `offsets` (M,) are −inf for those that are left out.
     """
     nearest = bank[largest_products(queries, bank, offsets)]
     # Half the squared difference, which cancels less than 1 less the product.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adpt.methods.base import Scores, above_zero, at_least_one
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.flow import ConditionalFlow, log_likelihood, patches_of, positions_of
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
@@ -86,11 +86,7 @@ class CFlow(TrainedMethod):
         return [torch.optim.Adam(self.parameters(), self.learning_rate)], []
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from the patches of a batch of images; arguments as of `TrainedMethod`."""
         optimizer = optimizers[0]
@@ -140,11 +136,7 @@ class CFlow(TrainedMethod):
     def _relative_log_likelihoods(self, levels: list[Tensor]) -> list[Tensor]:
         """Log-likelihood per channel of each patch, less the largest in training.
 
-        Args:
-            levels: One (B, C, h, w) tensor a level, as trained on.
-
-        Returns:
-            (B, h, w) for each of the used levels, in nats per channel; about 0 or less.
+        (B, h, w) for each of the used levels, in nats per channel; about 0 or less.
         """
         maps = []
         for number, level in enumerate(levels[-self.num_levels :]):
@@ -163,12 +155,7 @@ class CFlow(TrainedMethod):
 
 
 def relative_rate(step: Step, epochs: int) -> float:
-    """The learning rate at a step, as a share of the largest.
-
-    Args:
-        step: Where training stands.
-        epochs: Epochs of the whole training.
-    """
+    """The learning rate at a step of so many epochs, as a share of the largest."""
 
     def cosine(meta_epoch: int) -> float:
         lowest = 1e-3

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adpt.methods.base import Scores, above_zero, at_least_one
-from adpt.methods.feature_sets import Defects, FeatureSet, Optimizers, Step
+from adpt.methods.feature_sets import Defects, FeatureSet, OptimizerList, Optimizers, Step
 from adpt.methods.glass_sampling import ascend, hard_focal_loss, truncate
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
@@ -26,12 +26,7 @@ _SLOPE = 0.2
 
 
 class Discriminator(nn.Module):
-    """One hidden layer with batch norm, to the logit of being anomalous.
-
-    Args:
-        width: Numbers that describe a patch.
-        hidden: Width of the hidden layer.
-    """
+    """One hidden layer with batch norm, from `width` numbers to the logit of being anomalous."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -170,11 +165,7 @@ class Glass(TrainedMethod):
     # ---- Training ----------------------------------------------------------------------------
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from a batch; arguments as of `TrainedMethod`."""
         if step.batch == 0:

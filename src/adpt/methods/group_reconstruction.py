@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adpt.methods.base import Scores, above_zero, at_least_one
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.grids import common_grid, tokens
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, top_mean, upsample
@@ -135,11 +135,7 @@ class GroupReconstruction(TrainedMethod):
         return [StableAdamW(self.parameters(), self.learning_rate)], []
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Rebuild a batch's groups; arguments as of `TrainedMethod`."""
         done, total = step.epoch * step.per_epoch + step.batch, self.epochs * step.per_epoch

@@ -14,13 +14,7 @@ _POWER = 3
 
 
 class FindPrototypes(nn.Module):
-    """Learned queries look into an image's patches: cross-attention and an MLP.
-
-    Args:
-        width: Width of the tokens.
-        heads: Number of heads.
-        prototypes: Number of queries.
-    """
+    """Learned queries look into an image's patches: cross-attention and an MLP."""
 
     def __init__(self, width: int, heads: int, prototypes: int) -> None:
         super().__init__()

@@ -166,27 +166,13 @@ class PatchCore(FittedMethod):
         return Scores(maps, distances.amax((1, 2)))
 
     def embed(self, levels: list[Tensor]) -> Tensor:
-        """Describe each patch by its neighbourhood in the last levels.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, float32.
-
-        Returns:
-            (B, patches of the first used level, embedding_dim).
-        """
+        """Patches (B, patches of the first used level, embedding_dim) of float32 levels."""
         return embed_neighbourhoods(levels[-self.num_levels :], self.embedding_dim)
 
 
 def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
-    """Squared Euclidean distance from each query to its nearest bank point.
+    """Squared distance (N,) from each query (N, D) to its nearest of the bank (M, D), float32.
 
     See `NearestPatches`: a query that lies in the bank scores 0.
-
-    Args:
-        queries: (N, D), float32.
-        bank: (M, D), float32.
-
-    Returns:
-        (N,), at least 0.
     """
     return NearestPatches(bank).find(queries)[0]

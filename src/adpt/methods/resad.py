@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from adpt.errors import UserError
 from adpt.losses import NormContrastiveLoss
 from adpt.methods.base import Scores, above_zero, at_least_one
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.flow import ConditionalFlow, log_likelihood, patches_of, positions_of
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
@@ -129,11 +129,7 @@ class ResAD(TrainedMethod):
         return [*made], [torch.optim.lr_scheduler.MultiStepLR(one, falls, _FALL) for one in made]
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from labelled images; arguments as of `TrainedMethod`.
 
@@ -243,15 +239,10 @@ class ResAD(TrainedMethod):
 
 
 def matched(features: Tensor, codes: Tensor, share: float) -> Tensor:
-    """Features moved towards the codebook entries nearest to them, channel by channel in order.
+    """Features (B, C, h, w) moved towards the codebook entries (M, C) nearest to them.
 
-    The k-th largest number of a channel in an image moves by `share` of the way to the k-th largest
-    of its entries (exact feature distribution matching).
-
-    Args:
-        features: (B, C, h, w).
-        codes: (M, C), a codebook.
-        share: 0 to 1.
+    Channel by channel in order: the k-th largest number of a channel in an image moves by `share`
+    of the way to the k-th largest of its entries (exact feature distribution matching).
     """
     patches = patches_of(features)
     entries = codes[_nearest(patches, codes)].reshape(len(features), -1, codes.shape[1]).mT

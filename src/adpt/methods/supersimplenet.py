@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from adpt.data.perlin import perlin_noise
 from adpt.methods.base import Scores, above_zero, at_least_one
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.glass import Discriminator
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
@@ -26,12 +26,7 @@ _BLUR_RADIUS = 12
 
 
 class ImageHead(nn.Module):
-    """The logit of an image's being anomalous, of its features and its map.
-
-    Args:
-        width: Channels of the features.
-        hidden: Channels of the convolution.
-    """
+    """The logit of an image's being anomalous, of its features, `width` channels, and its map."""
 
     def __init__(self, width: int, hidden: int = 128) -> None:
         super().__init__()
@@ -137,11 +132,7 @@ class SuperSimpleNet(TrainedMethod):
         return maps, self.image_head(features, maps.detach())
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Tell noise from none; arguments as of `TrainedMethod`."""
         features = self.adaptor(self.embed(levels)).repeat(2, 1, 1, 1)

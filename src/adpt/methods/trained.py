@@ -15,6 +15,7 @@ from adpt.methods.feature_sets import (
     DefectSet,
     FeatureSet,
     InMemory,
+    OptimizerList,
     Optimizers,
     Step,
     no_check,
@@ -82,11 +83,7 @@ class TrainedMethod(LearnedMethod):
 
     @abstractmethod
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from a batch: gradients and optimizer steps included.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.methods.base import Scores, above_zero, at_least_one
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.grids import common_grid, tokens
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
@@ -123,11 +123,7 @@ class UniAD(TrainedMethod):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, fall, 0.1)]
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Rebuild a batch's features from jittered ones; arguments as of `TrainedMethod`."""
         features = self.gather(levels)
@@ -145,27 +141,12 @@ class UniAD(TrainedMethod):
             return Scores(maps, maps.amax((1, 2)))
 
     def gather(self, levels: list[Tensor]) -> Tensor:
-        """Concatenate all levels on one grid.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level.
-
-        Returns:
-            (B, P, ΣC) float32, the patches row by row.
-        """
+        """All levels on one grid, concatenated: (B, P, ΣC) float32, the patches row by row."""
         return torch.cat([tokens(level, self.grid) for level in levels], 2)
 
 
 def jitter(features: Tensor, scale: float) -> Tensor:
-    """Add Gaussian noise in proportion to each patch feature's length.
-
-    Args:
-        features: (..., C).
-        scale: The noise has standard deviation scale·‖feature‖/C in every channel.
-
-    Returns:
-        (..., C).
-    """
+    """Add Gaussian noise to features (..., C), of standard deviation scale·‖feature‖/C each."""
     lengths: Tensor = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     deviation = lengths * scale / features.shape[-1]
     return features + deviation * torch.randn_like(features)

@@ -129,8 +129,7 @@ def user_message(error: BaseException) -> str | None:
 def keep_trace(error: BaseException) -> str | None:
     """Write an error's trace into the folder of the Hydra run, and say so in a message.
 
-    Returns:
-        The message; None where there is no such run, or the file cannot be written.
+    None where there is no such run, or the file cannot be written.
     """
     from hydra.core.hydra_config import HydraConfig
 

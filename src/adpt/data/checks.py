@@ -16,11 +16,7 @@ def files_of(samples: Iterable[Sample]) -> list[Path]:
 
 
 def require_masks(samples: Sequence[Sample], expected: str) -> None:
-    """Check that every defective image has a mask.
-
-    Args:
-        samples: The images of a class.
-        expected: The tree that should be there, for the message.
+    """Check that every defective image of a class has a mask; a message tells the tree expected.
 
     Raises:
         DataError: Masks are missing; the message counts them and names the first such image.

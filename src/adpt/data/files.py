@@ -55,11 +55,7 @@ def matching(pattern: Path) -> list[Path]:
 
 
 def refuse_output(folder: Path, option: str) -> None:
-    """Refuse a folder of adpt's own results where images are wanted.
-
-    Args:
-        folder: The folder.
-        option: The option's name, for the message.
+    """Refuse a folder of adpt's own results where an option wants images.
 
     Raises:
         DataError: It is one.

@@ -141,9 +141,7 @@ class Batch:
 def collate(items: Sequence[ReadSample | UnreadSample], image_shape: Sequence[int]) -> Batch:
     """Put read samples into one batch, and name those that could not be read.
 
-    Args:
-        items: Samples after reading, or after failing to.
-        image_shape: Shape of one image, so that a batch of unreadable files has a shape too.
+    By `image_shape`, that of one image, a batch of unreadable files has a shape too.
     """
     read = [item for item in items if isinstance(item, ReadSample)]
     unread = [item for item in items if isinstance(item, UnreadSample)]

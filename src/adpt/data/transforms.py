@@ -137,10 +137,7 @@ class Geometry:
         return rows, columns
 
     def place(self, original: Size) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Where a score map lies on a picture.
-
-        Args:
-            original: Height and width of the picture that was scored.
+        """Where a score map lies on a picture of this height and width.
 
         Returns:
             In the picture's pixels: width and height of a pixel of the map, and its top left corner
@@ -190,11 +187,7 @@ class Geometry:
 def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, float, float]:
     """The part of a picture's side that a crop is made of.
 
-    Args:
-        side: Pixels of the picture.
-        scaled: Pixels it would be scaled to.
-        offset: Where the crop begins, in scaled pixels.
-        length: Of the crop, in scaled pixels.
+    `offset` and `length` of the crop are in pixels of the side as it would be scaled.
 
     Returns:
         Begin and end of the part that is needed, and, in its pixels, begin and end of the crop.

@@ -7,7 +7,7 @@ import numpy as np
 
 from adpt.metrics.base import RankedMetric
 from adpt.metrics.exact import area_below_overlap, name_of_limit, ranked_metrics
-from adpt.metrics.ranking import Ranking, Rankings
+from adpt.metrics.ranking import Rankings
 
 
 class Aupro(RankedMetric):
@@ -41,7 +41,12 @@ class IoUMax(RankedMetric):
 
     def of_rankings(self, rankings: Rankings) -> Mapping[str, float]:
         """The best value; nan without anomalous or without normal pixels."""
-        return {"pixel_iou_max": _iou_max(rankings.pixel)}
+        pixel = rankings.pixel
+        if not pixel.defined:
+            return {"pixel_iou_max": float("nan")}
+        # Between two anomalous scores only false positives are added.
+        union = pixel.false_positives + pixel.positives
+        return {"pixel_iou_max": float(np.max(pixel.true_positives / union))}
 
 
 class MeanOfSeven(RankedMetric):
@@ -52,11 +57,3 @@ class MeanOfSeven(RankedMetric):
     def of_rankings(self, rankings: Rankings) -> Mapping[str, float]:
         """The mean; nan where one of them is not defined."""
         return {"mad": fmean(ranked_metrics(rankings).values())}
-
-
-def _iou_max(ranking: Ranking) -> float:
-    if not ranking.defined:
-        return float("nan")
-    # Between two anomalous scores only false positives are added.
-    union = ranking.false_positives + ranking.positives
-    return float(np.max(ranking.true_positives / union))

@@ -90,9 +90,7 @@ def argument_texts(target: Any) -> dict[str, str]:
     """The first sentence that a docstring says of each argument."""
     found: dict[str, str] = {}
     for one in reversed(target.__mro__) if inspect.isclass(target) else [target]:
-        section = re.search(
-            r"\nArgs(?:, [^\n]*)?:\n(.*?)(\n\n|\Z)", inspect.getdoc(one) or "", re.DOTALL
-        )
+        section = re.search(r"\nArgs:\n(.*?)(\n\n|\Z)", inspect.getdoc(one) or "", re.DOTALL)
         for name, text in re.findall(
             r"^    (\w+): (.*?)(?=^    \S|\Z)",
             section[1] if section else "",

@@ -26,7 +26,9 @@ _log = logging.getLogger(__name__)
 class TimmBackbone(Backbone):
     """Outputs of blocks or stages of a timm model, without final norm, class and register tokens.
 
-    Args, beside those of `Backbone`:
+    Name, channels, mean and std are as of `Backbone`.
+
+    Args:
         network: A timm model that ends at the last level used.
         indices: What `forward_intermediates` calls the levels.
         image_size: The only height and width it takes; None if it takes any.

@@ -43,11 +43,16 @@ class CFlow(TrainedMethod):
 
     Scoring holds intermediate numbers of at most 128 MB a tensor (or one image's).
 
-    Args, beside those of `TrainedMethod`:
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        batch_size: Images in a batch.
         patches_per_step: Patches of an optimizer step.
         num_levels: Levels used, counted from the last; all if there are fewer.
         learning_rate: The largest, of Adam.
         published_maps: True makes scores relative to the images scored, as the authors' are.
+        drop_last: True leaves an epoch's last batch out where it is not full.
+        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If a number is not positive.

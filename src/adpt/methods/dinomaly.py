@@ -63,9 +63,19 @@ class Dinomaly(GroupReconstruction):
     Memory in training for L decoder layers of width D: 4·(12L + 8)·D² weights in bytes, times five
     with gradients and moments, and about 80·B·P·D·L bytes of activations (counted, not measured).
 
-    Args, beside those of `GroupReconstruction`:
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        batch_size: Images in a batch.
+        learning_rate: The largest, of StableAdamW.
+        hidden_dim: Width of the tokens; None takes the features'.
+        num_heads: Heads of every attention; the next fewer that divide the width.
+        num_layers: Layers of the decoder.
+        num_groups: Groups of levels.
         dropout: Share of its activations that the bottleneck drops in training, below 1; 0.4 on
             Real-IAD.
+        drop_last: True leaves an epoch's last batch out where it is not full.
+        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -64,7 +64,10 @@ class Glass(TrainedMethod):
     image; the default is what ADPretrain uses for all classes, and it alone adapts to the length
     of the features. The means are those at the start of the epoch.
 
-    Args, beside those of `TrainedMethod`:
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        batch_size: Images in a batch.
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         embedding_dim: Numbers that describe a patch.
         hidden_dim: Width of the discriminator's hidden layer.
@@ -78,6 +81,7 @@ class Glass(TrainedMethod):
         images_per_epoch: An epoch ends with the batch that reaches so many; None takes all images.
         mean_of_batches: Take the mean patch as the mean of the batches' means, in which images of
             a smaller last batch weigh more; ADPretrain does.
+        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -44,13 +44,6 @@ class GroupReconstruction(TrainedMethod):
     pixels; an image's is the mean of the largest hundredth of its pixels.
 
     A subclass makes the modules in `build_decoder` and runs them in `decode`.
-
-    Args, beside those of `TrainedMethod`:
-        learning_rate: The largest, of StableAdamW.
-        hidden_dim: Width of the tokens; None takes the features'.
-        num_heads: Heads of every attention; the next fewer that divide the width.
-        num_layers: Layers of the decoder.
-        num_groups: Groups of levels.
     """
 
     unified: ClassVar[bool] = True

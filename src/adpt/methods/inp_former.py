@@ -80,8 +80,17 @@ class InpFormer(GroupReconstruction):
 
     Memory as of Dinomaly.
 
-    Args, beside those of `GroupReconstruction`:
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        batch_size: Images in a batch.
+        learning_rate: The largest, of StableAdamW.
+        hidden_dim: Width of the tokens; None takes the features'.
+        num_heads: Heads of every attention; the next fewer that divide the width.
+        num_layers: Layers of the decoder.
+        num_groups: Groups of levels.
         num_prototypes: Prototypes an image.
+        drop_last: True leaves an epoch's last batch out where it is not full.
         seed: Decides weights and order.
 
     Raises:

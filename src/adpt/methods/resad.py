@@ -54,8 +54,11 @@ class ResAD(TrainedMethod):
     images that are scored; and levels with fewer patches a batch than `patches_per_step` are not
     trained.
 
-    Args, beside those of `TrainedMethod`:
-        normal_epochs: The first epochs, that leave anomalous images out.
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        normal_epochs: The first of them, that leave anomalous images out.
+        batch_size: Images in a batch.
         patches_per_step: Patches of a step of the flows.
         num_levels: Levels used, counted from the last; all if there are fewer.
         num_blocks: Coupling blocks of a flow.
@@ -63,6 +66,8 @@ class ResAD(TrainedMethod):
         matching: How far features move towards the codebook's, 0 to 1.
         squared: False leaves residuals as they are.
         learning_rate: Of Adam; it falls to a tenth after 70 % and again after 90 % of the epochs.
+        drop_last: True leaves an epoch's last batch out where it is not full.
+        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -58,7 +58,9 @@ class SuperSimpleNet(TrainedMethod):
     Memory in training: the features take 4·B·4P·ΣC bytes, P patches of the first used level, a
     dozen times over.
 
-    Args, beside those of `TrainedMethod`:
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
         batch_size: Images in a batch; each is seen twice, with other noise.
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         hidden_dim: Width of the patches' head.

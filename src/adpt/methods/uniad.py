@@ -44,7 +44,10 @@ class UniAD(TrainedMethod):
     most of the rest is attention weights, 4·B·heads·P² bytes (17 MB) in each of 12 attentions, a
     few times over. Scoring keeps none of that.
 
-    Args, beside those of `TrainedMethod`:
+    Args:
+        image_size: Side of the square score maps, in pixels, or (height, width).
+        epochs: Times that training goes over all images.
+        batch_size: Images in a batch.
         learning_rate: Of AdamW, before it falls.
         hidden_dim: Width of the tokens; even, and divisible by `num_heads`.
         num_heads: Heads of every attention.
@@ -54,6 +57,8 @@ class UniAD(TrainedMethod):
         neighbour_size: Side of the square of patches around each that it must not attend to, odd;
             0 for no mask. On small grids it shrinks (`neighbour_mask`).
         jitter_scale: Noise on the features in training, as of `jitter`; 0 for none.
+        drop_last: True leaves an epoch's last batch out where it is not full.
+        seed: Decides weights, order and all that is drawn in training.
 
     Raises:
         ValueError: If an argument is out of its range.

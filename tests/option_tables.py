@@ -24,7 +24,7 @@ CONF, PAGE = ROOT / "conf", ROOT / "docs" / "configuration.md"
 START = "## Every option\n"
 HEAD = (
     f"{START}\n`make options` writes these tables:"
-    " those of a command from `src/adpt/cli/options.py`,"
+    " those of a command from `src/adpt/cli/options/`,"
     " those of a part from the signature and the docstring of the class or function that its"
     " `_target_` names. Options of others' classes, such as Lightning's `Trainer`, stand in their"
     " files under `conf/` and in their own documentation.\n"

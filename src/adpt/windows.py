@@ -18,6 +18,18 @@ OVERLAP = 0.25
 _MOST = 4096
 
 
+def pair(size: int | Sequence[int], option: str) -> Size:
+    """Height and width, of one number or both.
+
+    Raises:
+        UserError: They are no positive whole numbers; the message names the option.
+    """
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise UserError(f"{option} is a number of pixels or [height, width], not {size!r}.")
+    return sides[0], sides[1]
+
+
 @dataclass(frozen=True)
 class WindowOptions:
     """The windows that large images are seen through.
@@ -44,10 +56,7 @@ class WindowOptions:
         size = options.pop("size", None)
         if size is None:
             return None
-        sides = list(size) if isinstance(size, Sequence) else [size, size]
-        if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-            raise UserError(f"windows.size is a number of pixels or [height, width], not {size!r}.")
-        return cls((sides[0], sides[1]), **options)
+        return cls(pair(size, "windows.size"), **options)
 
     def backbone(self, spec: Mapping[str, Any], image_size: Any) -> dict[str, Any]:
         """The spec of a backbone, a `_target_` with its arguments, that sees images through them.

@@ -16,8 +16,8 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 from adpt.backbones import build_backbone
-from adpt.backbones.checkpoints import read_state_dict
 from adpt.backbones.efficientnet import MODEL, installed_weights, to_timm
+from adpt.backbones.weights_file import read_state_dict
 from adpt.errors import WeightsError
 
 WEIGHTS_SHA256 = "e07e4c4fa6bd3f0077da5496283abe93423f584117cc2eb5971680ec0097ecd1"

@@ -19,8 +19,8 @@ from adpt.data.procedural import (
     render_pretraining_set,
     writer,
 )
+from adpt.data.procedural.defects import DEFECTS
 from adpt.data.procedural.layouts import DEFECT_CODES
-from adpt.data.procedural.products import DEFECTS
 from adpt.data.procedural.render import VISIBLE, Shot, photograph, photograph_defect
 from adpt.errors import DataError
 

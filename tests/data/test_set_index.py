@@ -259,10 +259,14 @@ def test_relative_root_keeps_relative_paths(realiad_root: Path, monkeypatch) -> 
 
 
 def test_paths_from_an_index_equal_those_that_are_parsed(tmp_path: Path) -> None:
-    folders = index._below([tmp_path], [0, 0, 0], [".", "a", "a/b c"])
-    assert folders == [tmp_path, tmp_path / "a", tmp_path / "a" / "b c"]
-    images = index._below(folders, [0, None, 2], ["x.png", None, "y.png"])
-    assert images == [tmp_path / "x.png", None, tmp_path / "a/b c/y.png"]
-    assert [hash(path) for path in folders] == [hash(Path(str(path))) for path in folders]
-    assert str(images[2]) == f"{tmp_path}/a/b c/y.png"
-    assert images[2].parent == folders[2]
+    image, mask = tmp_path / "a" / "b c" / "y.png", tmp_path / "a" / "b c" / "z.png"
+    plain = Sample(tmp_path / "x.png", 0, "a", "train")
+    listed = [plain, Sample(image, 1, "a", "test", mask, "C1", "dent", piece="y")]
+    written = json.dumps(index._content(listed, [], {str(tmp_path): None}, tmp_path))
+    found = index._samples(json.loads(written), tmp_path)
+    assert found == listed
+    assert json.loads(written)["stamps"] == {".": None}
+    assert [hash(one.image) for one in found] == [hash(Path(str(one.image))) for one in listed]
+    assert str(found[1].image) == f"{tmp_path}/a/b c/y.png"
+    assert found[1].mask is not None
+    assert found[1].mask.parent == found[1].image.parent

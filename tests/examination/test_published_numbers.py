@@ -17,7 +17,7 @@ from adpt.data import (
     VisA,
 )
 from adpt.data.examination import examine
-from adpt.data.examination.published import NUMBERS, REALIAD_ANOMALOUS, REALIAD_NORMAL
+from adpt.data.examination.numbers import NUMBERS, REALIAD_ANOMALOUS, REALIAD_NORMAL
 from faults import found
 
 

@@ -384,7 +384,7 @@ CALL = {"_target_": "pathlib.Path.touch", "_args_": ["touched"]}
         {"method_options": {"_target_": "adpt.methods.nn.Linear"}},
         {"method_options": {"_target_": "adpt.backbones.build_backbone"}},
         {"backbone": {"_target_": "adpt.methods.PatchCore"}},
-        {"backbone": {"_target_": "adpt.backbones.checkpoints.read_state_dict"}},
+        {"backbone": {"_target_": "adpt.backbones.weights_file.read_state_dict"}},
         {"backbone": {"_target_": "adpt.backbones..timm.TimmBackbone"}},
     ],
 )

@@ -371,11 +371,11 @@ def test_without_adaptor_only_the_discriminator_learns() -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"embedding_dim": 0}, "embedding_dim 0"),
-        ({"hidden_dim": 0}, "hidden_dim 0"),
+        ({"embedding_dim": 0}, "embedding_dim is 0"),
+        ({"hidden_dim": 0}, "hidden_dim is 0"),
         ({"num_levels": 0}, "num_levels is 0"),
         ({"noise_std": 0.0}, "noise_std is 0.0"),
-        ({"learning_rate": -1.0}, "learning_rate -1.0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"ascent_steps": 7}, "ascent_steps is 7"),
         ({"ascent_steps": 0}, "ascent_steps is 0"),
         ({"hypothesis": "cube"}, "hypothesis is 'cube'"),

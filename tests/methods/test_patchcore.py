@@ -155,10 +155,10 @@ def test_coreset_keeps_rare_normal_patches_that_a_random_bank_loses() -> None:
     [
         ({"coreset_ratio": 0.0}, "coreset_ratio is 0.0"),
         ({"coreset_ratio": 10}, "coreset_ratio is 10"),
-        ({"projection_dim": 0}, "projection_dim 0"),
+        ({"projection_dim": 0}, "projection_dim is 0"),
         ({"embedding_dim": 0}, "embedding_dim is 0"),
-        ({"num_levels": 0}, "num_levels 0"),
-        ({"max_patches": 0}, "max_patches 0"),
+        ({"num_levels": 0}, "num_levels is 0"),
+        ({"max_patches": 0}, "max_patches is 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float], named: str) -> None:

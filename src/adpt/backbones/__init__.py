@@ -12,7 +12,7 @@ from adpt.backbones.recipes import PRESETS, Recipe
 from adpt.backbones.timm import Plan, build_timm, check_timm
 from adpt.backbones.windowed import WindowedBackbone
 from adpt.errors import NO_EMBEDDED, UserError
-from adpt.windows import OVERLAP, Size, check_windows
+from adpt.windows import OVERLAP, Size, check_windows, pair
 
 __all__ = [
     "PRESETS",
@@ -85,11 +85,7 @@ def build_backbone(
 def check_backbone(name: str, **options: Any) -> None:
     """Refuse what `build_backbone` would refuse, but build no network and load no weights.
 
-    A file of weights is looked at, and the Hugging Face hub is not asked.
-
-    Args:
-        name: As of `build_backbone`, like all else.
-        options: Likewise.
+    Arguments as of `build_backbone`. A file of weights is looked at, and the hub is not asked.
 
     Raises:
         UserError: There is no such model, or it gives no such levels or takes no such images.
@@ -99,14 +95,9 @@ def check_backbone(name: str, **options: Any) -> None:
 
 
 def patch_size(name: str, **options: Any) -> int:
-    """Pixels on a side of what a patch of the coarsest level stands for.
+    """Pixels on a side of what a patch of the coarsest level of `image_size` stands for.
 
-    Args:
-        name: As of `build_backbone`, like all else; images of that `image_size` are looked at.
-        options: Likewise.
-
-    Raises:
-        UserError: As of `check_backbone`.
+    Arguments as of `build_backbone`, and UserErrors as of `check_backbone`.
     """
     plan, (height, _) = _plan(name, options)
     return round(height / min(shape[-2] for shape in plan.shapes))
@@ -135,8 +126,9 @@ def _chosen(options: Mapping[str, Any]) -> _Chosen:
         UserError: An option is none, or such windows do not lie on such images.
     """
     name, weights = options["name"], options["weights"]
-    size = _sides("image_size", options["image_size"])
-    window = None if options["windows"] is None else _sides("windows", options["windows"])
+    size = pair(options["image_size"], "backbone.image_size")
+    windows = options["windows"]
+    window = None if windows is None else pair(windows, "backbone.windows")
     for option in ("mean", "std"):
         value = options[option]
         if value is not None and len(value) != 3:
@@ -160,10 +152,3 @@ def _chosen(options: Mapping[str, Any]) -> _Chosen:
         patch = patch_size(name, levels=options["levels"], pretrained=False)
         check_windows(size, window, options["overlap"], patch)
     return _Chosen(replace(recipe, **given), weights, size, window)
-
-
-def _sides(option: str, size: Any) -> Size:
-    sides: list[Any] = [size] if isinstance(size, int | float | str) else list(size)
-    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise UserError(f"backbone.{option}={size!r}: give a positive number of pixels, or two.")
-    return sides[0], sides[-1]

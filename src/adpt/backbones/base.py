@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adpt.backbones.precision import Precision, computing_in, kept_as, rounded
+from adpt.backbones.precision import KEPT, Precision, computing_in, rounded
 from adpt.errors import UserError
 from adpt.running.sources import source_of
 
@@ -106,7 +106,7 @@ class Backbone(nn.Module, ABC):
     @property
     def kept_as(self) -> torch.dtype:
         """The type that holds every feature as it came out."""
-        return kept_as(self.precision)
+        return KEPT.get(self.precision, torch.float32)
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import timm
 import torch
 
-from adpt.backbones.checkpoints import StateDict
+from adpt.backbones.weights_file import StateDict
 from adpt.errors import WeightsError
 
 MODEL = "tf_efficientnet_lite0"
@@ -35,8 +35,7 @@ def installed_weights() -> Path:
 def to_timm(state: StateDict) -> StateDict:
     """The package's weights by timm's names: the same layers in the same order.
 
-    Args:
-        state: The package's weights; others, such as those that learned further, pass as they are.
+    Others, such as those that learned further, pass as they are.
     """
     names = _names()
     if "_conv_stem.weight" not in state or len(state) != len(names):

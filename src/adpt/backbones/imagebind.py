@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from adpt.backbones.checkpoints import StateDict, summary
+from adpt.backbones.weights_file import StateDict, summary
 from adpt.errors import WeightsError
 
 _STEM = "modality_preprocessors.vision."

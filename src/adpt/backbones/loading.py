@@ -7,16 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from adpt.backbones.checkpoints import StateDict, find_on_hub, summary
+from adpt.backbones.weights_file import StateDict, find_on_hub, summary
 from adpt.errors import WeightsError
 
 
 def find_weights(name: str, defaults: Any) -> Path:
-    """The hub's file of weights, downloaded or from its cache.
-
-    Args:
-        name: What the backbone is called, for messages.
-        defaults: What timm records of the weights.
+    """The hub's file of weights that timm records in `defaults`, downloaded or from its cache.
 
     Raises:
         WeightsError: The hub has none, or they cannot be had.

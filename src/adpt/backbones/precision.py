@@ -11,16 +11,13 @@ from adpt.errors import UserError
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
-_KEPT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+KEPT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The type of numbers that features are rounded to; of another precision they are not."""
 _NO_TF32 = "backbone.precision=tf32 needs an NVIDIA GPU: on a CPU take float32, or bfloat16."
 
 
 def check_precision(precision: str) -> None:
-    """Refuse what is no precision, or none of this machine.
-
-    Raises:
-        UserError: It is such.
-    """
+    """Refuse, with a UserError, what is no precision, or none of this machine."""
     known = get_args(Precision)
     if precision not in known:
         raise UserError(f"backbone.precision={precision}: choose one of {', '.join(known)}.")
@@ -28,21 +25,12 @@ def check_precision(precision: str) -> None:
         raise UserError(_NO_TF32)
 
 
-def kept_as(precision: Precision) -> torch.dtype:
-    """The type that holds every feature as it came out."""
-    return _KEPT.get(precision, torch.float32)
-
-
 @contextmanager
 def computing_in(precision: Precision, device: str) -> Iterator[None]:
-    """Let matrix products and convolutions take numbers of a precision.
+    """Let matrix products and convolutions on a device take numbers of a precision.
 
     Weights stay as they are, and sums, norms and positions in float32: cast throughout, features
-    are farther off and hardly any sooner there.
-
-    Args:
-        precision: Which; float32 leaves all as it is found.
-        device: Type of the device that computes.
+    are farther off and hardly any sooner there. float32 leaves all as it is found.
 
     Raises:
         UserError: The device has no such numbers.
@@ -52,8 +40,8 @@ def computing_in(precision: Precision, device: str) -> Iterator[None]:
             raise UserError(_NO_TF32)
         with _tf32():
             yield
-    elif precision in _KEPT:
-        with torch.autocast(device, _KEPT[precision]):
+    elif precision in KEPT:
+        with torch.autocast(device, KEPT[precision]):
             yield
     else:
         yield
@@ -71,19 +59,14 @@ def _tf32() -> Iterator[None]:
 
 
 def rounded(level: Tensor, precision: Precision, name: str) -> Tensor:
-    """A level as its precision keeps it, in float32.
-
-    Args:
-        level: As it came out.
-        precision: Of the backbone.
-        name: What the backbone is called, for the message.
+    """A level as its precision keeps it, in float32; `name` is the backbone's, for the message.
 
     Raises:
         UserError: Numbers are too large for float16.
     """
-    if precision not in _KEPT:
+    if precision not in KEPT:
         return level
-    kept = level.to(_KEPT[precision])
+    kept = level.to(KEPT[precision])
     if precision == "float16" and not bool(kept.isfinite().all()):
         raise UserError(
             f"Features of {name} are beyond float16's largest number, 65504: take"

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from adpt.backbones import efficientnet, imagebind
-from adpt.backbones.checkpoints import StateDict
+from adpt.backbones.weights_file import StateDict
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from adpt.backbones.base import Backbone, Levels
-from adpt.backbones.checkpoints import StateDict, check_file, read_state_dict
 from adpt.backbones.loading import cut, find_weights, load
 from adpt.backbones.positions import resize_position_embedding
 from adpt.backbones.recipes import Recipe
+from adpt.backbones.weights_file import StateDict, check_file, read_state_dict
 from adpt.errors import UserError, WeightsError
-
-Size = tuple[int, int]
+from adpt.windows import Size, pair
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +26,11 @@ _log = logging.getLogger(__name__)
 class TimmBackbone(Backbone):
     """Outputs of blocks or stages of a timm model, without final norm, class and register tokens.
 
+    Name, channels, mean and std are as of `Backbone`.
+
     Args:
-        name: What the backbone is called in configs and records.
         network: A timm model that ends at the last level used.
         indices: What `forward_intermediates` calls the levels.
-        channels: Width of each level.
-        mean: Per-channel mean of the input.
-        std: Per-channel standard deviation of the input.
         image_size: The only height and width it takes; None if it takes any.
     """
 
@@ -124,7 +121,7 @@ def build_timm(
         channels=[shape[1] for shape in shapes],
         mean=recipe.mean or defaults.mean,
         std=recipe.std or defaults.std,
-        image_size=_size(image_size) if defaults.fixed_input_size else None,
+        image_size=pair(image_size, "backbone.image_size") if defaults.fixed_input_size else None,
     )
 
 
@@ -149,11 +146,7 @@ def check_timm(
 ) -> Plan:
     """Check everything that can be known without the network and without its weights.
 
-    Args:
-        recipe: The model and how to use it.
-        weights: Local weights file; None for the Hugging Face hub or its cache.
-        pretrained: False for random weights.
-        image_size: Side of the images in pixels, or (height, width).
+    Arguments as of `build_timm`.
 
     Raises:
         UserError: timm has no such model, or it gives no such levels or takes no such images.
@@ -163,7 +156,7 @@ def check_timm(
     if pretrained and weights is None and recipe.where is not None:
         raise WeightsError(recipe.where)
     arguments = dict(recipe.model_args)
-    size = _size(image_size)
+    size = pair(image_size, "backbone.image_size")
     if defaults.fixed_input_size and tuple(defaults.input_size[-2:]) != size:
         arguments["img_size"] = size
 
@@ -272,10 +265,6 @@ def _check_divisible(model: str, image_size: Size, patch: int) -> None:
                 f"{model} cuts images into patches of {patch} px, so a side of {side} in image_size"
                 f" does not work: the nearest that do are {' and '.join(map(str, works))}."
             )
-
-
-def _size(image_size: int | Size) -> Size:
-    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def _times(image_size: Size) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from adpt.backbones.base import Backbone, Levels
 from adpt.errors import UserError
 from adpt.nearest import slices
-from adpt.windows import OVERLAP, Size, Windows, check_windows
+from adpt.windows import OVERLAP, Size, Windows, check_windows, pair
 
 _PIXELS = 8 * 224 * 224
 """In windows that are encoded at a time, or one window; more take more memory."""
@@ -47,7 +47,8 @@ class WindowedBackbone(Backbone):
         super().__init__(backbone.name, backbone.channels, mean, std)
         self.backbone = backbone
         self.indices = backbone.indices
-        self.image_size, self.window, self.overlap = _pair(image_size), _pair(windows), overlap
+        self.image_size = pair(image_size, "backbone.image_size")
+        self.window, self.overlap = pair(windows, "backbone.windows"), overlap
         patch = _patch(backbone, self.window)
         check_windows(self.image_size, self.window, overlap, patch)
         self.windows = Windows.of(self.image_size, self.window, overlap, patch)
@@ -115,7 +116,3 @@ def _patch(backbone: Backbone, window: Size) -> int:
         levels = backbone(torch.zeros(1, 3, *window, device=backbone.mean.device))
     sides = [(window[axis], level.shape[2 + axis]) for level in levels for axis in (0, 1)]
     return math.lcm(*(math.ceil(pixels / patches) for pixels, patches in sides))
-
-
-def _pair(size: int | Sequence[int]) -> Size:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from adpt.cli.sweeps import failure_file
+from adpt.cli.sweeps import failure_file, sweep_job
 from adpt.cli.words import check_words
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
@@ -129,8 +129,7 @@ def user_message(error: BaseException) -> str | None:
 def keep_trace(error: BaseException) -> str | None:
     """Write an error's trace into the folder of the Hydra run, and say so in a message.
 
-    Returns:
-        The message; None where there is no such run, or the file cannot be written.
+    None where there is no such run, or the file cannot be written.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -192,14 +191,7 @@ def check_multirun(strategy: str) -> None:
     Raises:
         SweepError: This is a multirun and the strategy relaunches the command line.
     """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if (
-        HydraConfig.initialized()
-        and HydraConfig.get().mode == RunMode.MULTIRUN
-        and strategy == "ddp"
-    ):
+    if strategy == "ddp" and sweep_job():
         raise SweepError(
             f"A multirun with strategy={strategy} would start the whole sweep again in every"
             " process. Use strategy=ddp_spawn for the sweep, or run its jobs one by one."

@@ -37,12 +37,7 @@ def arguments(target: Callable[..., Any]) -> dict[str, Any] | None:
 
 
 def targets_in(folder: Path, group: str) -> dict[str, str]:
-    """The parts that the files of a group have, by name: their `_target_`.
-
-    Args:
-        folder: A folder of configuration.
-        group: A group, such as `method`.
-    """
+    """The parts that the files of a group in a folder have, by name: their `_target_`."""
     found: dict[str, str] = {}
     for file in sorted((folder / group).glob("*.yaml")):
         content = plain(OmegaConf.load(file))

@@ -18,13 +18,13 @@ _NAME = "failed.txt"
 
 def failure_file() -> Path | None:
     """Where the running job of a sweep says why it failed; None outside of sweeps."""
-    job = _sweep_job()
+    job = sweep_job()
     return Path(job.runtime.output_dir) / _NAME if job else None
 
 
 def job_number() -> int:
     """The running job's number in its sweep; 0 outside of sweeps."""
-    job = _sweep_job()
+    job = sweep_job()
     return int(job.job.num) if job else 0
 
 
@@ -72,7 +72,8 @@ class FailedJobs(Callback):
         sys.exit(1)
 
 
-def _sweep_job() -> Any:
+def sweep_job() -> Any:
+    """Hydra's config of the running job of a sweep; None outside of sweeps."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 

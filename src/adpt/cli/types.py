@@ -56,12 +56,7 @@ _LISTS = (list, tuple, set, frozenset, Sequence, Iterable, AbstractSet)
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """True if a plain value of a config is of a type; of a type that no config can tell, any is.
-
-    Args:
-        value: A scalar, or a list or mapping of such.
-        hint: An annotation.
-    """
+    """True if a plain value of a config is of a type; of a type that no config can tell, any is."""
     if isinstance(value, Mapping) and "_target_" in value:
         return True  # An object, of a type that shows once it is made.
     origin, inner = get_origin(hint), get_args(hint)

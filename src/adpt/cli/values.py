@@ -7,11 +7,6 @@ from typing import Any
 from omegaconf import ListConfig
 
 
-def is_number(value: Any) -> bool:
-    """True if a value is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def shown(value: Any) -> str:
     """A value as one writes it on the command line."""
     if value is None:

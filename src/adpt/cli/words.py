@@ -42,9 +42,6 @@ def hydras_words(words: Iterable[str]) -> list[str]:
 def check_words(words: Iterable[str]) -> None:
     """Refuse what Hydra itself would end in a trace, or in a message that helps nobody.
 
-    Args:
-        words: Of the command line.
-
     Raises:
         UserError: A word is no UTF-8, as Hydra's own files are, a group is set to null or to a
             number, or a plugin is not installed.

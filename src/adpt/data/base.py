@@ -14,7 +14,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from adpt.data.checks import bit_depth_of
+from adpt.data.checks import deepest_of
 from adpt.data.files import refuse_output
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.index import no_collection
@@ -194,8 +194,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
     def set_rules(self, samples: Iterable[Sample]) -> None:
         """Find what in `geometry.rules` the files decide, from all that the set lists."""
         rules = self.geometry.rules
-        if not rules.bit_depths and (bits := bit_depth_of(samples, rules.max_megapixels)):
-            self.geometry.rules = replace(rules, bit_depths={"": bits})
+        if not rules.bit_depths and (deepest := deepest_of(samples, rules.max_megapixels)):
+            self.geometry.rules = replace(rules, bit_depths={"": deepest[0]})
 
     def resized(self, resize: int | None) -> Self:
         """The same set, its pictures read at another `resize`."""

@@ -16,11 +16,7 @@ def files_of(samples: Iterable[Sample]) -> list[Path]:
 
 
 def require_masks(samples: Sequence[Sample], expected: str) -> None:
-    """Check that every defective image has a mask.
-
-    Args:
-        samples: The images of a class.
-        expected: The tree that should be there, for the message.
+    """Check that every defective image of a class has a mask; a message tells the tree expected.
 
     Raises:
         DataError: Masks are missing; the message counts them and names the first such image.
@@ -48,7 +44,7 @@ def check_mask_sizes(samples: Sequence[Sample]) -> None:
         raise DataError("\n".join(faults[:5]) + more)
 
 
-def bit_depth_of(samples: Iterable[Sample], max_megapixels: float) -> int | None:
+def deepest_of(samples: Iterable[Sample], max_megapixels: float) -> tuple[int, Path] | None:
     """Bits that a set's 16-bit files use: as many as its normal training images take.
 
     Args:
@@ -56,14 +52,9 @@ def bit_depth_of(samples: Iterable[Sample], max_megapixels: float) -> int | None
         max_megapixels: Files whose header claims more are not decoded.
 
     Returns:
-        8 to 16; None where no normal training image is a 16-bit file.
+        8 to 16, and the first file that takes so many; None where no normal training image is a
+        16-bit file.
     """
-    deepest = deepest_of(samples, max_megapixels)
-    return deepest and deepest[0]
-
-
-def deepest_of(samples: Iterable[Sample], max_megapixels: float) -> tuple[int, Path] | None:
-    """As `bit_depth_of`, with the first file that takes so many bits."""
     found = None
     normal = {s.image for s in samples if s.split == "train" and s.label == 0}
     # Other formats have 8 bits.

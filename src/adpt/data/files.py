@@ -55,11 +55,7 @@ def matching(pattern: Path) -> list[Path]:
 
 
 def refuse_output(folder: Path, option: str) -> None:
-    """Refuse a folder of adpt's own results where images are wanted.
-
-    Args:
-        folder: The folder.
-        option: The option's name, for the message.
+    """Refuse a folder of adpt's own results where an option wants images.
 
     Raises:
         DataError: It is one.
@@ -86,7 +82,7 @@ def subfolders(folder: Path) -> list[Path]:
 
     Links to folders above are left out.
     """
-    found = [folder / entry.name for entry in _entries(folder) if _is_folder(entry)]
+    found = [folder / entry.name for entry in _entries(folder) if is_folder(entry)]
     return [path for path in found if not is_output(path) and not leads_up(path)]
 
 
@@ -140,7 +136,7 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         seen.add((status.st_dev, status.st_ino))
         names, folders = [], []
         for entry in _entries(here):
-            if _is_folder(entry):
+            if is_folder(entry):
                 if not leads_up(here / entry.name):
                     folders.append(here / entry.name)
             elif _is_image_file(entry):
@@ -265,7 +261,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """True if an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # A link to itself.

@@ -1,6 +1,5 @@
 """The user's own products, laid out like MVTec AD."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from adpt.data.files import folders_by_name, folders_in_any_case
@@ -26,9 +25,5 @@ class Folder(MVTec):
     def available_classes(self) -> list[str]:
         """Folders that hold a `train` or a `test` folder."""
         found = folders_by_name(self.root)
-        return [name for name, folder in found.items() if is_class(folder)]
-
-
-def is_class(folder: Path) -> bool:
-    """True if a folder holds a `train` or a `test` folder."""
-    return bool({"train", "test"} & folders_in_any_case(folder).keys())
+        parts = {"train", "test"}
+        return [n for n, folder in found.items() if parts & folders_in_any_case(folder).keys()]

@@ -31,17 +31,12 @@ _GROWN = 0.015
 
 
 def estimate_foreground(image: Tensor) -> Tensor:
-    """Find the product by its colour against the background that the picture's border shows.
+    """Find the product in an image (3, H, W) uint8: (H, W) bool, True on it.
 
-    The background is a colour that changes linearly over the picture, fitted to the border; Otsu's
-    threshold on the distance from it tells whether there is a product and where. A picture whose
-    border looks like its inside, as of a cloth or of wood, is a product as a whole.
-
-    Args:
-        image: (3, H, W) uint8.
-
-    Returns:
-        (H, W) bool, True on the product.
+    By its colour against the background that the picture's border shows: a colour that changes
+    linearly over the picture, fitted to the border; Otsu's threshold on the distance from it tells
+    whether there is a product and where. A picture whose border looks like its inside, as of a
+    cloth or of wood, is a product as a whole.
     """
     height, width = image.shape[1:]
     shrink = min(1.0, _SIDE / max(height, width))
@@ -120,10 +115,6 @@ def mask_files(folder: Path, image: Path) -> Iterator[Path]:
     The folder may mirror any end of the image's own path (`bottle/train/good/000.png`), or hold
     one folder a class (`bottle/000.png`, as GLASS's published masks do), or the files themselves.
     The mask has the image's name, or the same name with the ending .png, in either Unicode form.
-
-    Args:
-        folder: Of the masks.
-        image: The image's file.
     """
     tails = [Path(*image.parts[-length:]) for length in range(len(image.parts) - 1, 1, -1)]
     classes = [Path(parent.name, image.name) for parent in image.parents if parent.name]

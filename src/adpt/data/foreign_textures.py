@@ -31,10 +31,10 @@ _CHANGES = 3
 
 
 class TextureFolder:
-    """Pictures of textures below a folder, read when they are sampled.
+    """Pictures of textures below a folder such as DTD's `images`, read when they are sampled.
 
     Args:
-        folder: Of image files, in subfolders or not, such as DTD's `images`.
+        folder: Of image files, in subfolders or not.
         shorter: Bring the shorter side to so many pixels and crop nothing; None gives the middle.
 
     Raises:
@@ -77,15 +77,7 @@ class TextureFolder:
 
 
 def render_texture(rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
-    """Render a texture without any file: a dyed material under light, or a coloured pattern.
-
-    Args:
-        rng: Decides everything.
-        shape: Height and width.
-
-    Returns:
-        (3, H, W) uint8.
-    """
+    """Render a texture (3, H, W) uint8 without any file: a dyed material, or a coloured pattern."""
     render = _material if rng.random() < 0.4 else _pattern
     picture = np.clip(render(rng, max(*shape, 16)), 0, 1)[: shape[0], : shape[1]]
     return torch.from_numpy((255 * picture + 0.5).astype(np.uint8)).permute(2, 0, 1).contiguous()
@@ -130,15 +122,9 @@ def _colour(rng: np.random.Generator) -> Field:
 
 
 def augment(texture: Tensor, rng: np.random.Generator, *, empty_corners: bool = False) -> Tensor:
-    """Change a texture in three of nine ways, those that GLASS's authors use.
+    """Change a texture (3, H, W) uint8 in three of nine ways, those that GLASS's authors use.
 
-    Args:
-        texture: (3, H, W) uint8.
-        rng: Decides which ways, their order and how much.
-        empty_corners: Leave the corners of a turned picture black, as they do.
-
-    Returns:
-        (3, H, W) uint8.
+    `empty_corners` leaves the corners of a turned picture black, as they do.
     """
     factors = rng.uniform(0.8, 1.2, 3).tolist()
     hue, angle = float(rng.uniform(-0.2, 0.2)), float(rng.uniform(-45, 45))

@@ -130,11 +130,9 @@ def _all_bits(path: Path) -> int:
 
 
 def as_rgb(image: Image.Image, bits: int = 16) -> Image.Image:
-    """An upright picture as 8-bit RGB, converted as `read_image` says.
+    """An upright picture of any mode as 8-bit RGB, converted as `read_image` says.
 
-    Args:
-        image: Of any mode.
-        bits: Those in use where it holds 16-bit numbers.
+    Of 16-bit numbers so many bits are in use.
 
     Raises:
         RefusedImageError: It holds numbers whose range nobody knows.

@@ -27,7 +27,7 @@ from adpt.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Goes up with every change of what an index holds, or of how sets are listed."""
 SETTLED = 2.0
 """Seconds. Of a folder that changed later than this before it was listed no index is kept: file
@@ -125,47 +125,25 @@ def _content(
     stamps: Mapping[str, list[int] | None],
     root: Path,
 ) -> dict[str, Any]:
-    numbers: dict[str, int] = {}
+    def below(path: Path | None) -> str | None:
+        return None if path is None else path.relative_to(root).as_posix()
 
-    def split(path: Path | None) -> tuple[int, str] | tuple[None, None]:
-        if path is None:
-            return None, None
-        folder, name = os.path.split(path)
-        return numbers.setdefault(folder, len(numbers)), name
-
-    def below(path: str) -> str:
-        return Path(path).relative_to(root).as_posix()
-
+    rows = [
+        (below(s.image), s.label, s.class_name, s.split, below(s.mask), s.view, s.defect, False,
+         s.piece) for s in samples
+    ]  # fmt: skip
     return {
-        "stamps": {below(path): stamp for path, stamp in stamps.items()},
+        "stamps": {below(Path(path)): stamp for path, stamp in stamps.items()},
         "remarks": remarks,
         # Column by column, as that is parsed faster than sample by sample.
-        "images": _columns([split(sample.image) for sample in samples]),
-        "masks": _columns([split(sample.mask) for sample in samples]),
-        "folders": [below(folder) for folder in numbers],
-        "facts": _columns(
-            [(s.label, s.class_name, s.split, s.view, s.defect, False, s.piece) for s in samples]
-        ),
+        "samples": list(zip(*rows, strict=True)),
     }
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(zip(*rows, strict=True))
-
-
 def _samples(content: Mapping[str, Any], root: Path) -> list[Sample]:
-    folders = [root / name for name in content["folders"]]
-    images, masks = (_below(folders, *content[which]) for which in ("images", "masks"))
-    labels, classes, splits, *further = content["facts"]
-    return list(map(Sample, images, labels, classes, splits, masks, *further))
-
-
-def _below(folders: Sequence[Path], numbers: Sequence[int | None], names: Sequence[str]) -> Any:
-    """The path of each name within the folder of its number; None where there is no number."""
-    return [
-        None if number is None else folders[number] / name
-        for number, name in zip(numbers, names, strict=True)
-    ]
+    images, labels, classes, splits, masks, *further = content["samples"]
+    marked = [mask and root / mask for mask in masks]
+    return list(map(Sample, map(root.joinpath, images), labels, classes, splits, marked, *further))
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

@@ -38,10 +38,7 @@ class Watched(NamedTuple):
 class ListedSet:
     """The classes and files of a set; a subclass says where they lie.
 
-    Args:
-        root: Folder of the set.
-        classes: Products to use; None for all that are there.
-        masks: "required" or "none"; see `AnomalyDataModule`.
+    Arguments as of `AnomalyDataModule`.
     """
 
     layout: ClassVar[str]

@@ -19,6 +19,14 @@ from adpt.data.finding import Finding, no_image, no_images
 from adpt.data.sample import Sample
 
 
+def downloaded(name: str, place: str = "mvtec.com (after agreeing to its licence)") -> str:
+    """How to get a set of folders of classes, for messages."""
+    return (
+        f"{name} is downloaded from {place} and unpacked; then set data.root to the folder that"
+        " holds the classes."
+    )
+
+
 class MVTec(AnomalyDataModule):
     """MVTec AD (Bergmann et al. 2019): 15 classes."""
 
@@ -27,10 +35,7 @@ class MVTec(AnomalyDataModule):
         "  <class>/test/<good or defect>/*.png\n"
         "  <class>/ground_truth/<defect>/<name>_mask.png"
     )
-    source: ClassVar[str] = (
-        "MVTec AD is downloaded from mvtec.com (after agreeing to its licence) and unpacked;"
-        " then set data.root to the folder that holds the classes."
-    )
+    source: ClassVar[str] = downloaded("MVTec AD")
     known_classes: ClassVar[tuple[str, ...]] = (
         "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
         "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
@@ -82,7 +87,9 @@ class MVTec(AnomalyDataModule):
             for image in images:
                 mask, *further = masks.masks_of.get(image) or (None,)
                 if mask is None and self.masks != "none":
-                    self.note(self._no_mask(class_name, kind, image))
+                    expected = self.expected_mask(class_name, kind, image)
+                    message = f"has no mask: expected is {expected} or the like."
+                    self.note(Finding("mask missing", image, message, class_name))
                 yield Sample(
                     image, 1, class_name, "test", mask, "", kind.name, further_masks=tuple(further)
                 )
@@ -162,11 +169,6 @@ class MVTec(AnomalyDataModule):
         """Where the mask of an anomalous image should lie."""
         within = image.parent.relative_to(self.images_folder(kind.folder))
         return self.mask_folder(class_name, kind) / within / f"{image.stem}_mask.png"
-
-    def _no_mask(self, class_name: str, kind: "Kind", image: Path) -> Finding:
-        expected = self.expected_mask(class_name, kind, image)
-        message = f"has no mask: expected is {expected} or the like."
-        return Finding("mask missing", image, message, class_name)
 
     def images_folder(self, kind: Path) -> Path:
         """The folder that holds the images of a kind's folder."""

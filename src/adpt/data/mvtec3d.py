@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from adpt.data.files import folder_in_any_case
-from adpt.data.mvtec import Kind, MVTec
+from adpt.data.mvtec import Kind, MVTec, downloaded
 
 
 class MVTec3D(MVTec):
@@ -20,10 +20,7 @@ class MVTec3D(MVTec):
         "  <class>/test/<good or defect>/rgb/*.png\n"
         "  <class>/test/<defect>/gt/<name>.png"
     )
-    source: ClassVar[str] = (
-        "MVTec 3D-AD is downloaded from mvtec.com (after agreeing to its licence) and unpacked;"
-        " then set data.root to the folder that holds the classes."
-    )
+    source: ClassVar[str] = downloaded("MVTec 3D-AD")
     known_classes: ClassVar[tuple[str, ...]] = (
         "bagel", "cable_gland", "carrot", "cookie", "dowel", "foam", "peach", "potato", "rope",
         "tire",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from adpt.data.files import folder_in_any_case, images_in
 from adpt.data.finding import Finding, no_images
-from adpt.data.mvtec import MVTec
+from adpt.data.mvtec import MVTec, downloaded
 from adpt.data.sample import UNLABELLED, Sample
 from adpt.errors import DataError
 
@@ -37,10 +37,7 @@ class MVTecAD2(MVTec):
         "  <class>/test_public/ground_truth/bad/<number>_<lighting>_mask.png\n"
         "  <class>/test_private/<number>_regular.png, test_private_mixed/<number>_mixed.png"
     )
-    source: ClassVar[str] = (
-        "MVTec AD 2 is downloaded from mvtec.com (after agreeing to its licence) and unpacked;"
-        " then set data.root to the folder that holds the classes."
-    )
+    source: ClassVar[str] = downloaded("MVTec AD 2")
     known_classes: ClassVar[tuple[str, ...]] = (
         "can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts",
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from adpt.data.files import folders_by_name, images_below, images_in, name_key
 from adpt.data.finding import Finding
 from adpt.data.images import mask_of
-from adpt.data.mvtec import Kind, Matched, MVTec
+from adpt.data.mvtec import Kind, Matched, MVTec, downloaded
 from adpt.data.sample import Defect, Sample
 from adpt.errors import BadImageError, DataError
 
@@ -57,10 +57,7 @@ class MVTecLOCO(MVTec):
         "  <class>/ground_truth/<kind of anomaly>/<name>/000.png, 001.png, ...\n"
         f"  <class>/{CONFIG}"
     )
-    source: ClassVar[str] = (
-        "MVTec LOCO AD is downloaded from mvtec.com (after agreeing to its licence) and unpacked;"
-        " then set data.root to the folder that holds the classes."
-    )
+    source: ClassVar[str] = downloaded("MVTec LOCO AD")
     known_classes: ClassVar[tuple[str, ...]] = (
         "breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors",
     )  # fmt: skip

@@ -18,7 +18,7 @@ def perlin_noise(
     *,
     turn_picture: bool = False,
 ) -> NDArray[np.float64]:
-    """Gradient noise on a lattice, smooth, with mean 0.
+    """Gradient noise on a lattice, smooth, with mean 0, within −1 to 1; 0 on the lattice's points.
 
     Args:
         rng: Where the lattice's gradients come from.
@@ -27,9 +27,6 @@ def perlin_noise(
         turn: Angle by which the lattice is turned about the picture's centre, in radians.
         turn_picture: Turn the picture instead, whose corners are then 0; the lattice begins with
             its first pixel.
-
-    Returns:
-        `shape`, within −1 to 1; 0 on the lattice's points.
     """
     if turn_picture:
         y = (np.arange(shape[0]) / shape[0] * cells[0])[:, None]
@@ -65,12 +62,8 @@ def perlin_mask(
     """An irregular mask as GLASS draws it (arXiv 2407.09359); may be empty.
 
     Where noise exceeds one half: of one field, of either of two or of both, a third each. Each
-    field has 1 to 32 cells a side and lies turned by up to a right angle.
-
-    Args:
-        rng: Decides everything.
-        shape: Height and width.
-        turn_picture: As the authors do: the corners are empty then.
+    field has 1 to 32 cells a side and lies turned by up to a right angle. With `turn_picture`, as
+    the authors do, the corners are empty.
     """
 
     def spots() -> Mask:

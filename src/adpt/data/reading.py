@@ -1,10 +1,10 @@
 """How images are read: the data sets behind the loaders, and loaders that name what is broken."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 OnBadImage = Literal["skip", "raise"]
 
 Item = ReadSample | UnreadSample
+T = TypeVar("T")
 
 
 class ReadMask(NamedTuple):
@@ -57,12 +58,7 @@ class PlainImages(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         sample = self.samples[index]
-        try:
-            return self.read(sample)
-        except BadImageError as error:
-            return UnreadSample(sample, str(error))
-        except MemoryError:
-            return UnreadSample(sample, too_large(sample.image, sample.class_name))
+        return _tried(self.read, sample, sample.image)
 
     def read(self, sample: Sample) -> ReadSample:
         """Read one image and its mask, brought to the configured size."""
@@ -75,12 +71,7 @@ class PlainImages(Dataset[Item]):
     def mask(self, index: int) -> ReadMask | UnreadSample:
         """Read the mask alone, which is blank where a sample has none."""
         sample = self.samples[index]
-        try:
-            return self._mask(sample)
-        except BadImageError as error:
-            return UnreadSample(sample, str(error))
-        except MemoryError:
-            return UnreadSample(sample, too_large(sample.mask or sample.image, sample.class_name))
+        return _tried(self._mask, sample, sample.mask or sample.image)
 
     def _mask(self, sample: Sample) -> ReadMask:
         if sample.mask is None:
@@ -95,6 +86,15 @@ class PlainImages(Dataset[Item]):
                 raise BadImageError(size_message(one, (width, height), mask.pixels.shape[::-1]))
             pixels, remarks = pixels | mask.pixels, remarks_on(mask, one) | remarks
         return ReadMask(self.geometry.mask(pixels), (width, height), remarks)
+
+
+def _tried(read: Callable[[Sample], T], sample: Sample, path: Path) -> T | UnreadSample:
+    try:
+        return read(sample)
+    except BadImageError as error:
+        return UnreadSample(sample, str(error))
+    except MemoryError:
+        return UnreadSample(sample, too_large(path, sample.class_name))
 
 
 def too_large(path: Path, class_name: str) -> str:

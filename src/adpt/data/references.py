@@ -10,12 +10,7 @@ from adpt.errors import UserError
 
 
 def choose_references(samples: Sequence[Sample], shots: int, seed: int) -> list[Sample]:
-    """Choose k normal training images of a class as its references.
-
-    Args:
-        samples: The class's normal training images, in a fixed order.
-        shots: How many to choose; all where there are fewer.
-        seed: Decides which.
+    """Choose k of a class's normal training images as its references, by seed; all if fewer.
 
     Raises:
         UserError: `shots` is below 1.

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -127,29 +127,21 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch with its tensors on `device`."""
-        return replace(
-            self,
-            image=self.image.to(device, non_blocking=non_blocking),
-            mask=self.mask.to(device, non_blocking=non_blocking),
-            label=self.label.to(device, non_blocking=non_blocking),
-        )
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from where copies to a GPU overlap with work."""
-        return replace(
-            self,
-            image=self.image.pin_memory(),
-            mask=self.mask.pin_memory(),
-            label=self.label.pin_memory(),
-        )
+        return self._moved(Tensor.pin_memory)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        moved = {name: move(getattr(self, name)) for name in ("image", "mask", "label")}
+        return replace(self, **moved)  # type: ignore[arg-type]
 
 
 def collate(items: Sequence[ReadSample | UnreadSample], image_shape: Sequence[int]) -> Batch:
     """Put read samples into one batch, and name those that could not be read.
 
-    Args:
-        items: Samples after reading, or after failing to.
-        image_shape: Shape of one image, so that a batch of unreadable files has a shape too.
+    By `image_shape`, that of one image, a batch of unreadable files has a shape too.
     """
     read = [item for item in items if isinstance(item, ReadSample)]
     unread = [item for item in items if isinstance(item, UnreadSample)]

@@ -22,15 +22,9 @@ _FRACTION, _NOISE = 1, 2
 
 
 def keep_fraction(samples: Sequence[Sample], fraction: float, seed: int) -> list[Sample]:
-    """Keep a share of the normal training images of each class and camera view.
+    """All samples, but of the normal training images of each class and camera view a share.
 
-    Args:
-        samples: Images of any classes, both splits.
-        fraction: The share, above 0 to 1; at least one image of each class and view is kept.
-        seed: Decides which.
-
-    Returns:
-        The samples in their order, less the normal training images that are not kept.
+    At least one image of each class and view is kept; `seed` decides which.
     """
     if fraction == 1:
         return list(samples)
@@ -47,10 +41,6 @@ def keep_fraction(samples: Sequence[Sample], fraction: float, seed: int) -> list
 
 def leave_out(samples: Sequence[Sample], classes: Sequence[str]) -> list[Sample]:
     """All samples but those of some classes.
-
-    Args:
-        samples: Those of the set.
-        classes: Names of classes, as in `samples`.
 
     Raises:
         DataError: A class is not among the samples, or no other is.
@@ -69,15 +59,10 @@ def leave_out(samples: Sequence[Sample], classes: Sequence[str]) -> list[Sample]
 def mix_in_anomalies(samples: Sequence[Sample], ratio: float, seed: int) -> list[Sample]:
     """Make training images of some anomalous test images, as if nobody had seen their defects.
 
-    Args:
-        samples: Images of any classes, both splits.
-        ratio: How many for each normal training image of the class. At least one anomalous test
-            image of each class stays where it is, so that the class can still be evaluated.
-        seed: Decides which.
-
-    Returns:
-        The samples in their order; those that were moved have split "train", label 0, no mask,
-        `noise` True, and the kind of their defect as before.
+    Those that are moved have split "train", label 0, no mask, `noise` True, and the kind of their
+    defect as before. There are `ratio` for each normal training image of the class, chosen by
+    `seed`; at least one anomalous test image of each class stays where it is, so that the class can
+    still be evaluated.
     """
     if ratio == 0:
         return list(samples)

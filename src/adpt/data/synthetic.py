@@ -32,11 +32,7 @@ class SyntheticDefects:
         self.share = share
 
     def __call__(self, image: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Draw a defect, or none; `seed` decides everything.
-
-        Args:
-            image: (3, H, W) uint8, without a defect.
-            seed: Of this draw.
+        """Draw a defect on a sound image (3, H, W) uint8, or none; `seed` decides everything.
 
         Returns:
             The image and its mask (H, W) bool: the pixels that changed visibly, small holes closed.

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from adpt.data.images import ReadingRules
 from adpt.errors import UserError
+from adpt.windows import Size, pair
 
-Size = tuple[int, int]
 MaskResize = Literal["nearest", "within", "touched"]
 
 _STRIP = 4_000_000
@@ -54,8 +54,8 @@ class Geometry:
     ) -> None:
         self.rules = rules or ReadingRules()
         self.as_torchvision, self.mask_resize = as_torchvision, mask_resize
-        self.image_size = pair(image_size, "image_size")
-        smallest = self.image_size if resize is None else pair(resize, "resize")
+        self.image_size = pair(image_size, "data.image_size")
+        smallest = self.image_size if resize is None else pair(resize, "data.resize")
         self.resize = resize if resize is None or isinstance(resize, int) else smallest
         if any(small < final for small, final in zip(smallest, self.image_size, strict=True)):
             raise UserError(
@@ -137,10 +137,7 @@ class Geometry:
         return rows, columns
 
     def place(self, original: Size) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Where a score map lies on a picture.
-
-        Args:
-            original: Height and width of the picture that was scored.
+        """Where a score map lies on a picture of this height and width.
 
         Returns:
             In the picture's pixels: width and height of a pixel of the map, and its top left corner
@@ -190,11 +187,7 @@ class Geometry:
 def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, float, float]:
     """The part of a picture's side that a crop is made of.
 
-    Args:
-        side: Pixels of the picture.
-        scaled: Pixels it would be scaled to.
-        offset: Where the crop begins, in scaled pixels.
-        length: Of the crop, in scaled pixels.
+    `offset` and `length` of the crop are in pixels of the side as it would be scaled.
 
     Returns:
         Begin and end of the part that is needed, and, in its pixels, begin and end of the crop.
@@ -204,15 +197,3 @@ def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, f
     margin = 2 * max(1.0, step) + 1  # What bicubic interpolation looks at beside a pixel.
     first, last = max(0, int(begin - margin)), min(side, math.ceil(end + margin))
     return first, last, begin - first, end - first
-
-
-def pair(size: int | Sequence[int], name: str) -> Size:
-    """Height and width of `data.<name>`.
-
-    Raises:
-        UserError: They are no positive whole numbers.
-    """
-    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-        raise UserError(f"data.{name} is a number of pixels or [height, width], not {size!r}.")
-    return sides[0], sides[1]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adpt.data import Sample
-from adpt.data.checks import bit_depth_of
+from adpt.data.checks import deepest_of
 from adpt.data.images import reading_rules
 from adpt.data.transforms import Geometry
 from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
@@ -94,8 +94,8 @@ def fitted_model(
     bit_depth, most = options.bit_depth, options.max_megapixels
     geometry = Geometry(size, options.resize, reading_rules(bit_depth, False, most))
     if bit_depth is None:
-        bit_depth = bit_depth_of([Sample(path, 0, "", "train") for path in good], most)
-        geometry.rules = reading_rules(bit_depth, False, most)
+        deepest = deepest_of([Sample(path, 0, "", "train") for path in good], most)
+        geometry.rules = reading_rules(deepest and deepest[0], False, most)
     inside = None if options.roi is None else read_interest(options.roi, geometry)
     further = None if policy.good_test is None else listed(policy.good_test, "good_test")
     defects = None if policy.defects is None else listed(policy.defects, "defects")

@@ -7,8 +7,9 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from adpt.data.transforms import Geometry, Size
+from adpt.data.transforms import Geometry
 from adpt.inspection.regions import Region
+from adpt.windows import Size
 
 Map = npt.NDArray[np.float32]
 

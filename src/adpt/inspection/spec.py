@@ -10,11 +10,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 from adpt.backbones import Backbone, patch_size
-from adpt.data.transforms import pair
 from adpt.errors import UserError
 from adpt.inspection.sizes import AUTO
 from adpt.methods import Method, try_making
-from adpt.windows import WindowOptions
+from adpt.windows import WindowOptions, pair
 
 BUILD_BACKBONE = "adpt.backbones.build_backbone"
 
@@ -189,7 +188,7 @@ def make_method(name: str, spec: Spec, image_size: int | Sequence[int]) -> Metho
             f"method={name}: its options make the scores of an image depend on the others that are"
             " scored (published_maps=true does), and an inspector sees one at a time."
         )
-    if made.image_size != pair(image_size, "image_size"):
+    if made.image_size != pair(image_size, "data.image_size"):
         raise UserError(
             f"method.{name}.image_size={list(made.image_size)}: its maps must be of the images'"
             f" size, data.image_size={image_size}."

@@ -9,10 +9,7 @@ def terms_of(**losses: nn.Module | None) -> dict[str, str]:
     """Each loss's name in the log: its attribute `term`, or its class in snake case without `Loss`.
 
     So a loss in another one's place is logged under its own name. Two of the same name are told
-    apart by their places.
-
-    Args:
-        losses: The losses by their places; None for one that is left out.
+    apart by their places, and None is a loss that is left out.
     """
     named = {place: _term(loss) for place, loss in losses.items() if loss is not None}
     names = list(named.values())

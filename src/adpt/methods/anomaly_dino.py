@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores, full_precision
+from adpt.methods.base import Scores, at_least_one, full_precision
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.grids import common_grid, tokens
 from adpt.methods.learned import shapes_of
@@ -38,8 +38,7 @@ class AnomalyDino(FittedMethod):
 
     def __init__(self, image_size: int | Sequence[int] = 224, num_levels: int = 1) -> None:
         super().__init__(image_size)
-        if num_levels < 1:
-            raise ValueError(f"num_levels is {num_levels}: it must be at least 1.")
+        at_least_one(num_levels=num_levels)
         self.num_levels = num_levels
 
     def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
@@ -89,10 +88,7 @@ class AnomalyDino(FittedMethod):
 def cosine_distances(queries: Tensor, bank: Tensor, offsets: Tensor | None = None) -> Tensor:
     """Smallest cosine distances (N,) of (N, C) to (M, C), all of length 1.
 
-    Args:
-        queries: (N, C).
-        bank: (M, C).
-        offsets: (M,), −inf for those that are left out.
+    `offsets` (M,) are −inf for those that are left out.
     """
     nearest = bank[largest_products(queries, bank, offsets)]
     # Half the squared difference, which cancels less than 1 less the product.

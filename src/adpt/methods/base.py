@@ -181,6 +181,22 @@ def try_making(option: str, make: Callable[[], Any], base: Any = Method) -> Any:
     return made
 
 
+def at_least_one(**counts: int | None) -> None:
+    """Refuse, with a ValueError that names them, arguments below 1; None is none of them."""
+    _check("at least 1", {name: n for name, n in counts.items() if n is not None and not n >= 1})
+
+
+def above_zero(**numbers: float) -> None:
+    """Refuse arguments that are not above 0, likewise."""
+    _check("above 0", {name: number for name, number in numbers.items() if not number > 0})
+
+
+def _check(wanted: str, wrong: dict[str, float]) -> None:
+    if wrong:
+        told = " and ".join(f"{name} is {number}" for name, number in wrong.items())
+        raise ValueError(f"{told}: {'it' if len(wrong) == 1 else 'each'} must be {wanted}.")
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Compute in float32 as written: no autocast, no TF32, no gradients, no inference tensors.

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.base import Scores, above_zero, at_least_one
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.flow import ConditionalFlow, log_likelihood, patches_of, positions_of
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 from adpt.nearest import slices
 
 _NUM_BLOCKS = 8
@@ -73,11 +73,8 @@ class CFlow(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        if patches_per_step < 1 or num_levels < 1 or not learning_rate > 0:
-            raise ValueError(
-                f"patches_per_step is {patches_per_step}, num_levels {num_levels} and "
-                f"learning_rate {learning_rate}: all must be positive."
-            )
+        at_least_one(patches_per_step=patches_per_step, num_levels=num_levels)
+        above_zero(learning_rate=learning_rate)
         self.patches_per_step, self.num_levels = patches_per_step, num_levels
         self.learning_rate, self.looks_at_all = learning_rate, published_maps
 
@@ -94,11 +91,7 @@ class CFlow(TrainedMethod):
         return [torch.optim.Adam(self.parameters(), self.learning_rate)], []
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from the patches of a batch of images; arguments as of `TrainedMethod`."""
         optimizer = optimizers[0]
@@ -115,9 +108,7 @@ class CFlow(TrainedMethod):
                 conditions = positions[chosen % len(positions)]
                 found = log_likelihood(*self.flows[number](features[chosen], conditions))
                 loss = -F.logsigmoid(found)
-                optimizer.zero_grad()
-                loss.mean().backward()
-                optimizer.step()
+                descend(loss.mean(), optimizer)
                 losses.append(loss.detach())
                 self.max_log_likelihood[number].clamp_(min=found.detach().max())
         return torch.cat(losses).mean()
@@ -150,11 +141,7 @@ class CFlow(TrainedMethod):
     def _relative_log_likelihoods(self, levels: list[Tensor]) -> list[Tensor]:
         """Log-likelihood per channel of each patch, less the largest in training.
 
-        Args:
-            levels: One (B, C, h, w) tensor a level, as trained on.
-
-        Returns:
-            (B, h, w) for each of the used levels, in nats per channel; about 0 or less.
+        (B, h, w) for each of the used levels, in nats per channel; about 0 or less.
         """
         maps = []
         for number, level in enumerate(levels[-self.num_levels :]):
@@ -173,12 +160,7 @@ class CFlow(TrainedMethod):
 
 
 def relative_rate(step: Step, epochs: int) -> float:
-    """The learning rate at a step, as a share of the largest.
-
-    Args:
-        step: Where training stands.
-        epochs: Epochs of the whole training.
-    """
+    """The learning rate at a step of so many epochs, as a share of the largest."""
 
     def cosine(meta_epoch: int) -> float:
         lowest = 1e-3

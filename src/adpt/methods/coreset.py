@@ -46,8 +46,9 @@ def greedy_coreset(
         raise ValueError(f"count is {count}: pick between 1 and all {total} points.")
     cover = _Cover(points)
     if num_starts > 1:
-        starts = torch.randperm(total, generator=generator)[:num_starts].to(points.device)
-        cover.nearest = _mean_distances(points, points[starts]).square()
+        starts = points[torch.randperm(total, generator=generator)[:num_starts].to(points.device)]
+        means = [torch.cdist(part, starts).mean(1) for part in points.split(_ROWS)]
+        cover.nearest = torch.cat(means).square()
         first = cover.nearest.argmax()[None]
     else:
         first = torch.randint(total, (1,), generator=generator).to(points.device)
@@ -140,24 +141,12 @@ class _Cover:
 
 
 def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
-    """Map points to random dimensions, which keeps distances roughly (Johnson–Lindenstrauss).
+    """Map points (N, D) to random dimensions, which roughly keeps distances.
 
-    Args:
-        points: (N, D), float32.
-        width: Dimensions to map to; points that have no more stay as they are.
-        generator: A CPU generator.
-
-    Returns:
-        (N, width), or the points.
+    By Johnson and Lindenstrauss; points of no more dimensions than `width` stay as they are.
     """
     if points.shape[1] <= width:
         return points
     mapping = torch.randn(points.shape[1], width, generator=generator) / width**0.5
     mapped: Tensor = points @ mapping.to(points)
     return mapped
-
-
-def _mean_distances(points: Tensor, starts: Tensor) -> Tensor:
-    """(N,), each point's mean distance from some others."""
-    parts = points.split(_ROWS)
-    return torch.cat([torch.cdist(part, starts).mean(1) for part in parts])

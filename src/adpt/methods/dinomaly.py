@@ -13,12 +13,7 @@ _EASY_WEIGHT = 0.1
 
 
 class LinearAttention(nn.Module):
-    """Attention by scalar products of ELU + 1, without a softmax; linear in the patches.
-
-    Args:
-        width: Width of the tokens.
-        heads: Number of heads.
-    """
+    """Attention by scalar products of ELU + 1, without a softmax; linear in the patches."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -38,7 +33,7 @@ class LinearAttention(nn.Module):
         return mixed
 
 
-class Layer(nn.Module):
+class LinearAttentionLayer(nn.Module):
     """Linear attention and an MLP, each after a LayerNorm and with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -111,7 +106,9 @@ class Dinomaly(GroupReconstruction):
     def build_decoder(self, width: int, heads: int) -> None:
         """Make bottleneck and layers."""
         self.bottleneck = Mlp(width, self.dropout)
-        self.decoder = nn.ModuleList(Layer(width, heads) for _ in range(self.num_layers))
+        self.decoder = nn.ModuleList(
+            LinearAttentionLayer(width, heads) for _ in range(self.num_layers)
+        )
 
     def decode(self, fused: Tensor) -> tuple[list[Tensor], Tensor]:
         """What each layer gives (B, P, D); no further loss."""

@@ -12,6 +12,8 @@ AfterEpoch = Callable[[int, float], None]
 Defects = tuple[list[Tensor], Tensor]
 """Levels of images with drawn defects, and (B, H, W) bool masks of the defects."""
 
+OptimizerList = Sequence[torch.optim.Optimizer]
+
 Optimizers = tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]
 """Optimizers, and schedules that are stepped after every epoch."""
 
@@ -31,11 +33,7 @@ class FeatureSet(Protocol):
 
 
 class InMemory:
-    """A `FeatureSet` of tensors.
-
-    Args:
-        levels: One (N, C, h, w) float32 tensor a level, on the CPU.
-    """
+    """A `FeatureSet` of tensors, one (N, C, h, w) float32 a level, on the CPU."""
 
     def __init__(self, levels: list[Tensor]) -> None:
         self.levels = levels
@@ -59,11 +57,7 @@ class DefectSet(Protocol):
 
 
 class Labels:
-    """The masks of labelled images in a `DefectSet`'s place: the defects are their own.
-
-    Args:
-        masks: (N, H, W) bool, nothing marked of a normal image.
-    """
+    """Masks (N, H, W) bool of labelled images, of a normal one blank, in a `DefectSet`'s place."""
 
     def __init__(self, masks: Tensor) -> None:
         self.masks = masks
@@ -107,11 +101,7 @@ class Trainable(Protocol):
         """Optimizers and schedules."""
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from a batch."""
 

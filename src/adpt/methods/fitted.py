@@ -16,9 +16,6 @@ class FittedMethod(LearnedMethod):
     A subclass names the tensors in `learned`, and has the mathematics: `learn` and `score`. A state
     loads into an instance made with the same arguments, fitted or not. Scoring moves the tensors to
     the device of the levels it is given.
-
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
     """
 
     learned: ClassVar[tuple[str, ...]]
@@ -39,12 +36,8 @@ class FittedMethod(LearnedMethod):
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
         """Learn anew; nothing is left of a former fit, and a fit that fails changes nothing.
 
-        Args:
-            batches: Batches of normal images' levels, each (B, C, h, w); read once.
-
         Raises:
-            UserError: If there is no image, levels differ between batches, or values are not
-                finite.
+            UserError: There is no image, levels differ between batches, or values are not finite.
         """
         checked = self.read(batches)
         learned = self.learn(checked)
@@ -55,12 +48,7 @@ class FittedMethod(LearnedMethod):
         return CheckedBatches(self, batches)
 
     def remember(self, shapes: list[Shape], tensors: Mapping[str, Tensor]) -> None:
-        """Replace what was learned before.
-
-        Args:
-            shapes: (C, h, w) of each level that scoring will accept.
-            tensors: What was learned, by name.
-        """
+        """Replace what was learned: tensors by name, for scoring levels of shapes (C, h, w)."""
         self._forget()
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)

@@ -83,38 +83,22 @@ class CouplingBlock(nn.Module):
         self.register_buffer("rotation", _random_orthogonal(channels))
 
     def forward(self, features: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the block.
-
-        Args:
-            features: (N, C).
-            condition: (N, condition_channels).
+        """Map features (N, C), given conditions (N, condition_channels).
 
         Returns:
             (N, C), and the logarithm of |det| of its Jacobian by the features, (N,).
         """
         kept, changed = features.split([self.kept, self.changed], 1)
-        log_scale, shift = self._coefficients(kept, condition)
-        scale = self._scale()
+        raw = _SUBNET_GAIN * self.subnet(torch.cat([kept, condition], 1))
+        raw_log_scale, shift = raw.split(self.changed, 1)
+        log_scale = _CLAMP * raw_log_scale.tanh()
+        scale = _SCALE_GAIN * F.softplus(self.raw_scale, beta=_SCALE_BETA)
         mixed = torch.cat([kept, changed * log_scale.exp() + shift], 1) * scale + self.offset
         return mixed @ self.rotation.T, log_scale.sum(1) + scale.log().sum()
 
-    def _coefficients(self, kept: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        raw = _SUBNET_GAIN * self.subnet(torch.cat([kept, condition], 1))
-        log_scale, shift = raw.split(self.changed, 1)
-        return _CLAMP * log_scale.tanh(), shift
-
-    def _scale(self) -> Tensor:
-        return _SCALE_GAIN * F.softplus(self.raw_scale, beta=_SCALE_BETA)
-
 
 class ConditionalFlow(nn.Module):
-    """Coupling blocks in a row, from features to a standard normal distribution.
-
-    Args:
-        channels: C, at least 2.
-        condition_channels: Numbers of a condition.
-        num_blocks: How many coupling blocks.
-    """
+    """Coupling blocks in a row, from features of 2 channels at least to a standard normal."""
 
     def __init__(self, channels: int, condition_channels: int, num_blocks: int) -> None:
         super().__init__()
@@ -132,14 +116,9 @@ class ConditionalFlow(nn.Module):
 
 
 def log_likelihood(latent: Tensor, log_determinant: Tensor) -> Tensor:
-    """Log-likelihood of features per channel, log p(x) / C, in nats.
+    """Log-likelihood (N,) of features per channel, log p(x) / C, in nats.
 
-    Args:
-        latent: (N, C), what a flow maps the features to.
-        log_determinant: (N,), the flow's.
-
-    Returns:
-        (N,).
+    Of what a flow maps them to, `latent` (N, C), and its log-determinants (N,).
     """
     channels = latent.shape[1]
     normal = -0.5 * (channels * math.log(2 * math.pi) + latent.square().sum(1))

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores
-from adpt.methods.feature_sets import Defects, FeatureSet, Optimizers, Step
+from adpt.methods.base import Scores, above_zero, at_least_one
+from adpt.methods.feature_sets import Defects, FeatureSet, OptimizerList, Optimizers, Step
 from adpt.methods.glass_sampling import ascend, hard_focal_loss, truncate
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.neighbourhood import embed_neighbourhoods
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 
 Hypothesis = Literal["hypersphere", "manifold"]
 
@@ -26,12 +26,7 @@ _SLOPE = 0.2
 
 
 class Discriminator(nn.Module):
-    """One hidden layer with batch norm, to the logit of being anomalous.
-
-    Args:
-        width: Numbers that describe a patch.
-        hidden: Width of the hidden layer.
-    """
+    """One hidden layer with batch norm, from `width` numbers to the logit of being anomalous."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -112,15 +107,9 @@ class Glass(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed)
-        if min(num_levels, embedding_dim, hidden_dim) < 1:
-            raise ValueError(
-                f"num_levels is {num_levels}, embedding_dim {embedding_dim} and hidden_dim"
-                f" {hidden_dim}: all must be at least 1."
-            )
-        if noise_std <= 0 or learning_rate <= 0:
-            raise ValueError(
-                f"noise_std is {noise_std} and learning_rate {learning_rate}: both must be above 0."
-            )
+        at_least_one(num_levels=num_levels, embedding_dim=embedding_dim, hidden_dim=hidden_dim)
+        at_least_one(images_per_epoch=images_per_epoch)
+        above_zero(noise_std=noise_std, learning_rate=learning_rate)
         if ascent_steps < _TRUNCATE_EVERY or ascent_steps % _TRUNCATE_EVERY:
             raise ValueError(
                 f"ascent_steps is {ascent_steps}: give a positive multiple of {_TRUNCATE_EVERY},"
@@ -133,8 +122,6 @@ class Glass(TrainedMethod):
         self.num_levels, self.embedding_dim, self.hidden_dim = num_levels, embedding_dim, hidden_dim
         self.has_adaptor, self.noise_std = adaptor, noise_std
         self.ascent_steps, self.hypothesis = ascent_steps, hypothesis
-        if images_per_epoch is not None and images_per_epoch < 1:
-            raise ValueError(f"images_per_epoch is {images_per_epoch}: it must be at least 1.")
         self.learning_rate, self.images_per_epoch = learning_rate, images_per_epoch
         self.mean_of_batches = mean_of_batches
 
@@ -182,11 +169,7 @@ class Glass(TrainedMethod):
     # ---- Training ----------------------------------------------------------------------------
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from a batch; arguments as of `TrainedMethod`."""
         if step.batch == 0:
@@ -209,12 +192,7 @@ class Glass(TrainedMethod):
                 drawn = torch.where(anomalous[:, None], pushed, drawn)
             scores = self.discriminator(drawn).sigmoid()
             loss = loss + hard_focal_loss(scores, anomalous, _DROPPED)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-        return loss.detach()
+        return descend(loss, *optimizers)
 
     @torch.no_grad()
     def _radius(

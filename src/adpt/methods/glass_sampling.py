@@ -15,17 +15,10 @@ _FOCUS = 2
 
 
 def ascend(points: Tensor, loss: Callable[[Tensor], Tensor], length: float) -> Tensor:
-    """Move each point a step of the same length up the gradient of a loss.
+    """Move each of the points (N, C) a step of the same length up the gradient of a loss.
 
-    The step itself carries no gradient: it is a constant that is added to the points.
-
-    Args:
-        points: (N, C).
-        loss: From points (N, C) to a loss (), which may depend on all of them at once.
-        length: Of the step; a point where the loss is all but flat moves less.
-
-    Returns:
-        (N, C).
+    The step itself carries no gradient: it is a constant that is added to the points. A point where
+    the loss is all but flat moves less. The loss () may depend on all points at once.
     """
     start = points.detach().requires_grad_()
     with torch.enable_grad():
@@ -37,16 +30,9 @@ def ascend(points: Tensor, loss: Callable[[Tensor], Tensor], length: float) -> T
 def truncate(
     points: Tensor, origins: Tensor, inner: float | Tensor, outer: float | Tensor
 ) -> Tensor:
-    """Move points along the ray from their origin into a shell around it.
+    """Move points (N, C) along the ray from their origins (N, C) into a shell around each.
 
-    Args:
-        points: (N, C).
-        origins: (N, C), the centre of each point's shell; a point that lies on it stays there.
-        inner: Smallest distance, positive.
-        outer: Largest distance.
-
-    Returns:
-        (N, C), at their former distance where that is allowed.
+    A point whose distance is allowed stays, and so does one that lies on its origin.
     """
     offsets = points - origins
     distances = offsets.norm(dim=1, keepdim=True)
@@ -55,15 +41,12 @@ def truncate(
 
 
 def hard_focal_loss(scores: Tensor, anomalous: Tensor, dropped: float) -> Tensor:
-    """Focal loss of those patches that are scored worst.
+    """Mean focal loss () of those patches that are scored worst.
 
     Args:
         scores: (N,) probabilities of being anomalous.
         anomalous: (N,) bool.
         dropped: Share of the patches, those scored best, that do not count; 0 to 1.
-
-    Returns:
-        (), the mean over the others.
     """
     target = anomalous.to(scores)
     error = (scores.detach() - target).square()

@@ -18,14 +18,9 @@ def common_grid(shapes: Sequence[Shape]) -> tuple[int, int]:
 
 
 def tokens(level: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A level's patches on a grid, row by row.
+    """A level (B, C, h, w) as patches (B, P, C) float32, row by row on a grid (height, width).
 
-    Args:
-        level: (B, C, h, w).
-        grid: Height and width; other levels are resized bilinearly, corners on corners.
-
-    Returns:
-        (B, P, C) float32.
+    Levels of another grid are resized bilinearly, corners on corners.
     """
     resized = level.float()
     if resized.shape[-2:] != grid:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.base import Scores, above_zero, at_least_one
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.grids import common_grid, tokens
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, top_mean, upsample
 from adpt.methods.stable_adamw import StableAdamW
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 
 T = TypeVar("T")
 
@@ -62,12 +62,9 @@ class GroupReconstruction(TrainedMethod):
         seed: int,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        width = 1 if hidden_dim is None else hidden_dim
-        if min(width, num_heads, num_layers, num_groups) < 1 or not learning_rate > 0:
-            raise ValueError(
-                f"hidden_dim is {hidden_dim}, num_heads {num_heads}, num_layers {num_layers},"
-                f" num_groups {num_groups} and learning_rate {learning_rate}: all must be positive."
-            )
+        at_least_one(hidden_dim=hidden_dim, num_heads=num_heads)
+        at_least_one(num_layers=num_layers, num_groups=num_groups)
+        above_zero(learning_rate=learning_rate)
         self.learning_rate, self.hidden_dim, self.num_heads = learning_rate, hidden_dim, num_heads
         self.num_layers, self.num_groups = num_layers, num_groups
 
@@ -131,11 +128,7 @@ class GroupReconstruction(TrainedMethod):
         return [StableAdamW(self.parameters(), self.learning_rate)], []
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Rebuild a batch's groups; arguments as of `TrainedMethod`."""
         done, total = step.epoch * step.per_epoch + step.batch, self.epochs * step.per_epoch
@@ -149,11 +142,7 @@ class GroupReconstruction(TrainedMethod):
             one.register_hook(partial(torch.mul, weights[..., None]))
             whole = F.cosine_similarity(target.flatten(1), one.flatten(1))
             loss = loss + (1 - whole).mean() / len(targets)
-        optimizers[0].zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters(), _CLIP_NORM)
-        optimizers[0].step()
-        return loss.detach()
+        return descend(loss, *optimizers, clip_norm=_CLIP_NORM)
 
     # ---- Scoring -----------------------------------------------------------------------------
 

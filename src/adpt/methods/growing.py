@@ -12,18 +12,10 @@ _CHUNK_BYTES = 2**27
 
 
 def recovered(mean: Tensor, basis: Tensor, whitening: Tensor) -> Tensor:
-    """The features that a low-rank Gaussian of PaDiM was fitted on, up to rounding.
+    """The features (n, C, positions) that a low-rank Gaussian of PaDiM was fitted on, rounded.
 
-    With L the factor of their Gram matrix, L⁻¹X is the basis X was kept as, and √f·L⁻ᵀ the
-    whitening, f = max(n − 1, 1).
-
-    Args:
-        mean: (positions, C).
-        basis: (positions, n, C).
-        whitening: (positions, n, n).
-
-    Returns:
-        (n, C, positions).
+    With L the factor of their Gram matrix, L⁻¹X is the basis X was kept as (positions, n, C), and
+    √f·L⁻ᵀ the whitening (positions, n, n), f = max(n − 1, 1).
     """
     freedom = max(basis.shape[1] - 1, 1)
     found = []

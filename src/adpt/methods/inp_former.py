@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adpt.methods.base import at_least_one
 from adpt.methods.group_reconstruction import GroupReconstruction, Mlp, heads_of
 
 _COHERENCE = 0.2
@@ -13,13 +14,7 @@ _POWER = 3
 
 
 class FindPrototypes(nn.Module):
-    """Learned queries look into an image's patches: cross-attention and an MLP.
-
-    Args:
-        width: Width of the tokens.
-        heads: Number of heads.
-        prototypes: Number of queries.
-    """
+    """Learned queries look into an image's patches: cross-attention and an MLP."""
 
     def __init__(self, width: int, heads: int, prototypes: int) -> None:
         super().__init__()
@@ -120,8 +115,7 @@ class InpFormer(GroupReconstruction):
             image_size, epochs, batch_size, learning_rate, hidden_dim, num_heads, num_layers,
             num_groups, drop_last, seed,
         )  # fmt: skip
-        if num_prototypes < 1:
-            raise ValueError(f"num_prototypes is {num_prototypes}: it must be at least 1.")
+        at_least_one(num_prototypes=num_prototypes)
         self.num_prototypes = num_prototypes
 
     def build_decoder(self, width: int, heads: int) -> None:

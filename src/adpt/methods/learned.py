@@ -13,11 +13,7 @@ Shape = tuple[int, int, int]
 
 
 class LearnedMethod(Method):
-    """A method that keeps the shapes of the levels it learned from with its state.
-
-    Args:
-        image_size: Side of the square score maps, in pixels, or (height, width).
-    """
+    """A method that keeps the shapes of the levels it learned from with its state."""
 
     def __init__(self, image_size: int | Sequence[int] = 224) -> None:
         super().__init__(image_size)

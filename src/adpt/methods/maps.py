@@ -13,15 +13,9 @@ _TRUNCATE = 4.0
 
 
 def upsample(scores: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
-    """Resize score maps bilinearly.
+    """(B, h, w) scores resized bilinearly to `size`, (B, H, W).
 
-    Args:
-        scores: (B, h, w).
-        size: Height and width of the result.
-        align_corners: True if the corner patches' centres lie on the corner pixels' centres.
-
-    Returns:
-        (B, H, W).
+    With `align_corners` the corner patches' centres lie on the corner pixels' centres.
     """
     if torch.compiler.is_compiling() and scores.dtype == torch.float64 and align_corners:
         # onnxruntime resizes no doubles.
@@ -38,34 +32,18 @@ def _corner_weights(size: int, count: int) -> Tensor:
     return (1 - (places[:, None] - torch.arange(count)).abs()).clamp_min(0)
 
 
-def top_mean(scores: Tensor, share: float = 0.01) -> Tensor:
-    """Mean of the largest scores of each image.
-
-    Args:
-        scores: (B, ...).
-        share: How many of them, rounded down; at least one.
-
-    Returns:
-        (B,).
-    """
+def top_mean(scores: Tensor) -> Tensor:
+    """Mean (B,) of the largest hundredth of each image's scores (B, ...), at least of one."""
     flat = scores.flatten(1)
-    return flat.topk(max(1, int(flat.shape[1] * share)), 1).values.mean(1)
+    return flat.topk(max(1, int(flat.shape[1] * 0.01)), 1).values.mean(1)
 
 
 def smooth(maps: Tensor, sigma: float = SIGMA, radius: int | None = None) -> Tensor:
-    """Blur maps as `scipy.ndimage.gaussian_filter` does by default, a batch at a time.
+    """Blur maps (B, H, W) as `scipy.ndimage.gaussian_filter` does by default, a batch at a time.
 
-    The border is mirrored with its edge pixel repeated and the kernel ends at 4 σ. As one matrix
-    per axis the filter stays exact for maps smaller than the kernel, and off the convolutions that
-    may run in TF32.
-
-    Args:
-        maps: (B, H, W).
-        sigma: Standard deviation in pixels.
-        radius: Pixels from the kernel's middle to its end, where that is not 4 σ.
-
-    Returns:
-        (B, H, W).
+    The border is mirrored with its edge pixel repeated and the kernel ends at `radius` pixels, or
+    4 σ. As one matrix per axis the filter stays exact for maps smaller than the kernel, and off the
+    convolutions that may run in TF32.
     """
     rows, columns = (_blur_matrix(side, sigma, radius).to(maps) for side in maps.shape[-2:])
     return rows @ maps @ columns.T

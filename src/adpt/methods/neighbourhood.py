@@ -14,15 +14,11 @@ _NEIGHBOURHOOD = 3
 
 
 def embed_neighbourhoods(levels: Sequence[Tensor], width: int) -> Tensor:
-    """Describe each patch by its 3 × 3 neighbourhood in every level.
+    """Describe each patch by its 3 × 3 neighbourhood in every level, with `width` numbers.
 
     Each level's channels times neighbours are averaged to `width` numbers, brought to the first
     level's grid, stacked over the levels and averaged to `width` numbers again (PatchCore, arXiv
     2106.08265; GLASS does the same). Works in chunks of at most 256 MB a tensor, or one image.
-
-    Args:
-        levels: One (B, C, h, w) float32 tensor a level.
-        width: Numbers that describe a patch.
 
     Returns:
         (B, patches of the first level, width).

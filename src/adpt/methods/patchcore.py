@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adpt.errors import UserError
-from adpt.methods.base import Scores, full_precision
+from adpt.methods.base import Scores, at_least_one, full_precision
 from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.fitted import FittedMethod
 from adpt.methods.growing import grown_bank
@@ -68,19 +68,11 @@ class PatchCore(FittedMethod):
             raise ValueError(
                 f"coreset_ratio is {coreset_ratio}: give a share above 0 and at most 1 (all)."
             )
-        given = [one for one in (projection_dim, max_patches) if one is not None]
-        if min(embedding_dim, num_levels, num_starts, *given) < 1:
-            raise ValueError(
-                f"embedding_dim is {embedding_dim}, num_levels {num_levels}, num_starts"
-                f" {num_starts}, projection_dim {projection_dim} and max_patches {max_patches}:"
-                " all must be at least 1."
-            )
-        self.coreset_ratio = coreset_ratio
-        self.embedding_dim = embedding_dim
-        self.num_levels = num_levels
-        self.seed = seed
+        at_least_one(embedding_dim=embedding_dim, num_levels=num_levels, num_starts=num_starts)
+        at_least_one(projection_dim=projection_dim, max_patches=max_patches)
+        self.coreset_ratio, self.max_patches, self.seed = coreset_ratio, max_patches, seed
+        self.embedding_dim, self.num_levels = embedding_dim, num_levels
         self.projection_dim, self.num_starts = projection_dim, num_starts
-        self.max_patches = max_patches
         self._search: NearestPatches | None = None
 
     def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
@@ -92,9 +84,7 @@ class PatchCore(FittedMethod):
         with full_precision(embedded[0].device):
             patches = torch.cat(embedded)
             embedded.clear()
-            # The small excess keeps 0.29 · 100 from counting as 28.
-            count = max(1, int(len(patches) * self.coreset_ratio + 1e-6))
-            count = min(count, self.max_patches or count)
+            count = self._count(len(patches))
             if count < len(patches):
                 generator = torch.Generator().manual_seed(self.seed)
                 points = patches
@@ -126,14 +116,8 @@ class PatchCore(FittedMethod):
 
         Holds one embedding a training patch, as fitting does.
         """
-        parts: list[Tensor] = []
-        for levels in batches:
-            with self.scoring(levels) as checked:
-                parts.append(self.embed(checked))
-        grid = levels[-self.num_levels :][0].shape[-2:]
-        with full_precision(parts[0].device):
-            embedded = torch.cat(parts)
-            parts.clear()
+        embedded, grid = self._embedded(batches)
+        with full_precision(embedded.device):
             distances = left_out_patches(embedded, self.get_buffer("bank"))
             if distances is None:
                 return None
@@ -142,23 +126,31 @@ class PatchCore(FittedMethod):
     def extend(self, batches: Iterable[list[Tensor]], images: int) -> Scores:
         """A coreset of the bank and the further patches, as large as of all; see `Method`."""
         checked = self.read(batches)
-        parts: list[Tensor] = []
-        for levels in checked:
-            with self.scoring(levels) as scored:
-                parts.append(self.embed(scored))
-        grid = levels[-self.num_levels :][0].shape[-2:]
-        embedded = torch.cat(parts)
-        parts.clear()
+        embedded, grid = self._embedded(checked)
         with full_precision(embedded.device):
             total = (images + len(embedded)) * embedded.shape[1]
-            count = max(1, int(total * self.coreset_ratio + 1e-6))
-            count = min(count, self.max_patches or count)
             generator = torch.Generator().manual_seed(self.seed)
-            bank = self.get_buffer("bank")
-            bank, distances = grown_bank(bank, embedded, count, generator, self.num_starts)
+            bank, distances = grown_bank(
+                self.get_buffer("bank"), embedded, self._count(total), generator, self.num_starts
+            )
             scores = self._scores(distances.reshape(len(embedded), *grid))
         self.remember(checked.shapes, {"bank": bank})
         return scores
+
+    def _embedded(self, batches: Iterable[list[Tensor]]) -> tuple[Tensor, torch.Size]:
+        """Patches (images, patches, embedding_dim) that can be scored, and their grid."""
+        parts: list[Tensor] = []
+        for levels in batches:
+            with self.scoring(levels) as checked:
+                parts.append(self.embed(checked))
+        with full_precision(parts[0].device):
+            return torch.cat(parts), levels[-self.num_levels :][0].shape[-2:]
+
+    def _count(self, patches: int) -> int:
+        """Patches in the bank of so many in training."""
+        # The small excess keeps 0.29 · 100 from counting as 28.
+        count = max(1, int(patches * self.coreset_ratio + 1e-6))
+        return min(count, self.max_patches or count)
 
     def _search_in(self, bank: Tensor) -> NearestPatches:
         """What finds patches' nearest in the bank, made once for a bank."""
@@ -174,27 +166,13 @@ class PatchCore(FittedMethod):
         return Scores(maps, distances.amax((1, 2)))
 
     def embed(self, levels: list[Tensor]) -> Tensor:
-        """Describe each patch by its neighbourhood in the last levels.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level, float32.
-
-        Returns:
-            (B, patches of the first used level, embedding_dim).
-        """
+        """Patches (B, patches of the first used level, embedding_dim) of float32 levels."""
         return embed_neighbourhoods(levels[-self.num_levels :], self.embedding_dim)
 
 
 def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
-    """Squared Euclidean distance from each query to its nearest bank point.
+    """Squared distance (N,) from each query (N, D) to its nearest of the bank (M, D), float32.
 
     See `NearestPatches`: a query that lies in the bank scores 0.
-
-    Args:
-        queries: (N, D), float32.
-        bank: (M, D), float32.
-
-    Returns:
-        (N,), at least 0.
     """
     return NearestPatches(bank).find(queries)[0]

@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from adpt.errors import UserError
 from adpt.losses import NormContrastiveLoss
-from adpt.methods.base import Scores
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.base import Scores, above_zero, at_least_one
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.flow import ConditionalFlow, log_likelihood, patches_of, positions_of
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 from adpt.nearest import largest_products, slices
 
 _CONDITION_CHANNELS = 256
@@ -94,11 +94,10 @@ class ResAD(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        if min(patches_per_step, num_levels, num_blocks) < 1 or not learning_rate > 0:
-            raise ValueError(
-                f"patches_per_step is {patches_per_step}, num_levels {num_levels}, num_blocks"
-                f" {num_blocks} and learning_rate {learning_rate}: all must be positive."
-            )
+        at_least_one(
+            patches_per_step=patches_per_step, num_levels=num_levels, num_blocks=num_blocks
+        )
+        above_zero(learning_rate=learning_rate)
         if min(normal_epochs, num_codes) < 0 or not 0 <= matching <= 1:
             raise ValueError(
                 f"normal_epochs is {normal_epochs}, num_codes {num_codes} and matching {matching}:"
@@ -135,11 +134,7 @@ class ResAD(TrainedMethod):
         return [*made], [torch.optim.lr_scheduler.MultiStepLR(one, falls, _FALL) for one in made]
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from labelled images; arguments as of `TrainedMethod`.
 
@@ -166,25 +161,16 @@ class ResAD(TrainedMethod):
             self._hold_loss(*of_level)
             for of_level in zip(features, held, anomalous, self.codebooks, strict=True)
         ]
-        loss = torch.stack(losses).sum()
-        optimizers[0].zero_grad()
-        loss.backward()
-        optimizers[0].step()
-        losses = [loss.detach()]
+        losses = [descend(torch.stack(losses).sum(), optimizers[0])]
         for number, (level, marked) in enumerate(zip(held, anomalous, strict=True)):
-            patches, positions = (
-                patches_of(level.detach()),
-                positions_of(level, _CONDITION_CHANNELS),
-            )
+            patches = patches_of(level.detach())
+            positions = positions_of(level, _CONDITION_CHANNELS)
             steps = max(1, len(patches) // self.patches_per_step)
             order = torch.randperm(len(patches), device=level.device)
             for chosen in order[: steps * self.patches_per_step].split(self.patches_per_step):
                 found = self.flows[number](patches[chosen], positions[chosen % len(positions)])
                 loss = self._flow_loss(number, *_likelihoods(*found), marked[chosen])
-                optimizers[1].zero_grad()
-                loss.backward()
-                optimizers[1].step()
-                losses.append(loss.detach() / steps)
+                losses.append(descend(loss, optimizers[1]) / steps)
         return torch.stack(losses).sum()
 
     def score(self, levels: list[Tensor]) -> Scores:
@@ -258,15 +244,10 @@ class ResAD(TrainedMethod):
 
 
 def matched(features: Tensor, codes: Tensor, share: float) -> Tensor:
-    """Features moved towards the codebook entries nearest to them, channel by channel in order.
+    """Features (B, C, h, w) moved towards the codebook entries (M, C) nearest to them.
 
-    The k-th largest number of a channel in an image moves by `share` of the way to the k-th largest
-    of its entries (exact feature distribution matching).
-
-    Args:
-        features: (B, C, h, w).
-        codes: (M, C), a codebook.
-        share: 0 to 1.
+    Channel by channel in order: the k-th largest number of a channel in an image moves by `share`
+    of the way to the k-th largest of its entries (exact feature distribution matching).
     """
     patches = patches_of(features)
     entries = codes[_nearest(patches, codes)].reshape(len(features), -1, codes.shape[1]).mT

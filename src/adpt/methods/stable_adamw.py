@@ -11,14 +11,8 @@ class StableAdamW(torch.optim.Optimizer):
     """AdamW with AMSGrad, and Adafactor's clipping of the update (arXiv 2304.13013).
 
     A parameter's step is divided by the root mean square of its gradient over the root of the
-    largest second moment so far, where that is above 1. Gives what Dinomaly's own gives.
-
-    Args:
-        parameters: To be optimised.
-        lr: Learning rate.
-        betas: Decay of the gradient's mean and of its square's.
-        eps: Added to the root of the second moment.
-        weight_decay: Share of a parameter that a step at learning rate 1 takes off.
+    largest second moment so far, where that is above 1. Gives what Dinomaly's own gives. Arguments
+    as of `torch.optim.AdamW`.
     """
 
     def __init__(

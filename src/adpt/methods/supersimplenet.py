@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adpt.data.perlin import perlin_noise
-from adpt.methods.base import Scores
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.base import Scores, above_zero, at_least_one
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.glass import Discriminator
 from adpt.methods.learned import Shape
 from adpt.methods.maps import smooth, upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 
 _MARGIN = 0.5
 _FOCUS = 4
@@ -26,12 +26,7 @@ _BLUR_RADIUS = 12
 
 
 class ImageHead(nn.Module):
-    """The logit of an image's being anomalous, of its features and its map.
-
-    Args:
-        width: Channels of the features.
-        hidden: Channels of the convolution.
-    """
+    """The logit of an image's being anomalous, of its features, `width` channels, and its map."""
 
     def __init__(self, width: int, hidden: int = 128) -> None:
         super().__init__()
@@ -92,11 +87,8 @@ class SuperSimpleNet(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed)
-        if min(num_levels, hidden_dim) < 1 or not min(noise_std, learning_rate) > 0:
-            raise ValueError(
-                f"num_levels is {num_levels}, hidden_dim {hidden_dim}, noise_std {noise_std} and"
-                f" learning_rate {learning_rate}: all must be positive."
-            )
+        at_least_one(num_levels=num_levels, hidden_dim=hidden_dim)
+        above_zero(noise_std=noise_std, learning_rate=learning_rate)
         if not -1 <= perlin_threshold < 1:
             raise ValueError(
                 f"perlin_threshold is {perlin_threshold}: it must be from -1 to below 1."
@@ -142,11 +134,7 @@ class SuperSimpleNet(TrainedMethod):
         return maps, self.image_head(features, maps.detach())
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Tell noise from none; arguments as of `TrainedMethod`."""
         features = self.adaptor(self.embed(levels)).repeat(2, 1, 1, 1)
@@ -154,10 +142,7 @@ class SuperSimpleNet(TrainedMethod):
         noise = self.noise_std * torch.randn(features.shape, device=features.device)
         maps, images = self.logits(features + noise * noisy)
         loss = hinge(maps, noisy) + focal(maps, noisy) + focal(images, noisy.amax((1, 2, 3)))
-        optimizers[0].zero_grad()
-        loss.backward()
-        optimizers[0].step()
-        return loss.detach()
+        return descend(loss, *optimizers)
 
     def score(self, levels: list[Tensor]) -> Scores:
         """Maps of the patches' logits, and the images' logits; see `Method`."""

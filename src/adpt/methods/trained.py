@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from adpt.methods.base import at_least_one
 from adpt.methods.feature_sets import (
     AfterEpoch,
     Defects,
     DefectSet,
     FeatureSet,
     InMemory,
+    OptimizerList,
     Optimizers,
     Step,
     no_check,
@@ -60,10 +62,7 @@ class TrainedMethod(LearnedMethod):
         drop_last: bool = False,
     ) -> None:
         super().__init__(image_size)
-        if epochs < 1 or batch_size < 1:
-            raise ValueError(
-                f"epochs is {epochs} and batch_size {batch_size}: both must be at least 1."
-            )
+        at_least_one(epochs=epochs, batch_size=batch_size)
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.drop_last = drop_last
 
@@ -84,11 +83,7 @@ class TrainedMethod(LearnedMethod):
 
     @abstractmethod
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Learn from a batch: gradients and optimizer steps included.
 
@@ -186,6 +181,30 @@ class TrainedMethod(LearnedMethod):
                 self._build(shapes)
                 self.to(device).eval().requires_grad_(False)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def descend(
+    loss: Tensor, *optimizers: torch.optim.Optimizer, clip_norm: float | None = None
+) -> Tensor:
+    """Take a step down a loss.
+
+    Args:
+        loss: ().
+        optimizers: Of all parameters that have a part in it.
+        clip_norm: Norm that all their gradients together have at most; None for any.
+
+    Returns:
+        The loss, without its graph.
+    """
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    if clip_norm is not None:
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        nn.utils.clip_grad_norm_([one for group in groups for one in group["params"]], clip_norm)
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.detach()
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

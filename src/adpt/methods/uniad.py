@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adpt.methods.base import Scores
-from adpt.methods.feature_sets import Defects, Optimizers, Step
+from adpt.methods.base import Scores, above_zero, at_least_one
+from adpt.methods.feature_sets import Defects, OptimizerList, Optimizers, Step
 from adpt.methods.grids import common_grid, tokens
 from adpt.methods.learned import Shape
 from adpt.methods.maps import upsample
-from adpt.methods.trained import TrainedMethod
+from adpt.methods.trained import TrainedMethod, descend
 from adpt.methods.uniad_transformer import Reconstruction
 
 _MOST_LAYERS = 64
@@ -83,27 +83,24 @@ class UniAD(TrainedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(image_size, epochs, batch_size, seed, drop_last)
-        if (
-            min(hidden_dim, num_heads, num_layers, feedforward_dim) < 1
-            or num_layers > _MOST_LAYERS
-            or hidden_dim % 2
-            or hidden_dim % num_heads
-        ):
+        at_least_one(hidden_dim=hidden_dim, num_heads=num_heads)
+        at_least_one(num_layers=num_layers, feedforward_dim=feedforward_dim)
+        above_zero(learning_rate=learning_rate)
+        if num_layers > _MOST_LAYERS or hidden_dim % 2 or hidden_dim % num_heads:
             raise ValueError(
-                f"hidden_dim is {hidden_dim}, num_heads {num_heads}, num_layers {num_layers} and "
-                f"feedforward_dim {feedforward_dim}: all must be at least 1, num_layers at most "
-                f"{_MOST_LAYERS}, hidden_dim even and divisible by num_heads."
+                f"hidden_dim is {hidden_dim}, num_heads {num_heads} and num_layers {num_layers}:"
+                f" hidden_dim must be even and divisible by num_heads, num_layers at most"
+                f" {_MOST_LAYERS}."
             )
         if neighbour_size < 0 or (neighbour_size and neighbour_size % 2 == 0):
             raise ValueError(
                 f"neighbour_size is {neighbour_size}: give an odd number of patches, or 0 for no "
                 "mask."
             )
-        if not (learning_rate > 0 and 0 <= dropout < 1 and jitter_scale >= 0):
+        if not (0 <= dropout < 1 and jitter_scale >= 0):
             raise ValueError(
-                f"learning_rate is {learning_rate}, dropout {dropout} and jitter_scale "
-                f"{jitter_scale}: learning_rate must be above 0, dropout from 0 to below 1, "
-                "jitter_scale at least 0."
+                f"dropout is {dropout} and jitter_scale {jitter_scale}: dropout must be from 0 to"
+                " below 1, jitter_scale at least 0."
             )
         self.learning_rate = learning_rate
         self.hidden_dim, self.num_heads, self.num_layers = hidden_dim, num_heads, num_layers
@@ -131,21 +128,12 @@ class UniAD(TrainedMethod):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, fall, 0.1)]
 
     def training_step(
-        self,
-        levels: list[Tensor],
-        optimizers: Sequence[torch.optim.Optimizer],
-        step: Step,
-        defects: Defects | None,
+        self, levels: list[Tensor], optimizers: OptimizerList, step: Step, defects: Defects | None
     ) -> Tensor:
         """Rebuild a batch's features from jittered ones; arguments as of `TrainedMethod`."""
         features = self.gather(levels)
         rebuilt = self.reconstruction(jitter(features, self.jitter_scale))
-        loss = F.mse_loss(rebuilt, features)
-        optimizers[0].zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters(), _CLIP_NORM)
-        optimizers[0].step()
-        return loss
+        return descend(F.mse_loss(rebuilt, features), *optimizers, clip_norm=_CLIP_NORM)
 
     def score(self, levels: list[Tensor]) -> Scores:
         """Maps of distances, upsampled, and each map's maximum; see `Method`."""
@@ -158,27 +146,12 @@ class UniAD(TrainedMethod):
             return Scores(maps, maps.amax((1, 2)))
 
     def gather(self, levels: list[Tensor]) -> Tensor:
-        """Concatenate all levels on one grid.
-
-        Args:
-            levels: One (B, C, h, w) tensor a level.
-
-        Returns:
-            (B, P, ΣC) float32, the patches row by row.
-        """
+        """All levels on one grid, concatenated: (B, P, ΣC) float32, the patches row by row."""
         return torch.cat([tokens(level, self.grid) for level in levels], 2)
 
 
 def jitter(features: Tensor, scale: float) -> Tensor:
-    """Add Gaussian noise in proportion to each patch feature's length.
-
-    Args:
-        features: (..., C).
-        scale: The noise has standard deviation scale·‖feature‖/C in every channel.
-
-    Returns:
-        (..., C).
-    """
+    """Add Gaussian noise to features (..., C), of standard deviation scale·‖feature‖/C each."""
     lengths: Tensor = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     deviation = lengths * scale / features.shape[-1]
     return features + deviation * torch.randn_like(features)

@@ -5,17 +5,11 @@ from torch import Tensor, nn
 
 
 def neighbour_mask(grid: tuple[int, int], size: int) -> Tensor:
-    """Which patches a patch must not attend to: itself and its neighbours.
+    """Which patches a patch must not attend to, (P, P) bool: itself and its neighbours.
 
-    UniAD (arXiv 2206.03687), section 3.2. On a grid so small that the neighbourhood of some patch
-    would be the whole grid, neighbourhoods shrink until every patch has something left to see.
-
-    Args:
-        grid: Height and width of the grid, in patches.
-        size: Side of the square neighbourhood in patches, odd; 0 forbids nothing.
-
-    Returns:
-        (P, P) bool for P = h·w patches, row by row; True forbids.
+    UniAD (arXiv 2206.03687), section 3.2. A neighbourhood is a square of `size` patches, odd; 0
+    forbids nothing. On a grid so small that the neighbourhood of some patch would be the whole
+    grid, neighbourhoods shrink until every patch has something left to see.
     """
     radius = min((size - 1) // 2, max(grid) // 2 - 1)
     rows, columns = (
@@ -28,10 +22,7 @@ def neighbour_mask(grid: tuple[int, int], size: int) -> Tensor:
 class MaskedAttention(nn.Module):
     """Attention with its residual connection and LayerNorm after it.
 
-    Args:
-        hidden_dim: Width of the tokens.
-        num_heads: Heads.
-        dropout: Share of the attention weights, and of the output, that training drops.
+    Training drops a share of the attention weights, and of the output.
     """
 
     def __init__(self, hidden_dim: int, num_heads: int, dropout: float) -> None:
@@ -50,9 +41,6 @@ class MaskedAttention(nn.Module):
             source: (B, P, D), is looked into.
             position: (P, D), added to what asks and to the keys, not to the values.
             mask: (P, P) bool, True forbids.
-
-        Returns:
-            (B, P, D).
         """
         found, _ = self.attention(
             tokens + position, source + position, source, attn_mask=mask, need_weights=False
@@ -123,21 +111,11 @@ class DecoderLayer(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """Rebuild patch features from those of other places.
+    """Rebuild patch features, `channels` wide, from those of other places on a grid.
 
     Linear maps start Xavier uniform with zero biases, row and column embeddings uniform in [0, 1),
     queries unit normal, as in UniAD's code; but every layer draws its own, where there the copies
-    of a layer share the queries and attention weights they start from.
-
-    Args:
-        channels: Width of the features.
-        grid: Height and width of the grid, in patches.
-        hidden_dim: Width of the tokens, even and divisible by `num_heads`.
-        num_heads: Heads of every attention.
-        num_layers: Layers of the encoder, and as many of the decoder.
-        feedforward_dim: Width inside the feed-forward nets.
-        dropout: Share that training drops.
-        neighbour_size: Side of the masked neighbourhood, as of `neighbour_mask`.
+    of a layer share the queries and attention weights they start from. Arguments as of `UniAD`.
     """
 
     mask: Tensor
@@ -172,14 +150,7 @@ class Reconstruction(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Rebuild features.
-
-        Args:
-            features: (B, P, C), patches row by row.
-
-        Returns:
-            (B, P, C).
-        """
+        """Rebuild features (B, P, C), patches row by row."""
         position = self.position()
         encoded = self.project_in(features)
         for layer in self.encoder:

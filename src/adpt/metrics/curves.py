@@ -6,8 +6,8 @@ from statistics import fmean
 import numpy as np
 
 from adpt.metrics.base import RankedMetric
-from adpt.metrics.exact import area_below_overlap, ranked_metrics
-from adpt.metrics.ranking import Ranking, Rankings
+from adpt.metrics.exact import area_below_overlap, name_of_limit, ranked_metrics
+from adpt.metrics.ranking import Rankings
 
 
 class Aupro(RankedMetric):
@@ -21,11 +21,8 @@ class Aupro(RankedMetric):
     """
 
     def __init__(self, limit: float = 0.05) -> None:
-        if not 0 < limit <= 1:
-            raise ValueError(f"limit is {limit}: give a false positive rate above 0, at most 1.")
+        self.names = (f"pixel_aupro_{name_of_limit(limit)}",)
         self.limit = limit
-        digits = f"{limit:.10f}".rstrip("0").partition(".")[2].ljust(2, "0")
-        self.names = (f"pixel_aupro_{'full' if limit == 1 else digits}",)
 
     def of_rankings(self, rankings: Rankings) -> Mapping[str, float]:
         """The area; nan without an anomalous region or without a normal pixel."""
@@ -44,7 +41,12 @@ class IoUMax(RankedMetric):
 
     def of_rankings(self, rankings: Rankings) -> Mapping[str, float]:
         """The best value; nan without anomalous or without normal pixels."""
-        return {"pixel_iou_max": _iou_max(rankings.pixel)}
+        pixel = rankings.pixel
+        if not pixel.defined:
+            return {"pixel_iou_max": float("nan")}
+        # Between two anomalous scores only false positives are added.
+        union = pixel.false_positives + pixel.positives
+        return {"pixel_iou_max": float(np.max(pixel.true_positives / union))}
 
 
 class MeanOfSeven(RankedMetric):
@@ -55,11 +57,3 @@ class MeanOfSeven(RankedMetric):
     def of_rankings(self, rankings: Rankings) -> Mapping[str, float]:
         """The mean; nan where one of them is not defined."""
         return {"mad": fmean(ranked_metrics(rankings).values())}
-
-
-def _iou_max(ranking: Ranking) -> float:
-    if not ranking.defined:
-        return float("nan")
-    # Between two anomalous scores only false positives are added.
-    union = ranking.false_positives + ranking.positives
-    return float(np.max(ranking.true_positives / union))

@@ -149,6 +149,17 @@ def _f1_max(ranking: Ranking) -> float:
     return float(np.max(2 * ranking.true_positives / (reached + ranking.positives)))
 
 
+def name_of_limit(limit: float) -> str:
+    """A false positive rate as metrics' names have it: 05 for 0.05, and full for 1.
+
+    Raises:
+        ValueError: It is not above 0 and at most 1.
+    """
+    if not 0 < limit <= 1:
+        raise ValueError(f"limit is {limit}: give a false positive rate above 0, at most 1.")
+    return "full" if limit == 1 else f"{limit:.10f}".rstrip("0").partition(".")[2].ljust(2, "0")
+
+
 def area_below_overlap(ranking: Ranking, limit: float) -> float:
     """Area below the PRO curve up to a false positive rate, divided by that; see `aupro`."""
     # The overlap rises only at an anomalous score; between two of them the curve is level, so just

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from adpt.metrics.arrays import Bools, Floats, Masks
 from adpt.metrics.base import Metric
-from adpt.metrics.exact import area_below_overlap
+from adpt.metrics.exact import area_below_overlap, name_of_limit
 from adpt.metrics.ranking import Counts, Float64s, Ranking
 from adpt.metrics.scored import Scored
 
@@ -35,11 +35,8 @@ class SPRO(Metric):
     """
 
     def __init__(self, limit: float = 0.05, kinds: Mapping[str, str] | None = None) -> None:
-        if not 0 < limit <= 1:
-            raise ValueError(f"limit is {limit}: give a false positive rate above 0, at most 1.")
         self.limit, self.kinds = limit, dict(kinds or {})
-        digits = f"{limit:.10f}".rstrip("0").partition(".")[2].ljust(2, "0")
-        name = f"pixel_spro_{'full' if limit == 1 else digits}"
+        name = f"pixel_spro_{name_of_limit(limit)}"
         self.names = (*(f"{name}_{kind}" for kind in self.kinds), name)
 
     def measure(self, scored: Scored) -> Mapping[str, float]:

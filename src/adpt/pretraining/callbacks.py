@@ -48,7 +48,7 @@ class SaveProjector(lightning.Callback):
         self, path: str | Path, config: DictConfig, start: ProjectorFile | None = None
     ) -> None:
         self.path, self.start = Path(path), start
-        self.config = _without_places(config)
+        self.config = _as_json(config)
 
     def on_save_checkpoint(self, _: Any, __: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the config, which a resumed run compares with its own."""
@@ -101,7 +101,7 @@ class SaveProjector(lightning.Callback):
         return metadata | {"images": json.dumps(sorted(seen))}
 
 
-def _without_places(config: DictConfig) -> str:
+def _as_json(config: DictConfig) -> str:
     """The resolved config as JSON; equal runs in different folders, resumed or not, have one."""
     config = copy.deepcopy(config)
     for name, value in (("output_dir", "."), ("ckpt_path", None)):
@@ -134,7 +134,7 @@ class ImagesPerSecond(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Start the clock, also of an epoch that is gone on with."""
         summarise_by_mean(trainer.loggers, "data/images_per_second")
-        self.started, self.images = time.perf_counter(), 0
+        self.on_train_epoch_start()
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Start the clock anew."""

@@ -6,10 +6,9 @@ from torch.distributed.nn import functional as differentiable
 
 
 def gather(values: Tensor) -> Tensor:
-    """Rows of all processes, in order of rank; the gradient flows back to where they came from.
+    """Rows (B, ...) of all processes, in order of rank; the gradient flows back to their origins.
 
-    Args:
-        values: (B, ...); B may differ between processes.
+    B may differ between processes.
     """
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return values

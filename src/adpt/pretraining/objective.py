@@ -12,13 +12,10 @@ _CALLBACK = "held_out_check"
 
 
 def check_objective(config: DictConfig) -> None:
-    """Refuse what cannot be the objective, before any work.
+    """Refuse what cannot be the objective in a config of `adpt.train`, before any work.
 
     Of a set to be tested on nothing may be chosen (protocol `clean`), so held-out classes of the
     training set are all that is accepted.
-
-    Args:
-        config: Of `adpt.train`.
 
     Raises:
         UserError: `objective` is no figure of held-out classes, or these are not checked.
@@ -41,11 +38,7 @@ def check_objective(config: DictConfig) -> None:
 
 
 def measured(figures: Mapping[str, Tensor], objective: str | None) -> float | None:
-    """The objective after training, for Hydra's sweepers; None where there is none.
-
-    Args:
-        figures: What the trainer has logged last.
-        objective: A name that `check_objective` accepts.
+    """The objective among what the trainer has logged last, for Hydra's sweepers; None without one.
 
     Raises:
         UserError: It was not measured: no image defines it, or training ended early.

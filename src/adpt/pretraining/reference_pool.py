@@ -150,12 +150,12 @@ class ReferencePool:
         return sample.class_name, sample.view
 
     def _choose(self, image: int, shots: int) -> list[int]:
-        sample = self._samples[image]
-        group = (sample.class_name, sample.view)
-        members = self._normal[group] if self.pool_size is None else self._pool[group]
+        groups = self._normal if self.pool_size is None else self._pool
+        members = groups[self._group(image)]
         rng = np.random.default_rng(draw_seed(self.seed, self._epoch, image, 2))
         drawn = self._drawn(image, members, shots, rng)
         if not drawn:
+            sample = self._samples[image]
             raise UserError(
                 f"No readable normal image of class '{sample.class_name}' is left as a reference"
                 f" for {sample.image}: check the class's files or leave it out."

@@ -10,9 +10,8 @@ from adpt.weights import ProjectorFile, load_matching_projector
 def start_from(found: ProjectorFile | None, module: Pretraining) -> None:
     """Give a module that was just built the weights of a projector file, to train on from there.
 
-    Args:
-        found: The file as `find_projector` gives it, or None to leave the module as it is.
-        module: Its projector must be built like the file's, so that the config states the run.
+    Its projector must be built like the file's, so that the config states the run; None leaves the
+    module as it is.
 
     Raises:
         WeightsError: The file is not usable, or was made for another backbone or other levels.

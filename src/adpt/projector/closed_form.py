@@ -28,12 +28,12 @@ class ResidualMoments(nn.Module):
                 self.register_buffer(f"{name}_weight_{level}", zero.new_zeros(()))
 
     def add(self, name: str, level: int, patches: Tensor, weight: float) -> None:
-        """Add one image's patches.
+        """Add the patches (N, C) of one image; nothing where there are none.
 
         Args:
             name: "normal" or "anomalous".
             level: Counted from 0.
-            patches: (N, C); nothing is added where there are none.
+            patches: (N, C).
             weight: Of the image.
         """
         if len(patches):

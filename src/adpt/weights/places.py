@@ -13,12 +13,10 @@ _PERSONAL = ("logger", "run_name", "data_dir", "output_dir", "ckpt_path", "proje
 
 
 def without_places(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Notes to be published: folders of images as keys, paths below the data's root from there.
+    """What a projector's file says of itself, to be published: without places of its machine.
 
-    Of any other absolute path the last name is left. What cannot be read is left out.
-
-    Args:
-        metadata: What a projector's file says of itself.
+    Folders of images become keys, paths below the data's root begin there, and of any other
+    absolute path the last name is left. What cannot be read is left out.
     """
     told = dict(metadata)
     for name, change in (("config", _of_config), ("images", _keys)):

@@ -58,11 +58,7 @@ def save_projector(
 
 
 def save_backbone(weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a backbone's weights as safetensors, to be read as `backbone.weights=<path>`.
-
-    Args:
-        weights: See `Backbone.weights`.
-        path: The file, replaced whole if it exists.
+    """Write a `Backbone.weights` as safetensors, to be read as `backbone.weights=<path>`.
 
     Raises:
         UserError: The file cannot be written.
@@ -226,10 +222,9 @@ def load_matching_projector(
 
 
 def projector_metadata(path: str | Path) -> dict[str, str]:
-    """The text that a projector file holds about itself; empty for a published .pth file.
+    """The text that a projector file, a path or a name on the hub, holds about itself.
 
-    Args:
-        path: The file, or a name on the hub as `find_projector` takes it.
+    It is empty for a published .pth file.
 
     Raises:
         WeightsError: The file is missing or damaged.

@@ -12,12 +12,7 @@ from adpt.running.files import replacing
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Args:
-        tensors: Name to tensor, of any device.
-        path: The file, replaced if it exists.
-        metadata: Text about them, by name.
+    """Write tensors of any device and text about them, both by name, whole or not at all.
 
     Raises:
         UserError: The file cannot be written, for instance because the disk is full.

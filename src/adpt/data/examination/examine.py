@@ -13,8 +13,8 @@ from adpt.data import AnomalyDataModule, Mixed, Sample, VisA
 from adpt.data.checks import deepest_of, files_of
 from adpt.data.examination.leftover import holds_images, left_out, left_out_whole
 from adpt.data.examination.links import faulty_links
+from adpt.data.examination.numbers import differences, read_spare_lists
 from adpt.data.examination.pictures import Examined, examine_sample
-from adpt.data.examination.published import differences, read_spare_lists
 from adpt.data.files import is_hidden, leads_up, refuse_output
 from adpt.data.finding import Finding
 from adpt.data.images import ReadingRules
@@ -126,9 +126,7 @@ def _list(
 ) -> tuple[list[Finding], list[Sample]]:
     """All findings in a set's tree and lists, and its images, past every fault."""
     if not data.root.is_dir():
-        raise DataError(
-            f"There is no folder {data.root}.\nExpected there:\n{data.layout}\n{data.source}"
-        )
+        raise DataError(data.explain(f"There is no folder {data.root}."))
     findings: list[Finding] = []
     data = copy(data)
     data.collected = findings

@@ -33,7 +33,9 @@ def left_out(
     if hidden:
         message = f"holds {_counted(hidden, 'hidden file')} named like images, left out."
         yield remark(top, message)
-    other = Counter(ending for name in names if (ending := _ending(name)) in NOT_READ)
+    other = Counter(
+        ending for name in names if (ending := name.rpartition(".")[2].lower()) in NOT_READ
+    )
     if other:
         types = ", ".join(f"{ending}: {count}" for ending, count in sorted(other.items()))
         yield remark(top, f"holds pictures of types that are not read ({types}): convert them.")
@@ -72,10 +74,6 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:  # Said by whoever lists the class's images.
         return []
-
-
-def _ending(name: str) -> str:
-    return name.rpartition(".")[2].lower()
 
 
 def _counted(names: list[str], what: str) -> str:

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from adpt.data.files import is_hidden, is_image, leads_up
+from adpt.data.files import is_folder, is_hidden, is_image, leads_up
 from adpt.data.finding import Finding
 
 Identity = tuple[int, int]
@@ -24,7 +25,7 @@ def faulty_links(root: Path, classes: Sequence[Path]) -> Iterator[Finding]:
     entered: set[Identity] = set()
     for folder in classes:
         for finding in _walk(folder, {top}, entered):
-            yield Finding(finding.kind, finding.path, finding.message, folder.name)
+            yield replace(finding, class_name=folder.name)
 
 
 def _walk(folder: Path, above: set[Identity], entered: set[Identity]) -> Iterator[Finding]:
@@ -52,17 +53,10 @@ def _folder(folder: Path) -> list[Path]:
                 folder / entry.name
                 for entry in entries
                 if not is_hidden(entry.name)
-                and (_is_folder(entry) or (entry.is_symlink() and not is_image(entry.name)))
+                and (is_folder(entry) or (entry.is_symlink() and not is_image(entry.name)))
             )
     except OSError:  # Said by whoever lists the class's images.
         return []
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link to itself.
-        return False
 
 
 def _fault_of(path: Path, above: set[Identity]) -> Finding | None:

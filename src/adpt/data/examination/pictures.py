@@ -58,10 +58,7 @@ class Examined:
 def examine_sample(sample: Sample, rules: ReadingRules, numbered_masks: bool) -> Examined:
     """Read an image and its masks as training would, and note every fault.
 
-    Args:
-        sample: The image, and its masks if it has some.
-        rules: How files are read.
-        numbered_masks: True if masks may hold numbers of defects in place of one value.
+    With `numbered_masks` these may hold numbers of defects in place of one value.
     """
     found = Examined(sample)
     mode = _check_header(found, sample.image, rules)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from adpt.data.procedural.fields import Field, blur, grid, noise, ramp
 from adpt.data.procedural.scene import Layer, Scene
-from adpt.data.procedural.strokes import blob, path, rim_spot, spot, stroke
+from adpt.data.procedural.strokes import blob, path, point_in, rim_spot, spot, stroke
 
 Defect = Callable[[Scene, np.random.Generator, float], Scene]
 
@@ -216,12 +216,18 @@ def misprint(scene: Scene, rng: np.random.Generator, strength: float) -> Scene:
         axis = int(rng.integers(2))
         alpha = 0.35 * alpha + 0.65 * ndimage.uniform_filter1d(alpha, 2 * reach, axis=axis)
     else:
-        rows, columns = np.nonzero(alpha > 0.3 * alpha.max())
-        at = int(rng.integers(rows.size))
-        x, _ = grid(size)
-        centre = (float(x[0, columns[at]]), float(x[0, rows[at]]))
+        centre = point_in(alpha > 0.3 * alpha.max(), rng)
         gap = ramp(blob(rng, size, centre, rng.uniform(0.10, 0.22) * strength, 0.35), 0.1, -0.1)
         share = _contrast(rng, 0.3, 0.7, strength) if fault == "fade" else 0.95
         alpha = alpha * (1 - share * gap)
     changed = replace(layer, alpha=np.asarray(alpha, dtype=np.float32))
     return replace(scene, layers=(*scene.layers[:index], changed, *scene.layers[index + 1 :]))
+
+
+DEFECTS: dict[str, Defect] = {
+    defect.__name__: defect
+    for defect in (
+        scratch, abrasion, dent, stain, crack, chip, bend, particle, fibre, missing, misprint
+    )
+}  # fmt: skip
+"""Every defect by name."""

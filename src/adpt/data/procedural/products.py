@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adpt.data.procedural import defects
 from adpt.data.procedural.board import circuit_board
 from adpt.data.procedural.camera import View
 from adpt.data.procedural.metalware import gear, hex_bolt, key
@@ -20,21 +19,6 @@ from adpt.data.procedural.textures import (
     woven_cloth,
 )
 
-DEFECTS: dict[str, defects.Defect] = {
-    "scratch": defects.scratch,
-    "abrasion": defects.abrasion,
-    "dent": defects.dent,
-    "stain": defects.stain,
-    "crack": defects.crack,
-    "chip": defects.chip,
-    "bend": defects.bend,
-    "particle": defects.particle,
-    "fibre": defects.fibre,
-    "missing": defects.missing,
-    "misprint": defects.misprint,
-}
-"""Every defect by name."""
-
 
 @dataclass(frozen=True)
 class Product:
@@ -42,7 +26,7 @@ class Product:
 
     Attributes:
         render: Renders one specimen.
-        defects: Names in `DEFECTS` of what can be wrong with it.
+        defects: Names in `defects.DEFECTS` of what can be wrong with it.
         views: Camera positions by name.
         play: How loosely it lies: standard deviations of rotation (degrees), shift (units of half
             a picture) and scale.

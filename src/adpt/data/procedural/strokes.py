@@ -1,6 +1,7 @@
 """Shapes that defects are rendered with: strokes, blobs, and places on the product."""
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -20,10 +21,7 @@ def spot(scene: Scene, rng: np.random.Generator, margin: float = 0.03) -> tuple[
     # Thin wires in a small picture cover no pixel whole.
     solid = cover > 0.98 * cover.max()
     inner = ndimage.binary_erosion(solid, iterations=max(round(margin * size / 2), 1))
-    rows, columns = np.nonzero(inner if inner.any() else solid)
-    at = int(rng.integers(rows.size))
-    x, _ = grid(size)
-    return float(x[0, columns[at]]), float(x[0, rows[at]])
+    return point_in(inner if inner.any() else solid, rng)
 
 
 def rim_spot(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
@@ -33,11 +31,14 @@ def rim_spot(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
     rim = solid & ~ndimage.binary_erosion(solid, border_value=1)
     border = max(size // 20, 1)
     rim[:border] = rim[-border:] = rim[:, :border] = rim[:, -border:] = False
-    if not rim.any():
-        return spot(scene, rng)
-    rows, columns = np.nonzero(rim)
+    return point_in(rim, rng) if rim.any() else spot(scene, rng)
+
+
+def point_in(where: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, float]:
+    """One of the pixels (size, size) that are True, as a point (x, y)."""
+    rows, columns = np.nonzero(where)
     at = int(rng.integers(rows.size))
-    x, _ = grid(size)
+    x, _ = grid(len(where))
     return float(x[0, columns[at]]), float(x[0, rows[at]])
 
 

@@ -50,9 +50,6 @@ def render_pretraining_set(
         workers: Threads that render; None takes one per processor. Changes no picture.
         progress: Show a progress bar.
 
-    Returns:
-        The set's root.
-
     Raises:
         DataError: A number is out of range, or `root` holds something else than this set.
     """

@@ -80,9 +80,7 @@ ADVICE = "unpack the set anew, or say published=false if it was cut down on purp
 def differences(data: AnomalyDataModule, samples: Sequence[Sample]) -> Iterator[Finding]:
     """Where classes, images or views differ in number from the published set.
 
-    Args:
-        data: The set. Sets without published numbers differ in nothing.
-        samples: Its images, of all classes in use.
+    Sets without published numbers differ in nothing. The samples are those of all classes in use.
     """
     classes = {sample.class_name for sample in samples}
     if data.wanted_classes is None:

@@ -11,10 +11,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from adpt.backbones import build_backbone, checkpoints
-from adpt.backbones.checkpoints import read_state_dict
+from adpt.backbones import build_backbone, weights_file
 from adpt.backbones.recipes import Recipe
 from adpt.backbones.timm import build_timm
+from adpt.backbones.weights_file import read_state_dict
 from adpt.errors import WeightsError
 
 SMALL = {"embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -159,9 +159,9 @@ def test_cached_weights_need_no_network(tmp_path: Path, monkeypatch: pytest.Monk
     def request(*_args: object, **_options: object) -> None:
         raise AssertionError("a request was made")
 
-    monkeypatch.setattr(checkpoints, "try_to_load_from_cache", cached)
-    monkeypatch.setattr(checkpoints, "get_hf_file_metadata", request)
-    monkeypatch.setattr(checkpoints, "hf_hub_download", request)
+    monkeypatch.setattr(weights_file, "try_to_load_from_cache", cached)
+    monkeypatch.setattr(weights_file, "get_hf_file_metadata", request)
+    monkeypatch.setattr(weights_file, "hf_hub_download", request)
     backbone = build_backbone("resnet18", image_size=64)
     torch.testing.assert_close(backbone.network.conv1.weight, network.conv1.weight)
 

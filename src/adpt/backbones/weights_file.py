@@ -87,9 +87,6 @@ def _no_download(name: str, repository: str, filename: str, error: Exception) ->
 def check_file(path: Path) -> None:
     """Look whether there is a file of weights, by its first bytes.
 
-    Args:
-        path: As of `read_state_dict`.
-
     Raises:
         WeightsError: There is no such file, or it is of another kind.
     """

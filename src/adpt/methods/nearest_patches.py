@@ -147,7 +147,8 @@ def _in_columns(values: Tensor, filled: float) -> Tensor:
     """Values of the points (M, ...), `_COLUMNS` at a time, (tiles, `_COLUMNS`, ...)."""
     whole = values.new_full((-(-len(values) // _COLUMNS) * _COLUMNS, *values.shape[1:]), filled)
     whole[: len(values)] = values
-    return whole.unflatten(0, (-1, _COLUMNS))
+    tiles: Tensor = whole.unflatten(0, (-1, _COLUMNS))
+    return tiles
 
 
 def pair_squares(ones: Tensor, which: Tensor, others: Tensor, those: Tensor) -> Tensor:

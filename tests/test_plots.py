@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,6 +45,16 @@ def test_image_stays_visible_under_any_score(score: float) -> None:
     image[:, 3:] = 228
     drawn = brightness(heatmap(image, np.full((4, 6), score), 0, 1))
     assert drawn[0, 5] - drawn[0, 0] >= 0.25 * 300
+
+
+def test_heatmap_is_that_of_the_formula_to_one_step_of_brightness(image: np.ndarray) -> None:
+    scores = np.random.default_rng(1).normal(2, 3, (20, 30)).astype(np.float32)
+    scores[0] = np.linspace(0, 5, 30)
+    share = np.clip((scores.astype(np.float64) - 0) / 5, 0, 1)
+    alpha = (0.25 + 0.45 * share)[..., None]
+    colours = 255 * matplotlib.colormaps["inferno"](share)[..., :3]
+    literal = (1 - alpha) * image.mean(axis=2, keepdims=True) + alpha * colours
+    assert np.abs(heatmap(image, scores, 0, 5) - literal).max() <= 1
 
 
 def test_scores_outside_the_range_are_shown_as_its_ends() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,15 @@ def test_defects_give_the_threshold_that_parts_them(photos: Path) -> None:
     assert [one.anomalous for one in made.predict_many(good)] == [False] * 3
     assert [one.anomalous for one in made.predict_many(bad)] == [True] * 3
     assert not made.with_threshold(1e9).predict(next(bad.iterdir())).anomalous
+
+
+def test_known_defects_cannot_be_among_the_good_images(photos: Path, tmp_path: Path) -> None:
+    good, folder = photos / "train" / "good", tmp_path / "bad"
+    shutil.copytree(photos / "test" / "scratch", folder)
+    shutil.copy(next(good.iterdir()), folder / "under another name.png")
+    for defects, said in ((folder, "1 of these"), (good, "6 of these")):
+        with pytest.raises(UserError, match=f"defects: {said} images are among the good ones too"):
+            adpt.Inspector.fit(good, defects=defects, **OPTIONS)
 
 
 def test_a_policy_may_be_given_by_its_fields(photos: Path) -> None:

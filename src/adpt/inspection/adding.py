@@ -12,7 +12,7 @@ import torch
 
 from adpt.data.transforms import Geometry
 from adpt.errors import UserError
-from adpt.inspection.fitted import digits, shown_pixels
+from adpt.inspection.fitted import by_content, digits, shown_pixels
 from adpt.inspection.fitting import ImageFiles
 from adpt.inspection.good import GoodImages, named
 from adpt.inspection.grounds import Grounds
@@ -133,13 +133,7 @@ def unseen(paths: Sequence[Path], grounds: Grounds) -> list[Path]:
         UserError: There are none.
     """
     known = set(grounds.files)
-    found: dict[str, Path] = {}
-    for path in paths:
-        try:
-            found.setdefault(digits(path), path)
-        except OSError:  # Named where it is read.
-            found.setdefault(str(path), path)
-    new = [path for key, path in found.items() if key not in known]
+    new = [path for key, path in by_content(paths).items() if key not in known]
     _tell_left_out(len(paths) - len(new), len(new))
     return new
 

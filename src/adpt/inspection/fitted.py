@@ -1,7 +1,7 @@
 """From good images to a model with its threshold."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from adpt.data import Sample
 from adpt.data.checks import deepest_of
 from adpt.data.images import reading_rules
 from adpt.data.transforms import Geometry
+from adpt.errors import UserError
 from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
 from adpt.inspection.good import GoodImages
 from adpt.inspection.grounds import Grounds
@@ -33,6 +34,7 @@ from adpt.inspection.threshold import ThresholdPolicy
 from adpt.methods import FeatureNorm
 from adpt.residual import Kind
 from adpt.running.files import sha256
+from adpt.running.names import printable
 from adpt.running.progress import Progress
 from adpt.weights import load_matching_projector
 from adpt.windows import WindowOptions
@@ -99,6 +101,7 @@ def fitted_model(
     inside = None if options.roi is None else read_interest(options.roi, geometry)
     further = None if policy.good_test is None else listed(policy.good_test, "good_test")
     defects = None if policy.defects is None else listed(policy.defects, "defects")
+    refuse_good(defects or (), [*good, *(further or ())])
     backbone = backbone_spec(options.backbone, size, cut)
     built = make_backbone(backbone).to(options.device)
     weights = os.fspath(options.projector) if options.projector else None
@@ -139,6 +142,35 @@ def fitted_model(
 def shown_pixels(maps: Tensor, interest: Tensor | None) -> Tensor:
     """Scores of the pixels of maps (n, H, W) that are looked at."""
     return maps.flatten() if interest is None else maps[:, interest]
+
+
+def by_content(paths: Iterable[Path]) -> dict[str, Path]:
+    """Image files by what tells them from others; of equal ones the first.
+
+    What cannot be read, which is named where it is read, goes by its path.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        try:  # A pipe would never end.
+            found.setdefault(digits(path) if path.is_file() else str(path), path)
+        except OSError:
+            found.setdefault(str(path), path)
+    return found
+
+
+def refuse_good(defects: Sequence[Path], good: Sequence[Path]) -> None:
+    """Refuse known defects that are among the good images, by their content.
+
+    Raises:
+        UserError: There are such.
+    """
+    bad = by_content(defects)
+    if both := sorted(bad.keys() & by_content(good).keys()) if bad else ():
+        raise UserError(
+            f"defects: {len(both)} of these images are among the good ones too, such as"
+            f" {printable(bad[both[0]])}. Give images with defects that are in neither fit nor"
+            " good_test."
+        )
 
 
 def digits(path: str | Path) -> str:

@@ -1,17 +1,24 @@
-"""An image, inspected."""
+"""Images, inspected: from scores to verdicts, maps and defect regions."""
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from torch import Tensor
 
 from adpt.data.transforms import Geometry
-from adpt.inspection.regions import Region
+from adpt.inspection.inputs import Read, UnreadImage
+from adpt.inspection.model_file import Model
+from adpt.inspection.regions import Region, RegionRule
 from adpt.windows import Size
 
 Map = npt.NDArray[np.float32]
+
+_NO_NUMBER = "its scores are no finite numbers; the inspector's file or its backbone is damaged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,3 +93,29 @@ class Inspection:
         laid = vars(self).get("laid")
         height, width = self.map.shape if laid is None else laid.size
         return height, width
+
+
+def inspections(
+    model: Model, geometry: Geometry, images: Sequence[Read], rule: RegionRule
+) -> Iterator[Inspection | UnreadImage]:
+    """Inspect images that were read, all at once.
+
+    Yields:
+        An `Inspection` each, or an `UnreadImage` where the scores are no finite numbers.
+    """
+    if not images:
+        return
+    scores = model.scorer(torch.stack([image.pixels for image in images]))
+    maps, values, threshold = scores.maps.cpu(), scores.image.tolist(), model.threshold.value
+    for image, score_map, score in zip(images, maps, values, strict=True):
+        if not (math.isfinite(score) and bool(score_map.isfinite().all())):
+            # NaN is above no threshold: it must not pass for normal.
+            yield UnreadImage(image.path or "a picture in memory", _NO_NUMBER)
+            continue
+        laid = LaidBack(geometry, score_map.clone(), image.original)
+        regions: tuple[Region, ...] = ()
+        if anomalous := score > threshold:
+            place = geometry.place(image.original)
+            regions = rule.find(score_map.numpy(), model.settings.normal_map[0], *place)
+        share = model.normalised(score)
+        yield Inspection(image.path, score, anomalous, threshold, laid, regions, share)

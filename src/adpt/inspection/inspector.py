@@ -1,12 +1,9 @@
 """Fit on a folder of good images, save one file, and inspect new images with it."""
 
-import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
-
-import torch
 
 from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
@@ -24,10 +21,10 @@ from adpt.inspection.inputs import (
     find_images,
     read_batches,
 )
-from adpt.inspection.inspection import Inspection, LaidBack
+from adpt.inspection.inspection import Inspection, inspections
 from adpt.inspection.limits import GoodScores
 from adpt.inspection.model_file import Model, read_model, write_model
-from adpt.inspection.regions import Region, RegionRule
+from adpt.inspection.regions import RegionRule
 from adpt.inspection.scorer import Scorer
 from adpt.inspection.settings import Settings
 from adpt.inspection.threshold import Threshold, ThresholdPolicy
@@ -35,8 +32,6 @@ from adpt.residual import Kind
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import Progress, no_progress
-
-_NO_NUMBER = "its scores are no finite numbers; the inspector's file or its backbone is damaged"
 
 
 class Inspector:
@@ -275,8 +270,7 @@ class Inspector:
 
     def normalised(self, score: float) -> float | None:
         """The estimated share of good images that score higher; see `Inspection`."""
-        good = self.good_scores
-        return None if good is None else float(good.share_above(score))
+        return self._model.normalised(score)
 
     # ---- Using it ----------------------------------------------------------------------------
 
@@ -329,26 +323,6 @@ class Inspector:
             images = find_images(images, "images")
         for batch in read_batches(images, self._geometry, batch_size, order):
             good = [one for one in batch if isinstance(one, Read)]
-            found = iter(self._inspect(good, regions or RegionRule()))
+            found = inspections(self._model, self._geometry, good, regions or RegionRule())
             for one in batch:
                 yield one if isinstance(one, UnreadImage) else next(found)
-
-    def _inspect(
-        self, images: Sequence[Read], rule: RegionRule
-    ) -> Iterator[Inspection | UnreadImage]:
-        if not images:
-            return
-        scores = self.scorer(torch.stack([image.pixels for image in images]))
-        maps, values = scores.maps.cpu(), scores.image.tolist()
-        for image, score_map, score in zip(images, maps, values, strict=True):
-            if not (math.isfinite(score) and bool(score_map.isfinite().all())):
-                # NaN is above no threshold: it must not pass for normal.
-                yield UnreadImage(image.path or "a picture in memory", _NO_NUMBER)
-                continue
-            laid = LaidBack(self._geometry, score_map.clone(), image.original)
-            regions: tuple[Region, ...] = ()
-            if anomalous := score > self.threshold:
-                place = self._geometry.place(image.original)
-                regions = rule.find(score_map.numpy(), self.settings.normal_map[0], *place)
-            share = self.normalised(score)
-            yield Inspection(image.path, score, anomalous, self.threshold, laid, regions, share)

@@ -74,6 +74,10 @@ class Model:
                     " again."
                 )
 
+    def normalised(self, score: float) -> float | None:
+        """The estimated share of good images that score higher; None in files of before."""
+        return None if self.good_scores is None else float(self.good_scores.share_above(score))
+
 
 def write_model(model: Model, path: Path, backbone_weights: bool = True) -> None:
     """Write a model file, whole or not at all.

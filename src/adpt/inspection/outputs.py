@@ -41,8 +41,12 @@ _HEATMAP = re.compile(r"heatmaps/\d{6,}_[\w.-]+\.(jpg|png)")
 _FOLDER = "heatmaps"
 _PARTIAL = "scores.partial.jsonl"
 THUMBNAIL = 220
-QUALITY = 88
+_QUALITY = 88
 """Of JPEG files."""
+
+Format = Literal["jpg", "png"]
+_KINDS: dict[Format, str] = {"jpg": "JPEG", "png": "PNG"}
+"""As Pillow calls them."""
 
 
 class Outputs:
@@ -72,7 +76,7 @@ class Outputs:
         folder: Path,
         inspectors: Inspector | Mapping[str, Inspector],
         heatmaps: Literal["all", "anomalous", "none"] = "all",
-        image_format: Literal["jpg", "png"] = "jpg",
+        image_format: Format = "jpg",
         longest_side: int | None = None,
     ) -> None:
         self.folder = folder
@@ -242,8 +246,8 @@ class Outputs:
         name = f"{_FOLDER}/{number:06d}_{file_name(Path(result.path).stem)}.{self.image_format}"
         try:
             with replacing(self.folder / name) as temporary:
-                kind = "JPEG" if self.image_format == "jpg" else "PNG"
-                Image.fromarray(shown_map).save(temporary, format=kind, quality=QUALITY)
+                kind = _KINDS[self.image_format]
+                Image.fromarray(shown_map).save(temporary, format=kind, quality=_QUALITY)
         except (UserError, ValueError) as error:
             if is_full_disk(error):
                 raise
@@ -288,6 +292,11 @@ def thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:
     sheet = Image.new("RGB", (sides[0].width * 2, sides[0].height))
     sheet.paste(sides[0], (0, 0))
     sheet.paste(sides[1], (sides[0].width, 0))
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="JPEG", quality=QUALITY)
-    return buffer.getvalue()
+    return encoded(sheet)
+
+
+def encoded(picture: Image.Image, image_format: Format = "jpg") -> bytes:
+    """The content of a picture's file."""
+    content = io.BytesIO()
+    picture.save(content, format=_KINDS[image_format], quality=_QUALITY)
+    return content.getvalue()

@@ -7,7 +7,8 @@ from adpt.nearest import largest_products, slices
 
 _DIRECTIONS, _SAMPLE = 128, 2**11
 _FEW_POINTS, _FEW_DIMENSIONS = 2**11, 4 * _DIRECTIONS
-_ROWS, _TILE, _PAIRS = 2**10, 2**21, 2**10
+_ROWS, _TILE, _PAIRS = 2**10, 2**22, 2**10
+_COLUMNS = 2**8
 _TOO_MANY = 1 / 40
 ROUNDING = 1e-5
 """Of two squared lengths: by how much their distance in few dimensions may be off."""
@@ -23,7 +24,7 @@ class NearestPatches:
     nearest, to about 1e-7 of the points' largest squared distance from their mean, and only its
     distance is taken from the difference. A point itself is at distance 0 either way.
 
-    Memory: beside the points 129 numbers each and tiles of 8 MB (of 64 points at least); a second
+    Memory: beside the points 129 numbers each and tiles of 16 MB (of 64 patches at least); a second
     copy of the points where all dimensions are taken.
 
     Args:
@@ -42,6 +43,9 @@ class NearestPatches:
         else:
             self.seen = shadows(points, self.origin, self.directions)
         self.halves = self.seen.square().sum(1) / -2
+        if self.directions is not None:
+            # A product with few points at a time stays in the processor's cache: twice as fast.
+            self.seen = _in_columns(self.seen, 0.0)
 
     def find(self, patches: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The nearest points.
@@ -75,14 +79,19 @@ class NearestPatches:
         """As of `find`; None where too many points may be the nearest."""
         own = shadows(patches, self.origin, directions)
         # The nearest has the largest x·c − |c|²/2.
-        products = torch.addmm(halves, own, self.seen.T)
-        rows = products.max(1).indices
+        columns = _in_columns(halves, -torch.inf)[:, None]
+        products = torch.baddbmm(columns, own.expand(len(columns), -1, -1), self.seen.mT)
+        largest, every = products.amax(2), torch.arange(len(patches))
+        tiles = largest.argmax(0)
+        rows = tiles * _COLUMNS + products[tiles, every].argmax(1)
         squares = _squares(patches, self.points[rows])
         lengths = own.square().sum(1)
         rounding = ROUNDING * (lengths - 2 * self.halves.min())
-        near = products >= ((lengths - squares - rounding) / 2)[:, None]
-        which, others = near.nonzero(as_tuple=True)
-        if len(which) > _TOO_MANY * near.numel():
+        least = (lengths - squares - rounding) / 2
+        tiles, which = (largest >= least).nonzero(as_tuple=True)
+        pairs, places = (products[tiles, which] >= least[which, None]).nonzero(as_tuple=True)
+        which, others = which[pairs], tiles[pairs] * _COLUMNS + places
+        if len(which) > _TOO_MANY * len(patches) * len(self.points):
             return None
         exact = pair_squares(patches, which, self.points, others)
         best = squares.scatter_reduce(0, which, exact, "amin")
@@ -132,6 +141,14 @@ def shadows(points: Tensor, origin: Tensor, directions: Tensor) -> Tensor:
         left = torch.addmm(centred, along, directions.T, alpha=-1)
         found[some, -1] = torch.linalg.vector_norm(left, dim=1)
     return found
+
+
+def _in_columns(values: Tensor, filled: float) -> Tensor:
+    """Values of the points (M, ...), `_COLUMNS` at a time, (tiles, `_COLUMNS`, ...)."""
+    whole = values.new_full((-(-len(values) // _COLUMNS) * _COLUMNS, *values.shape[1:]), filled)
+    whole[: len(values)] = values
+    tiles: Tensor = whole.unflatten(0, (-1, _COLUMNS))
+    return tiles
 
 
 def pair_squares(ones: Tensor, which: Tensor, others: Tensor, those: Tensor) -> Tensor:

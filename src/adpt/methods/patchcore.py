@@ -33,7 +33,7 @@ class PatchCore(FittedMethod):
 
     Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats), twice
     for a moment; embedding works in chunks of at most 256 MB a tensor (or one image), scoring in
-    tiles of 8 MB (`NearestPatches`).
+    tiles of 16 MB (`NearestPatches`).
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).

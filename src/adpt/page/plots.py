@@ -18,6 +18,7 @@ _Numbers = npt.NDArray[Any]
 
 _COLOURS = "inferno"
 _FAINT, _STRONG = 0.25, 0.7
+_SHADES = 2**12  # A multiple of the colour map's own 256.
 _CYAN = (0, 229, 255)
 _GAP = 8
 _STRIP = 24
@@ -58,16 +59,21 @@ def heatmap(image: Picture, score_map: npt.ArrayLike, vmin: float, vmax: float) 
     Raises:
         ValueError: Shapes that don't match, or scores that are not finite.
     """
-    scores = np.asarray(score_map, dtype=np.float64)
+    scores = np.asarray(score_map)
     _check_picture(image, scores.shape)
     if not np.isfinite(scores).all():
         raise ValueError("score_map holds nan or infinite scores")
-    span = vmax - vmin
-    share = np.clip((scores - vmin) / span, 0, 1) if span > 0 else np.zeros_like(scores)
-    alpha = (_FAINT + (_STRONG - _FAINT) * share)[..., None]
-    grey = image.mean(axis=2, keepdims=True)
-    blended: _Numbers = (1 - alpha) * grey + alpha * 255 * _colours()(share)[..., :3]
-    return np.rint(blended).astype(np.uint8)
+    span, places = vmax - vmin, np.zeros(scores.shape, dtype=np.intp)
+    if span > 0:
+        shares = (scores.astype(np.float64) - vmin) / span
+        places = np.clip(shares * _SHADES, 0, _SHADES - 1).astype(np.intp)
+    red, green, blue = np.moveaxis(image.astype(np.uint16), 2, 0)
+    faint, *colours = _shades()
+    below = faint.take(places) * (red + green + blue)
+    blended = np.empty_like(image)
+    for channel, colour in enumerate(colours):
+        blended[..., channel] = below + colour.take(places)
+    return blended
 
 
 def outline(
@@ -158,10 +164,15 @@ def _check_picture(picture: _Numbers, size: tuple[int, ...]) -> None:
 
 
 @functools.cache
-def _colours() -> Any:
+def _shades() -> npt.NDArray[np.float32]:
+    """(4, `_SHADES`) by score: the weight of a pixel's summed channels, and what is added to it."""
     import matplotlib
 
-    return matplotlib.colormaps[_COLOURS]
+    share = (np.arange(_SHADES) + 0.5) / _SHADES
+    alpha = _FAINT + (_STRONG - _FAINT) * share
+    colours = alpha[:, None] * 255 * matplotlib.colormaps[_COLOURS](share)[:, :3]
+    # The half makes rounding of what follows, which cuts off.
+    return np.stack([(1 - alpha) / 3, *(colours + 0.5).T]).astype(np.float32)
 
 
 @functools.cache

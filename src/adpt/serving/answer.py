@@ -1,18 +1,15 @@
 """From a picture's file to an answer: the row that `adpt.predict` would write, and a heatmap."""
 
-import io
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
 from adpt.inspection import Inspector, RegionRule, UnreadImage
 from adpt.inspection.inputs import picture_of
-from adpt.inspection.outputs import QUALITY, render
+from adpt.inspection.outputs import Format, encoded, render
 from adpt.inspection.rows import Row
 from adpt.running.names import printable
-
-Format = Literal["jpg", "png"]
 
 
 class Answer(NamedTuple):
@@ -65,6 +62,4 @@ def inspect(
     if longest_side is not None:
         picture.thumbnail((longest_side, longest_side))
     shown = Image.fromarray(render(picture, found, inspector.settings.normal_map))
-    content = io.BytesIO()
-    shown.save(content, format="JPEG" if heatmap == "jpg" else "PNG", quality=QUALITY)
-    return Answer(row, content.getvalue())
+    return Answer(row, encoded(shown, heatmap))

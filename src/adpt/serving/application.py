@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adpt.inspection.outputs import Format
 from adpt.page.render import render, script_of
 from adpt.running.names import printable
-from adpt.serving.answer import Format
 from adpt.serving.metrics import CONTENT_TYPE
 from adpt.serving.service import Service
 from adpt.version import __version__

@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse
 
 from adpt.data.files import name_key
 from adpt.inspection import Inspector, RegionRule
+from adpt.inspection.outputs import Format
 from adpt.running.names import printable
-from adpt.serving.answer import Answer, Format, inspect
+from adpt.serving.answer import Answer, inspect
 from adpt.serving.metrics import Metrics
 from adpt.serving.upload import Limits, check_head, picture_file, receive
 

@@ -12,7 +12,15 @@ import pytest
 
 import drawn
 from adpt.data import BTAD, AnomalyDataModule, Folder, MVTec, MVTec3D, RealIAD, VisA
-from adpt.data.files import SYSTEM_FOLDERS, images_below, is_image, matching, on_disk, walk_files
+from adpt.data.files import (
+    SYSTEM_FOLDERS,
+    folders_by_name,
+    images_below,
+    is_image,
+    matching,
+    on_disk,
+    walk_files,
+)
 from adpt.data.foreign_textures import TextureFolder
 from adpt.errors import DataError
 from adpt.running.files import OUTPUT_MARK, mark_output
@@ -43,6 +51,30 @@ def found(folder: Path) -> list[str]:
 
 
 # ---- Files and folders ----------------------------------------------------------------------
+
+
+def test_the_folders_of_a_set_are_listed_alike_often_for_few_and_many_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings: list[Path] = []
+
+    def counted(folder: Path) -> dict[str, Path]:
+        listings.append(folder)
+        return folders_by_name(folder)
+
+    monkeypatch.setattr("adpt.data.listed.folders_by_name", counted)
+    roots = drawn.draw_mvtec(tmp_path / "few", ["a"]), drawn.draw_mvtec(tmp_path / "many", "abc")
+    for root in roots:
+        ready(Folder(root))
+    assert [listings.count(root) for root in roots] == [1, 1]
+
+
+def test_a_set_that_is_listed_again_sees_a_class_that_was_renamed(tmp_path: Path) -> None:
+    data = ready(Folder(drawn.draw_mvtec(tmp_path / "set", ["a"])))
+    (data.root / "a").rename(data.root / "b")
+    assert data.choose_classes() == ["b"]
+    assert data.class_folder("b") == data.root / "b"
+    assert {sample.image.parts[-4] for sample in data.samples_of("b")} == {"b"}
 
 
 @pytest.mark.parametrize("name", HIDDEN)

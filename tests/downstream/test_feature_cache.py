@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adpt.errors import UserError
+from adpt.evaluation import feature_cache
 from adpt.evaluation.feature_cache import FeatureCache, FeatureSpace, MissingFeaturesError
 
 
@@ -167,3 +168,30 @@ def test_making_room_while_another_removes_files_does_not_fail(tmp_path: Path) -
         made.write(key(number), levels(number))
         made.cache.make_room(300)
     thread.join()
+
+
+def test_a_folder_is_not_looked_through_for_every_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = file_size(tmp_path)
+    cache = FeatureCache(tmp_path / "cache", 4.5 * size / 1e9)
+    looks: list[int] = []
+    files = FeatureCache._files
+    monkeypatch.setattr(FeatureCache, "_files", lambda self: looks.append(1) or files(self))
+    for number in range(4):
+        made = cache.where({"class": number}).space(backbone="b")
+        assert made.cache.make_room(size)
+        made.write(key(number), levels(number))
+        os.utime(made.path(key(number)), (number + 1, number + 1))
+    assert len(looks) == 1
+    # What does not fit by what is known is looked for, and so is what others wrote meanwhile.
+    assert cache.make_room(2 * size)
+    assert len(looks) == 2
+    left = {path.stem for path in (tmp_path / "cache").rglob("*.features")}
+    assert left == {key(number) for number in (2, 3)}
+    monkeypatch.setattr(feature_cache, "_LOOK_AGAIN", 0.0)
+    for number in (0, 1):
+        cache = FeatureCache(tmp_path / "cache", 9 * size / 1e9)
+        assert cache.make_room(size)
+        assert cache.make_room(size)
+        assert len(looks) == 4 + 2 * number

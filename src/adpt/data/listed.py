@@ -64,6 +64,7 @@ class ListedSet:
         self.collected: list[Finding] | None = None
         """All that listing finds, while the set is examined; None raises the first fault."""
         self._warnings: list[str] = []
+        self._folders: dict[str, Path] | None = None
 
     @property
     def set_name(self) -> str:
@@ -92,7 +93,10 @@ class ListedSet:
 
     def class_folder(self, class_name: str) -> Path:
         """The folder that a class lies in."""
-        return folders_by_name(self.root).get(class_name, self.root / class_name)
+        # Listed once a listing: each class asks for its folder several times.
+        if self._folders is None:
+            self._folders = folders_by_name(self.root)
+        return self._folders.get(class_name, self.root / class_name)
 
     def watched(self, class_name: str) -> Watched | None:
         """All that decides over `find_samples`; None keeps no index of the set."""
@@ -188,6 +192,7 @@ class ListedSet:
         Raises:
             DataError: A class is unknown or not on disk, or there is none at all.
         """
+        self._folders = None
         available = self.available_classes()
         if not available:
             raise DataError(self.explain(f"No class of the set lies in {self.root}."))

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import stat
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ SUFFIX = ".features"
 has them."""
 _DIGEST = 32
 """Bytes of a SHA-256."""
+_LOOK_AGAIN = 60.0
+"""Seconds for which a folder's size is taken as known; other processes may write into it."""
 
 
 class MissingFeaturesError(LookupError):
@@ -52,7 +55,7 @@ class FeatureCache:
     Args:
         folder: Where the files lie.
         max_gb: Largest size of all files together in GB (10^9 bytes). Processes that write at the
-            same time may exceed it by what each of them adds in a call.
+            same time may exceed it by what each of them adds in a minute, or in a call.
 
     Raises:
         UserError: `max_gb` is not positive.
@@ -67,11 +70,13 @@ class FeatureCache:
         self.folder = Path(folder).expanduser()
         self.max_gb = max_gb
         self.decides = {}
+        self._look = _Look()
 
     def where(self, decides: Mapping[str, Any]) -> "FeatureCache":
         """The same folder, for features over which this decides, too."""
         cache = FeatureCache(self.folder, self.max_gb)
         cache.decides = {**self.decides, **decides}
+        cache._look = self._look
         return cache
 
     def space(self, dtype: torch.dtype = torch.float32, **decides: Any) -> "FeatureSpace":
@@ -96,8 +101,12 @@ class FeatureCache:
         """
         if not num_bytes:
             return True
+        # Not at every call: with the files grow both the calls and what each of them looks at.
+        if self._look.shows_room(num_bytes, self.max_gb):
+            return True
         files = self._files()
-        excess = sum(size for _, size, _ in files) + num_bytes - self.max_gb * 1e9
+        held = sum(size for _, size, _ in files)
+        excess = held + num_bytes - self.max_gb * 1e9
         removable = sorted(entry for entry in files if entry[2] not in keep)
         if excess > sum(size for _, size, _ in removable):
             return False
@@ -106,6 +115,8 @@ class FeatureCache:
                 break
             path.unlink(missing_ok=True)
             excess -= size
+            held -= size
+        self._look.remember(held + num_bytes)
         return True
 
     def _files(self) -> list[tuple[float, int, Path]]:
@@ -121,6 +132,24 @@ class FeatureCache:
             if stat.S_ISREG(status.st_mode):
                 found.append((status.st_mtime, status.st_size, path))
         return found
+
+
+class _Look:
+    """What the folder held when it was last looked at, and what was to be written since."""
+
+    def __init__(self) -> None:
+        self._held, self._until = 0, 0.0
+
+    def remember(self, held: int) -> None:
+        """The folder was looked at now, and will hold so many bytes."""
+        self._held, self._until = held, time.monotonic() + _LOOK_AGAIN
+
+    def shows_room(self, num_bytes: int, max_gb: float) -> bool:
+        """True if that was not long ago and so much more fits; it then counts as written."""
+        if time.monotonic() >= self._until or self._held + num_bytes > max_gb * 1e9:
+            return False
+        self._held += num_bytes
+        return True
 
 
 class FeatureSpace:

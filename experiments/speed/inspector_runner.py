@@ -1,0 +1,44 @@
+"""`adpt.predict` on several folders in one process, for parts/scoring.py: a JSON job.
+
+The job is {"inspector", "output", "cells": [{"images", "batch", "heatmaps"}, ...]}; the
+first cell warms up. Prints CPU seconds and seconds of the clock of each, a picture, as JSON.
+"""
+
+import json
+import sys
+import time
+
+
+def main() -> None:
+    """Do what the command does, less its start."""
+    from hydra import compose, initialize_config_dir
+
+    from adpt.inspection.answers import score
+    from adpt.inspection.command import images_of, load
+    from adpt.running.paths import conf_dir
+
+    job = json.loads(sys.argv[1])
+    found = []
+    for number, cell in enumerate(job["cells"]):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = compose(
+                "predict",
+                [
+                    f"inspector={job['inspector']}",
+                    f"images={cell['images']}",
+                    f"batch_size={cell['batch']}",
+                    f"heatmaps={'all' if cell['heatmaps'] else 'none'}",
+                    f"output_dir={job['output']}/{number}",
+                ],
+            )
+        products = load(config)
+        paths = images_of(config)
+        start = time.process_time(), time.perf_counter()
+        score(products, paths, config)
+        ends = time.process_time(), time.perf_counter()
+        found.append([(end - begin) / len(paths) for begin, end in zip(start, ends, strict=True)])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

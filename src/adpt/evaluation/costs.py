@@ -159,7 +159,7 @@ class PeakMemory:
 
     def read(self) -> float:
         """The most so far; nan where the system does not tell."""
-        return max(self.highest, self._peak()) - self.base
+        return max(self.base, self.highest, self._peak()) - self.base
 
     def restart(self) -> float:
         """Forget what was taken so far; gives what is taken now, in all."""

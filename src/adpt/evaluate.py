@@ -145,7 +145,8 @@ def due_of(config: DictConfig, evaluation: "Evaluation") -> "list[Cell]":
     from adpt.evaluation.recorded import not_recorded
 
     cells, submission = evaluation.cells, evaluation.submission
-    due = not_recorded(config, cells, evaluation.data.set_name)
+    costs_on = evaluation.origin.get("costs_on")
+    due = not_recorded(config, cells, evaluation.data.set_name, costs_on)
     lacking = submission.lacking(cells) if submission else []
     return [cell for cell in cells if cell in due or cell in lacking]
 
@@ -199,7 +200,7 @@ def prepare(
     from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
     from adpt.evaluation.table import Evaluation
-    from adpt.results import pretraining_of, provenance
+    from adpt.results import computing_on, pretraining_of, provenance
     from adpt.running.progress import StepBar
     from adpt.weights import find_projector, load_matching_projector
 
@@ -221,6 +222,8 @@ def prepare(
     module = load_matching_projector(file, backbone, device, config.projector_block)
     projector = LoadedProjector(module, file) if module and file else None
     origin = provenance(config) | {"projector_saw_the_images": saw_images(file, data)}
+    if config.costs:
+        origin["costs_on"] = computing_on(device)
     if file and (pretraining := pretraining_of(file.metadata)):
         origin["projector_pretraining"] = pretraining
     if file and file.source:
@@ -254,6 +257,7 @@ def prepare(
             Defects(data, config.metric_resolution == "network"),
         ),
         submission=submission_of(config, data),
+        costs=config.costs,
         origin=origin,
     )
 

@@ -16,10 +16,19 @@ from adpt.results.words import causes
 log = logging.getLogger(__name__)
 
 
-def not_recorded(config: DictConfig, cells: Sequence[Cell], dataset: str) -> list[Cell]:
+def not_recorded(
+    config: DictConfig, cells: Sequence[Cell], dataset: str, costs_on: str | None = None
+) -> list[Cell]:
     """Cells that are not recorded in the folder `config.recorded`, all of them where that is null.
 
     What is recorded is said, and what keeps other records from standing for these cells.
+
+    Args:
+        config: The run's.
+        cells: Those of the table.
+        dataset: Their set.
+        costs_on: Where costs are to be measured: a record without them, or with those of another
+            machine, stands for no cell. None does not ask for costs.
 
     Raises:
         UserError: Another folder than the run's own is named, and is not there.
@@ -30,12 +39,20 @@ def not_recorded(config: DictConfig, cells: Sequence[Cell], dataset: str) -> lis
     if not folder.exists() and folder != own:
         raise UserError(f"recorded={folder} is not there; recorded=null computes all results.")
     done = {record.cell: record for record in read_records(folder)} if folder.exists() else {}
-    due = [cell for cell in cells if cell.sha256 not in done]
+    new = [cell for cell in cells if cell.sha256 not in done]
+    costed = {sha for sha, r in done.items() if r.costs and r.provenance["costs_on"] == costs_on}
+    due = [cell for cell in cells if cell in new or (costs_on and cell.sha256 not in costed)]
     if len(due) < len(cells):
         where = "" if folder == own else f" in {folder}, not shown here"
         count = len(cells) - len(due)
         log.info("%d of %d results are recorded already%s", count, len(cells), where)
-    for what, count in changes(due, dataset, list(done.values())).items():
+    if len(due) > len(new):
+        log.info(
+            "%d recorded before are computed again, for their costs: on %s",
+            len(due) - len(new),
+            costs_on,
+        )
+    for what, count in changes(new, dataset, list(done.values())).items():
         log.info("%d recorded before are computed anew, for this differs: %s", count, what)
     return due
 

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import accumulate
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adpt.evaluation.class_data import ClassData, features_of
+from adpt.evaluation.costs import MethodCosts, in_memory, wait_for
 from adpt.evaluation.epochs import EpochChecks, TrainingPlan
 from adpt.evaluation.features import Chained, Features
 from adpt.evaluation.measuring import Measuring
@@ -20,6 +22,7 @@ from adpt.metrics import Good, Scored
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.details import Details, details_of
+from adpt.running.checkpoints import LAST
 from adpt.running.progress import Progress, no_progress
 
 
@@ -39,6 +42,7 @@ class Outcome:
         history: Of trained methods, as in `Record.history`.
         intervals: As in `Record.intervals`.
         scored: The test images as metrics saw them.
+        costs: As in `Record.costs`.
     """
 
     method: str
@@ -52,6 +56,7 @@ class Outcome:
     history: tuple[dict[str, float], ...]
     intervals: dict[str, tuple[float, float]]
     scored: Scored
+    costs: dict[str, float] = field(default_factory=dict)
 
 
 def run_methods(
@@ -104,6 +109,7 @@ def run_method(
     plan: TrainingPlan | None = None,
     defects: DefectSet | None = None,
     measuring: Measuring | None = None,
+    costing: MethodCosts | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Outcome]:
     """Fit one method on training features and score test features with it.
@@ -119,6 +125,7 @@ def run_method(
         plan: For trained methods; as `TrainingPlan` has it by default.
         defects: For methods that train on drawn defects: features of the training images with one.
         measuring: What is measured; the seven metrics and the paper's AUPRO by default.
+        costing: Measures what the method costs; None leaves it out.
         progress: Told of epochs.
 
     Returns:
@@ -127,18 +134,23 @@ def run_method(
     measuring = measuring or Measuring()
 
     def measure() -> dict[str, dict[str, float]]:
-        return {
-            name: measuring.measure(measuring.scored(score(method, test, batch_size, device), test))
-            for name, test in tests.items()
-        }
+        with costing.memory.paused() if costing else nullcontext():
+            return {
+                name: measuring.measure(
+                    measuring.scored(score(method, test, batch_size, device), test)
+                )
+                for name, test in tests.items()
+            }
 
-    started = time.perf_counter()
     plan = plan or TrainingPlan()
+    resumed = plan.folder is not None and (plan.folder / LAST).exists()
+    if costing:
+        train = costing.start(train, plan.memory_gb)
+    started = time.perf_counter()
     method.to(device)
     checks = EpochChecks(plan, method.epochs if isinstance(method, TrainedMethod) else 0, measure)
     if isinstance(method, TrainedMethod):
-        total_gb = sum(features.num_bytes for features in train) / 1e9
-        held = [f.held(plan.memory_gb if total_gb <= plan.memory_gb else 0) for f in train]
+        held = [features.source for features in in_memory(train, plan.memory_gb)]
         method.train_on(
             held[0] if len(held) == 1 else Chained(held),
             device,
@@ -152,8 +164,10 @@ def run_method(
             method.fit(
                 batch for features in train for batch in features.batches(batch_size, device)
             )
+    wait_for(device)
     # Scoring during training is not fitting: its time is left out.
     fitting = time.perf_counter() - started - checks.seconds
+    costs = costing.finish(method, None if resumed else fitting, len(tests)) if costing else {}
     outcomes = {}
     good = GoodScores(method, train, batch_size, device)
     shared = len(train) == len(tests)
@@ -173,7 +187,7 @@ def run_method(
         )
         outcomes[class_name] = Outcome(
             name, kind, metrics, scores.maps, scores.image, details, seconds, epochs, history,
-            intervals, scored,
+            intervals, scored, costs,
         )  # fmt: skip
     checks.forget()
     return outcomes

@@ -16,6 +16,7 @@ from adpt.data.texture_defects import TextureDefects
 from adpt.errors import UserError
 from adpt.evaluation.cells import Cell
 from adpt.evaluation.class_data import ClassData, Pair, counts_of
+from adpt.evaluation.costs import EncodingCosts
 from adpt.evaluation.defect_pool import DefectPool
 from adpt.evaluation.encoding import Encoder, LoadedProjector
 from adpt.evaluation.epochs import TrainingPlan
@@ -57,6 +58,7 @@ class Evaluation:
         defects: Draws the defects that some methods train on.
         measuring: What is measured, as of `run_method`.
         submission: Writes the files that a benchmark's server takes; None writes none.
+        costs: True measures what each method costs.
         origin: Provenance of the records.
 
     Attributes:
@@ -74,6 +76,7 @@ class Evaluation:
     defects: TextureDefects | None = None
     measuring: Measuring | None = None
     submission: Submission | None = None
+    costs: bool = False
     origin: dict[str, Any] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -89,6 +92,7 @@ class Evaluation:
         self.cells = self.identity.cells(self.kinds)
         training = self.identity.training
         self.encoder = self._encoder("data", self.data, "test" if training else None)
+        self.encoding_costs = EncodingCosts(self.encoder)
         self.training: TrainingSet | None = None
         if training:
             labelled = any(spec.uses_labels for spec in self.methods.values())
@@ -214,6 +218,7 @@ class Evaluation:
             train = self.training.normal(kind)
         elif spec.uses_defects and not spec.unified:
             defects = self._defect_pool(encoded[cells[0].class_name], kind, progress)
+        costing = self.encoding_costs.of_method(encoded, features, kind) if self.costs else None
         outcomes = run_method(
             spec.make[kind](),
             train,
@@ -230,6 +235,7 @@ class Evaluation:
             ),
             measuring=self.measuring,
             defects=defects,
+            costing=costing,
             progress=lambda what, done, total: progress(
                 f"{name} on {kind} features, {what}", done, total
             ),
@@ -295,6 +301,7 @@ class Evaluation:
                 "skipped": len(encoded.train.skipped) + len(encoded.test.skipped),
             },
             seconds={"features": encoded.seconds, **outcome.seconds},
+            costs=outcome.costs,
             provenance=self.origin,
             setting=self.identity.differences(),
             options=self.methods[cell.method].changed[cell.kind],

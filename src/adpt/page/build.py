@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adpt.errors import UserError
-from adpt.page import conditions, curves, embeddings, score_maps
+from adpt.page import conditions, costs, curves, embeddings, score_maps
 from adpt.page.classes import one_summary
 from adpt.page.headline import headlines
 from adpt.page.render import render
@@ -62,6 +62,7 @@ def build_page(
         else:
             shown = {"classes": classes, "means": means, "figures": figures}
             yield "Results", "one_result", shown
+        yield "Costs", "costs", costs.section(summaries, metrics)
         yield "Curves", "curves", curves.section(summaries, folder)
         yield "Score maps", "score_maps", score_maps.section(folders)
         yield "t-SNE", "embeddings", embeddings.section(folders)

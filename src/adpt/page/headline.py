@@ -1,13 +1,12 @@
 """The figure that a page begins with: a row a method, a dot for each kind of features."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from adpt.results import Comparison, Summary, title
-from adpt.results.compare import variant_in_words
+from adpt.results.compare import name_among
 from adpt.results.record import FEATURES
-from adpt.results.words import plural, setting_in_words
 
 _MOST_ROWS = 24
 _STEP = 0.05
@@ -52,28 +51,12 @@ def headlines(summaries: Sequence[Summary], metrics: Sequence[str]) -> list[Head
     if len(summaries) == 1:
         rows = [(row.name, row.metrics) for row in summaries[0].rows]
     else:
-        rows = [(_name(summary, summaries), summary.mean.metrics) for summary in summaries]
+        rows = [(name_among(summary, summaries), summary.mean.metrics) for summary in summaries]
     found = (
         _headline(metric, [(name, of[metric]) for name, of in rows if metric in of])
         for metric in metrics
     )
     return [one for one in found if one is not None]
-
-
-def _name(summary: Summary, summaries: Sequence[Summary]) -> str:
-    """The method, with what differs between summaries."""
-    parts = [summary.name]
-    for part in ("dataset", "backbone", "protocol"):
-        if len({getattr(one, part) for one in summaries}) > 1:
-            parts.append(getattr(summary, part))
-    same = [one for one in summaries if one.name == summary.name]
-    if len({one.shots for one in same}) > 1 and summary.shots is not None:
-        parts.append(plural(summary.shots, "reference"))
-    if len({str(one.varied) for one in same}) > 1:
-        parts += setting_in_words(summary.varied)
-    if len({one.variant for one in same}) > 1 and summary.variant is not None:
-        parts.append(variant_in_words(summary.variant))
-    return " · ".join(parts)
 
 
 def _headline(metric: str, rows: Sequence[tuple[str, Comparison]]) -> Headline | None:
@@ -85,21 +68,23 @@ def _headline(metric: str, rows: Sequence[tuple[str, Comparison]]) -> Headline |
     if len(kept) < 2:
         return None
     shown = kept[:_MOST_ROWS]
-    every = [value for _, values in shown for value in values.values()]
-    first = math.floor(min(every) / _STEP + 1e-9)
-    last = max(math.ceil(max(every) / _STEP - 1e-9), first + 1)
+    place, ticks = axis([value for _, values in shown for value in values.values()])
+    placed = [Row(n, {kind: place(v) for kind, v in values.items()}) for n, values in shown]
+    return Headline(f"{title(metric)} in percent", placed, ticks, len(kept) - len(shown))
+
+
+def axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[str]]:
+    """An axis that holds these fractions: a value's place in [0, 1], and texts spread evenly."""
+    first = math.floor(min(values) / _STEP + 1e-9)
+    last = max(math.ceil(max(values) / _STEP - 1e-9), first + 1)
     # Few ticks, evenly spread: a doubled step until there are at most five gaps, and none beyond
     # what a fraction can be.
     step = 1
     while (last - first) / step > 5:
         step *= 2
     last = first + math.ceil((last - first) / step) * step
-    beyond = max(0, last - max(round(1 / _STEP), math.ceil(max(every) / _STEP - 1e-9)))
+    beyond = max(0, last - max(round(1 / _STEP), math.ceil(max(values) / _STEP - 1e-9)))
     first, last = first - beyond, last - beyond
     low, width = first * _STEP, (last - first) * _STEP
     ticks = [f"{100 * _STEP * number:.0f}" for number in range(first, last + 1, step)]
-    placed = [
-        Row(n, {k: min(max((v - low) / width, 0.0), 1.0) for k, v in values.items()})
-        for n, values in shown
-    ]
-    return Headline(f"{title(metric)} in percent", placed, ticks, len(kept) - len(shown))
+    return lambda value: min(max((value - low) / width, 0.0), 1.0), ticks

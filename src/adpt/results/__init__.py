@@ -4,7 +4,7 @@ from adpt.results.conditions import facts
 from adpt.results.csv_file import to_csv
 from adpt.results.document import latex_tables, markdown_report, markdown_tables, mean_tables
 from adpt.results.metric_names import METRICS, SHOWN, recorded, title
-from adpt.results.provenance import pretraining_of, provenance
+from adpt.results.provenance import computing_on, pretraining_of, provenance
 from adpt.results.record import Record, latest
 from adpt.results.selection import check_metrics, select
 from adpt.results.store import append_records, read_records
@@ -22,6 +22,7 @@ __all__ = [
     "Summary",
     "append_records",
     "check_metrics",
+    "computing_on",
     "facts",
     "latest",
     "latex_tables",

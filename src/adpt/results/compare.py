@@ -260,6 +260,22 @@ def name_of(key: Key, keys: Iterable[Key]) -> str:
     return ", ".join(parts)
 
 
+def name_among(summary: Summary, summaries: Sequence[Summary]) -> str:
+    """The method, with what differs between summaries of any data sets and backbones."""
+    parts = [summary.name]
+    for part in ("dataset", "backbone", "protocol"):
+        if len({getattr(one, part) for one in summaries}) > 1:
+            parts.append(getattr(summary, part))
+    same = [one for one in summaries if one.name == summary.name]
+    if len({one.shots for one in same}) > 1 and summary.shots is not None:
+        parts.append(plural(summary.shots, "reference"))
+    if len({str(one.varied) for one in same}) > 1:
+        parts += setting_in_words(summary.varied)
+    if len({one.variant for one in same}) > 1 and summary.variant is not None:
+        parts.append(variant_in_words(summary.variant))
+    return " · ".join(parts)
+
+
 def variant_in_words(variant: str) -> str:
     """Projectors by name on the hub, end of a path, or start of a hash."""
     if variant.startswith("hub:"):

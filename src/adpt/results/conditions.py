@@ -26,7 +26,7 @@ def facts(records: Sequence[Record]) -> dict[str, list[str]]:
         "Hardware": _noted(records, "hardware"),
         "Commit": _noted(records, "commit"),
         "Config SHA-256": _noted(records, "config_sha256"),
-        "Created": distinct([_period(records)]),
+        "Created": distinct([period(records)]),
     }
     return {name: texts for name, texts in found.items() if texts}
 
@@ -75,7 +75,8 @@ def _versions(record: Record) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
 
 
-def _period(records: Iterable[Record]) -> str:
+def period(records: Iterable[Record]) -> str:
+    """When results were made, in words; empty where they do not say."""
     times = sorted(_noted(records, "created"))
     if not times:
         return ""

@@ -25,7 +25,7 @@ def to_csv(records: Iterable[Record], path: str | Path) -> None:
     Of a result that was recorded twice the later one is written. What differs from the plain
     experiment stands in columns that begin with `setting_`, the method's options and epochs in such
     with `option_` and `epochs_`, and in words in `not_published`; intervals in `<metric>_low` and
-    `<metric>_high`.
+    `<metric>_high`, costs in columns that begin with `cost_`.
 
     Args:
         records: Records of any data sets and methods.
@@ -55,7 +55,7 @@ def _csv_row(record: Record) -> dict[str, Any]:
     for name, ends in record.intervals.items():
         row |= _begun(name, dict(zip(("low", "high"), ends, strict=True)))
     row |= _begun("epochs", record.epochs) | _begun("count", record.counts)
-    row |= _begun("seconds", record.seconds)
+    row |= _begun("seconds", record.seconds) | _begun("cost", record.costs)
     row |= {name: getattr(record, name) for name in _WEIGHTS}
     return row | {name: record.provenance.get(name) for name in _TRACE}
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from adpt.results.compare import class_table, overviews
 from adpt.results.conditions import commands, facts
+from adpt.results.costs import cost_tables
 from adpt.results.latex import to_latex
 from adpt.results.markdown import escape, to_markdown
 from adpt.results.metric_names import SHOWN
@@ -78,7 +79,8 @@ def _tables(
         for table in (class_table(summary, metrics), training_table(summary, metrics))
         if table
     ]
-    return mean_tables(summaries, metrics, reported), classes
+    means = mean_tables(summaries, metrics, reported)
+    return [*means, *cost_tables(summaries, metrics)], classes
 
 
 def _conditions(records: Sequence[Record]) -> list[str]:

@@ -37,6 +37,11 @@ class Record:
             scored size a defect is left; absent without masks), `unlabelled` (where the set keeps
             its labels to itself), `skipped`.
         seconds: Duration of `features`, `fit`, `score`.
+        costs: Measured where they were asked for: `fit_seconds`; `ms_1` and `ms_32`, milliseconds
+            an image in batches of 1 and 32, and of them those of `backbone_`, `features_`
+            (residuals and projector) and `method_`; `fit_peak_mb` and `score_peak_mb`, memory
+            beyond backbone and features; `size_mb` of the fitted method; `classes` that it is one
+            model for.
         provenance: What `adpt.results.provenance` gives.
         setting: What differs from the plain experiment, by the option's name, such as
             `{"train_fraction": 0.1}`, `{"few_shot": True}` or `{"aligned": 10}`; part of what
@@ -81,6 +86,7 @@ class Record:
     history: tuple[dict[str, float], ...] = ()
     details: str | None = None
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
     instead_of: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:

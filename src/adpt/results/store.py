@@ -173,7 +173,17 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "instead_of": list,
     "intervals": dict,
     **dict.fromkeys(
-        ("metrics", "counts", "seconds", "provenance", "setting", "options", "decides", "epochs"),
+        (
+            "metrics",
+            "counts",
+            "seconds",
+            "costs",
+            "provenance",
+            "setting",
+            "options",
+            "decides",
+            "epochs",
+        ),
         dict,
     ),
 }
@@ -195,6 +205,9 @@ def _from_line(line: bytes) -> Record:
     for name, value in fields["metrics"].items():
         if not isinstance(value, int | float | None):
             raise ValueError(f"the metric {name} is {value!r}")
+    for name, value in fields.get("costs", {}).items():
+        if type(value) not in (int, float):
+            raise ValueError(f"the cost {name} is {value!r}")
     for name, ends in fields.get("intervals", {}).items():
         if not (isinstance(ends, list) and [type(end) for end in ends] == [float, float]):
             raise ValueError(f"the interval of {name} is {ends!r}")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from adpt.results.compare import class_table, overviews
+from adpt.results.costs import cost_tables
 from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record
 from adpt.results.standings import standings
@@ -43,6 +44,7 @@ def print_table(
     ]
     if len(summaries) > 1:
         shown += [*overviews(summaries, metrics), *standings(summaries, metrics)]
+    shown += cost_tables(summaries, metrics)
     for table in shown:
         print_one(table, console)
 

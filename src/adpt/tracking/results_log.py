@@ -74,8 +74,9 @@ def results_table(records: Sequence[Record]) -> "wandb.Table":
 
     metrics = recorded(record.metrics for record in records)
     about = ["set", "class", "method", "features", "backbone", "protocol", "seed", "shots"]
+    costs = list(dict.fromkeys(name for record in records for name in record.costs))
     table = wandb.Table(
-        columns=[*about, "setting", "not published", "projector", *metrics, "notes"]
+        columns=[*about, "setting", "not published", "projector", *metrics, *costs, "notes"]
     )
     for record in records:
         values = (record.metrics.get(name, math.nan) for name in metrics)
@@ -92,6 +93,7 @@ def results_table(records: Sequence[Record]) -> "wandb.Table":
             ", ".join(budget([record])),
             record.projector_sha256 and record.projector_sha256[:8],
             *(None if math.isnan(value) else value for value in values),
+            *map(record.costs.get, costs),
             " ".join(blanks([record], metrics)),
         )
     return table

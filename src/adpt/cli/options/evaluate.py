@@ -73,6 +73,8 @@ class Evaluate(Section):
     and its mask as they are"""
     intervals: bool
     """true: 95 % intervals of all metrics over resamples of the test images"""
+    costs: bool
+    """true: measures what each method costs: seconds to fit, milliseconds an image, memory, size"""
     submission: Text | None
     """a folder for the files that MVTec AD 2's server takes, with data=mvtec_ad2
     data.split=private; null writes none"""

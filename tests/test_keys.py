@@ -51,9 +51,10 @@ def test_every_key_of_the_shipped_files_is_read(primary: str) -> None:
 
 @pytest.mark.parametrize("recipe", list(choices(CONF / "experiment", CONF / "experiment")))
 def test_every_recipe_is_read(recipe: str) -> None:
-    of_training = ("ablation", "clip", "dinov2", "imagebind", "own_products", "pretrain")
-    training = recipe.partition("=")[2].startswith(of_training)
-    primary = "train" if training or recipe == "experiment=demo" else "evaluate"
+    of_training = ("ablation", "clip", "demo", "dinov2", "imagebind", "own_products", "pretrain")
+    name = recipe.partition("=")[2]
+    training = name.startswith(of_training) and name != "demo_evaluation"
+    primary = "train" if training else "evaluate"
     check_options(composed(primary, f"+{recipe}"), primary)
 
 

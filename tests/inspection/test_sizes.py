@@ -19,7 +19,7 @@ from adpt.inspection.spec import patch_of
 from adpt.predict import predict
 from runs import composed, run_task
 
-CNN = {"name": "efficientnet_lite0", "levels": [2, 3]}
+CNN = {"name": "efficientnet_lite0", "levels": [1, 2]}
 TRANSFORMER = {"name": "vit_tiny_patch16_224", "levels": [0], "pretrained": False}
 
 
@@ -66,7 +66,8 @@ def test_the_median_counts_and_what_differs_is_said(
 
 def test_a_backbone_says_the_side_of_its_patches() -> None:
     assert patch_of(TRANSFORMER) == 16
-    assert patch_of(CNN) == 16
+    assert patch_of(CNN) == 8
+    assert patch_of(CNN | {"levels": [2, 3]}) == 16
     assert patch_of({"name": "efficientnet_lite0"}) == 32
     assert patch_of({"name": "dinov2_b", "image_size": "auto"}) == 14
 

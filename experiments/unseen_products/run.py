@@ -225,7 +225,7 @@ def main() -> None:
             grid(cache, NETWORKS[0], table)
         elif part == "settled":
             for network, seed in itertools.product(NETWORKS, range(3)):
-                settled(cache, network, part, quick, seed, table)
+                settled(cache, network, part, CHEAP, seed, table)
         elif part in TRAINED:
             settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table)
         elif part == "uniad":

@@ -112,16 +112,13 @@ def write_results(out: Path) -> None:
         rows += [_row(record, file.parent.name) for record in read_records(file)]
     with (Path(__file__).parent / "results.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("method", "product", "seed", *METRICS, "fit_s", "ms_per_image"))
+        writer.writerow(("method", "product", "seed", *METRICS))
         writer.writerows(sorted(rows))
 
 
 def _row(record: Record, folder: str) -> tuple[object, ...]:
     values = (f"{record.metrics[name]:.4f}" for name in METRICS)
-    each = 1000 * record.seconds["score"] / record.counts["test"]
-    fit = f"{record.seconds['fit']:.1f}"
-    method = folder.rsplit("_", 2)[0]
-    return (method, record.class_name, record.seed, *values, fit, f"{each:.1f}")
+    return (folder.rsplit("_", 2)[0], record.class_name, record.seed, *values)
 
 
 if __name__ == "__main__":

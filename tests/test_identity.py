@@ -411,6 +411,7 @@ def test_listed_options_change_neither_cells_nor_numbers(root: Path, tmp_path: P
         "cache": ["cache=null"],
         "data.num_workers": ["data.num_workers=1"],
         "heatmaps": ["heatmaps=1"],
+        "costs": ["costs=true"],
         "tsne": ["tsne=[key]"],
         "submission": [],  # Of MVTec AD 2 alone: tests/downstream/test_benchmarks.py has it.
         "data.held_out": ["data.held_out=[key]"],
@@ -422,7 +423,7 @@ def test_listed_options_change_neither_cells_nor_numbers(root: Path, tmp_path: P
     assert {*options} | known == CANNOT_DECIDE
     for together in (
         ("data_dir", "data.root", "run_name", "title", "data.held_out", "cache", "heatmaps"),
-        ("recorded", "logger", "device", "memory_gb", "tsne", "data.pretrain_splits"),
+        ("recorded", "logger", "device", "memory_gb", "tsne", "costs", "data.pretrain_splits"),
         ("data.num_workers", "data.synthetic_defects"),
     ):
         words = [word for name in together for word in options[name]]

@@ -203,7 +203,7 @@ def test_what_the_options_are_for_is_accepted(line: str, run: Callable[..., Dict
     ("line", "faults"),
     [
         (
-            "train +experiment=demo data.batch_size=x data.seed=x trainer.max_epochs=[1]"
+            "train +experiment=demo_adpretrain data.batch_size=x data.seed=x trainer.max_epochs=[1]"
             " backbone.levels=a references.shots=[1,x] +model.projector.num_head=3",
             [
                 "backbone.levels=a: a whole number, a list of whole numbers or null is wanted.",

@@ -53,7 +53,7 @@ def test_what_was_cut_is_laid_together_again() -> None:
         (96, 32, 0.75, "less than a patch"),
         (96, 48, 1.0, "windows.overlap=1.0"),
         (4096, 16, 0.0, "65536 windows of a picture, where 4096"),
-        (96, "48", 0.0, "backbone.windows is a number of pixels or .*, not '48'"),
+        (96, "48", 0.0, "backbone.windows is a positive number of pixels or .*, not '48'"),
     ],
 )
 def test_windows_that_cannot_be_are_refused_before_weights_are_read(

@@ -71,7 +71,6 @@ def main(data: Path, out: Path, wanted: list[str]) -> None:
             write_results(out)
 
 
-
 def take(product: Path, target: Path) -> None:
     """Copy some images of a product, with their masks."""
     if target.exists():

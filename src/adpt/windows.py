@@ -26,7 +26,9 @@ def pair(size: int | Sequence[int], option: str) -> Size:
     """
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-        raise UserError(f"{option} is a number of pixels or [height, width], not {size!r}.")
+        raise UserError(
+            f"{option} is a positive number of pixels or [height, width], not {size!r}."
+        )
     return sides[0], sides[1]
 
 

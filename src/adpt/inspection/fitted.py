@@ -97,7 +97,8 @@ def fitted_model(
     geometry = Geometry(size, options.resize, reading_rules(bit_depth, False, most))
     if bit_depth is None:
         deepest = deepest_of([Sample(path, 0, "", "train") for path in good], most)
-        geometry.rules = reading_rules(deepest and deepest[0], False, most)
+        bit_depth = deepest[0] if deepest else None
+        geometry.rules = reading_rules(bit_depth, False, most)
     inside = None if options.roi is None else read_interest(options.roi, geometry)
     further = None if policy.good_test is None else listed(policy.good_test, "good_test")
     defects = None if policy.defects is None else listed(policy.defects, "defects")

@@ -23,7 +23,7 @@ def predict(config: DictConfig) -> None:
     from adpt.inspection.refusals import check
 
     check(config)
-    paths = images_of(config)  # Found before time is spent on fitting.
+    images = images_of(config)  # Found, or watched for, before time is spent on fitting.
     products = fit(config) if config.fit is not None else load(config)
     if config.add is not None:
         take_in(products, config)
@@ -31,7 +31,7 @@ def predict(config: DictConfig) -> None:
         export(products, config)
     if config.images is None and config.watch is None:
         return
-    code = score(products, paths, config)
+    code = score(products, images, config)
     # A sweep's other jobs go on.
     if code and config.exit_code and failure_file() is None:
         sys.exit(code)

@@ -79,6 +79,14 @@ def test_files_that_are_there_are_given_where_asked(tmp_path: Path, monkeypatch)
     assert given(new_images(tmp_path, existing=True, settle=1.0)) == ["a.png", "c.png"]
 
 
+def test_a_file_that_comes_before_the_first_look_is_new(tmp_path: Path, monkeypatch) -> None:
+    written(tmp_path / "a.png")
+    coming = new_images(tmp_path, existing=False, settle=1.0)
+    written(tmp_path / "b.png")  # While models are loaded.
+    Happening(monkeypatch, [nothing] * 4)
+    assert given(coming) == ["b.png"]
+
+
 def test_older_files_come_first(tmp_path: Path, monkeypatch) -> None:
     for name, moment in (("a.png", 1.2e9), ("b.png", 1e9)):
         written(tmp_path / name)

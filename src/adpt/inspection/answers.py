@@ -1,6 +1,5 @@
 """Scoring images for `adpt.predict`: files or a stream in, tables and an exit code out."""
 
-import io
 import json
 import logging
 import os
@@ -11,7 +10,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from adpt.errors import DataError
-from adpt.inspection.command import STREAM
 from adpt.inspection.drift import DriftRule, Drifts
 from adpt.inspection.inputs import UnreadImage
 from adpt.inspection.inspection import Inspection
@@ -20,7 +18,6 @@ from adpt.inspection.page import ranked
 from adpt.inspection.products import Products
 from adpt.inspection.regions import RegionRule
 from adpt.inspection.rows import Row
-from adpt.inspection.watching import new_images
 from adpt.running.interruption import Stopped
 from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
@@ -41,19 +38,19 @@ Found = tuple[str, Inspection | UnreadImage]
 """A product, and an image of it."""
 
 
-def score(products: Products, paths: list[Path], config: DictConfig) -> int:
-    """Score images, write what was found, and give the exit code.
+def score(products: Products, images: list[Path] | Iterator[str | Path], config: DictConfig) -> int:
+    """Score images, those of a stream one by one, write what was found, and give the exit code.
 
     Raises:
         Stopped: By a signal; what was found until then is written.
     """
     rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
-    endless = config.watch is not None or config.images == STREAM
-    if endless:
-        products.load_all()
-        found = one_by_one(products, rule, config)
+    endless = not isinstance(images, list)
+    if isinstance(images, list):
+        found = by_product(products, products.grouped(images), rule, config.batch_size)
     else:
-        found = by_product(products, products.grouped(paths), rule, config.batch_size)
+        products.load_all()
+        found = one_by_one(products, images, rule)
     folder = expanded(config.output_dir)
     outputs = Outputs(
         folder, products.inspectors, config.heatmaps, config.heatmap_format, config.heatmap_size
@@ -66,7 +63,7 @@ def score(products: Products, paths: list[Path], config: DictConfig) -> int:
                 row = outputs.add(result, product, drifts.value(product, result))
                 if endless:
                     answer(row)
-                progress("images", number, len(paths))
+                progress("images", number, len(images) if isinstance(images, list) else 0)
         except Stopped as signalled:
             # What has no end of its own: what was answered until now is the whole.
             stopped, outputs.whole = signalled, endless
@@ -116,18 +113,10 @@ def by_product(
     return found()
 
 
-def one_by_one(products: Products, rule: RegionRule, config: DictConfig) -> Iterator[Found]:
-    """Score each image that comes, before the next is looked for.
-
-    Raises:
-        DataError: Standard input has no line.
-    """
-    if config.watch is not None:
-        images: Iterator[str | Path] = new_images(
-            expanded(config.watch), config.existing, config.settle
-        )
-    else:
-        images = from_stdin()
+def one_by_one(
+    products: Products, images: Iterator[str | Path], rule: RegionRule
+) -> Iterator[Found]:
+    """Score each image that comes, before the next is looked for."""
     for image in images:
         try:
             product = products.product_of(expanded(image))
@@ -136,26 +125,6 @@ def one_by_one(products: Products, rule: RegionRule, config: DictConfig) -> Iter
             continue
         for result in products.inspector(product).predict_many([image], regions=rule):
             yield product, result
-
-
-def from_stdin() -> Iterator[str]:
-    """The lines of standard input, the next only when it is asked for.
-
-    Raises:
-        DataError: There is none.
-    """
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        # Names of files are bytes: one that is no text must not end the stream.
-        sys.stdin.reconfigure(
-            encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors()
-        )
-    empty = True
-    for line in sys.stdin:
-        if path := line.rstrip("\r\n"):
-            empty = False
-            yield path
-    if empty:
-        raise DataError("images=-: standard input is empty. Give one path of an image a line.")
 
 
 def worst(rows: Sequence[Row]) -> str:

@@ -1,6 +1,7 @@
 """From the config of `adpt.predict` to an inspector."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from adpt.data.files import name_key
 from adpt.errors import UserError
 from adpt.inspection.good_page import NAME as GOOD_PAGE
 from adpt.inspection.good_page import write_good_page
-from adpt.inspection.inputs import find_images
+from adpt.inspection.inputs import find_images, from_stdin
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.products import Products, file_of, files_of
 from adpt.inspection.threshold import RATE, ThresholdPolicy
+from adpt.inspection.watching import new_images
 from adpt.running.devices import choose_device
 from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
@@ -135,9 +137,13 @@ def export(products: Products, config: DictConfig) -> None:
     log.info("ONNX graph written: %s", config.export)
 
 
-def images_of(config: DictConfig) -> list[Path]:
-    """The files to score; none for a stream."""
-    return [] if config.images in (None, STREAM) else find_images(config.images, "images")
+def images_of(config: DictConfig) -> list[Path] | Iterator[str | Path]:
+    """The files to score, those of a stream as they come: into a watched folder from now on."""
+    if config.watch is not None:
+        return new_images(expanded(config.watch), config.existing, config.settle)
+    if config.images == STREAM:
+        return from_stdin()
+    return [] if config.images is None else find_images(config.images, "images")
 
 
 def policy_of(config: DictConfig) -> ThresholdPolicy:

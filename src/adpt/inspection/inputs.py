@@ -1,7 +1,9 @@
 """The images that an inspector takes: files, pictures in memory, arrays and tensors."""
 
+import io
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -261,3 +263,23 @@ def _eight_bits(array: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     if not 0 <= low <= high <= 1:
         raise ValueError(f"Floating-point pixels lie in [0, 1], not in [{low:g}, {high:g}].")
     return np.round(array.astype(np.float32) * np.float32(255)).astype(np.uint8)
+
+
+def from_stdin() -> Iterator[str]:
+    """The lines of standard input, the next only when it is asked for.
+
+    Raises:
+        DataError: There is none.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Names of files are bytes: one that is no text must not end the stream.
+        sys.stdin.reconfigure(
+            encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors()
+        )
+    empty = True
+    for line in sys.stdin:
+        if path := line.rstrip("\r\n"):
+            empty = False
+            yield path
+    if empty:
+        raise DataError("images=-: standard input is empty. Give one path of an image a line.")

@@ -18,7 +18,7 @@ _PAUSE = 0.2
 
 
 def new_images(folder: Path, existing: bool, settle: float) -> Iterator[Path]:
-    """Image files as they come into a folder or the folders in it, without end.
+    """Image files as they come into a folder or the folders in it from this call on, without end.
 
     A file is given once it has stayed as it was for `settle` seconds; at once if it came by a new
     name or was given its time, which whoever writes a file under another name or copies it does
@@ -29,8 +29,12 @@ def new_images(folder: Path, existing: bool, settle: float) -> Iterator[Path]:
         existing: True if files that are there at the start are given too.
         settle: Seconds.
     """
-    waiting: dict[Path, tuple[_Stamp, float]] = {}
     given = {} if existing else {path: stamp for path, (stamp, _) in _look(folder).items()}
+    return _coming(folder, given, settle)
+
+
+def _coming(folder: Path, given: dict[Path, _Stamp], settle: float) -> Iterator[Path]:
+    waiting: dict[Path, tuple[_Stamp, float]] = {}
     away = False
     while True:
         start = time.monotonic()

@@ -1,5 +1,7 @@
 """Files of tensors are read as they were written."""
 
+import os
+import stat
 from pathlib import Path
 
 import torch
@@ -33,3 +35,12 @@ def test_a_strided_tensor_is_written_by_its_values(tmp_path: Path) -> None:
     write_tensors({"turned": turned}, path, {})
     with safe_open(path, framework="pt") as file:
         assert torch.equal(file.get_tensor("turned"), turned)
+
+
+def test_the_umask_decides_who_may_read_it(tmp_path: Path) -> None:
+    former = os.umask(0o027)
+    try:
+        write_tensors(TENSORS, tmp_path / "model.safetensors", METADATA)
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode) == 0o640

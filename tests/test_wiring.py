@@ -73,7 +73,7 @@ def test_a_missing_gpu_is_told_with_what_to_do() -> None:
     [
         (["+data.colour=blue"], "data: .*unexpected keyword argument 'colour'"),
         (["data.batch_size=many"], r"data\.batch_size=many must be a whole number"),
-        (["data.image_size=0"], r"data\.image_size is a number of pixels"),
+        (["data.image_size=0"], r"data\.image_size is a positive number of pixels"),
         (["data=mixed"], r"\+data@data\.sets\.visa=visa"),
     ],
 )

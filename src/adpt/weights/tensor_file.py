@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from adpt.errors import UserError
 from adpt.running.files import replacing
 
 
@@ -18,9 +16,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
         UserError: The file cannot be written, for instance because the disk is full.
     """
     whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    try:
-        with replacing(path) as temporary:
-            save_file(whole, temporary, metadata=dict(metadata))
-    # safetensors reports a full disk by an error of its own, which is no OSError.
-    except SafetensorError as error:
-        raise UserError(f"Cannot write {path}: {error}.") from error
+    with replacing(path) as temporary:
+        # Not by `save_file`: it puts a file of its own in the place of the one it is given, which
+        # is the owner's alone, and which a kill leaves behind.
+        temporary.write_bytes(save(whole, metadata=dict(metadata)))

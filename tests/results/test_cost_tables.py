@@ -69,6 +69,14 @@ def test_means_over_classes_stand_beside_accuracy_and_what_was_not_measured_is_a
     assert not table.notes
 
 
+def test_a_time_of_nothing_has_no_place_in_the_picture(tmp_path: Path) -> None:
+    (shown,) = section(summarise([costing(0, method="none"), *records()]), METRICS)
+    assert {point.name for picture in shown.pictures for point in picture.points} == {
+        "padim",
+        "patchcore",
+    }
+
+
 def test_results_without_costs_have_no_such_table(tmp_path: Path) -> None:
     plain = [a_record(), a_record(method="cflow")]
     assert cost_tables(summarise(plain), METRICS) == []

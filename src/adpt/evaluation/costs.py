@@ -236,8 +236,7 @@ def in_memory(train: Sequence[Features], memory_gb: float) -> list[Features]:
 
 def size(state: Mapping[str, object]) -> int:
     """Bytes of a state's tensors, as a file keeps them."""
-    tensors = [value for value in state.values() if isinstance(value, Tensor)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(value.nbytes for value in state.values() if isinstance(value, Tensor))
 
 
 def wait_for(device: torch.device) -> None:

@@ -39,9 +39,13 @@ def not_recorded(
     if not folder.exists() and folder != own:
         raise UserError(f"recorded={folder} is not there; recorded=null computes all results.")
     done = {record.cell: record for record in read_records(folder)} if folder.exists() else {}
+    standing = {
+        sha
+        for sha, record in done.items()
+        if costs_on is None or (record.costs and record.provenance.get("costs_on") == costs_on)
+    }
     new = [cell for cell in cells if cell.sha256 not in done]
-    costed = {sha for sha, r in done.items() if r.costs and r.provenance["costs_on"] == costs_on}
-    due = [cell for cell in cells if cell in new or (costs_on and cell.sha256 not in costed)]
+    due = [cell for cell in cells if cell.sha256 not in standing]
     if len(due) < len(cells):
         where = "" if folder == own else f" in {folder}, not shown here"
         count = len(cells) - len(due)

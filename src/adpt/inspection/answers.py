@@ -45,10 +45,11 @@ def score(products: Products, images: list[Path] | Iterator[str | Path], config:
         Stopped: By a signal; what was found until then is written.
     """
     rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
-    endless = not isinstance(images, list)
     if isinstance(images, list):
+        endless, total = False, len(images)
         found = by_product(products, products.grouped(images), rule, config.batch_size)
     else:
+        endless, total = True, 0
         products.load_all()
         found = one_by_one(products, images, rule)
     folder = expanded(config.output_dir)
@@ -63,7 +64,7 @@ def score(products: Products, images: list[Path] | Iterator[str | Path], config:
                 row = outputs.add(result, product, drifts.value(product, result))
                 if endless:
                     answer(row)
-                progress("images", number, len(images) if isinstance(images, list) else 0)
+                progress("images", number, total)
         except Stopped as signalled:
             # What has no end of its own: what was answered until now is the whole.
             stopped, outputs.whole = signalled, endless

@@ -79,7 +79,8 @@ def section(summaries: Sequence[Summary], metrics: Sequence[str]) -> list[Shown]
 
 
 def _scatter(rows: Sequence[Costed], metric: str) -> Scatter | None:
-    known = [row for row in rows if "ms_1" in row.costs and not math.isnan(row.metrics[metric])]
+    shown = (row for row in rows if not math.isnan(row.metrics[metric]))
+    known = [row for row in shown if row.costs.get("ms_1", 0) > 0]  # Their logarithm is drawn.
     if len(known) < 2:
         return None
     place, texts = axis([row.metrics[metric] for row in known])

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -177,3 +178,12 @@ def test_without_the_extra_it_is_named(model, monkeypatch, capsys) -> None:
     monkeypatch.setattr("adpt.serve.find_spec", lambda name: None)
     assert run(f"inspector={model}") == 1
     assert "pip install 'adpt[serve]'" in capsys.readouterr().err
+
+
+def test_no_part_of_an_answer_waits_for_the_one_before() -> None:
+    with (
+        closing(server.listen("127.0.0.1", 0, "secret")) as listening,
+        socket.create_connection(listening.getsockname()),
+        closing(listening.accept()[0]) as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

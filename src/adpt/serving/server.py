@@ -115,6 +115,9 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
             f"host={host} port={port}: cannot listen there: {error}. Choose another port, or port=0"
             " for a free one; host=127.0.0.1 is this machine alone, host=0.0.0.0 all networks."
         ) from error
+    # Else an answer's body waits, some 40 ms, until its head is acknowledged: asyncio sets this for
+    # sockets of its own alone.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     at, number = listening.getsockname()[:2]
     log.info("Listening on http://%s:%d", f"[{at}]" if ":" in at else at, number)
     if token is None and not ipaddress.ip_address(at).is_loopback:

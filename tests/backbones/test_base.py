@@ -10,6 +10,7 @@ from torch import nn
 from adpt.backbones import build_backbone
 from adpt.backbones.base import Backbone, Levels
 from adpt.errors import UserError
+from small import SmallBackbone
 
 
 class Identity(Backbone):
@@ -39,6 +40,40 @@ def test_forward_normalises_bytes_like_floats() -> None:
 
 def test_forward_takes_float_images_when_the_network_is_in_half_precision() -> None:
     assert Identity().bfloat16()(torch.rand(1, 3, 4, 4))[0].dtype == torch.bfloat16
+
+
+class Counting(Identity):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def levels(self, images: torch.Tensor) -> Levels:
+        self.seen.append(len(images))
+        return super().levels(images)
+
+
+def test_a_frozen_backbone_on_a_cpu_sees_few_images_at_once_in_their_order() -> None:
+    backbone = Counting()
+    images = torch.rand(10, 3, 4, 4)
+    whole = backbone(images)[0]
+    assert backbone.seen == [4, 4, 2]
+    assert torch.equal(whole, torch.cat([backbone(images[i : i + 1])[0] for i in range(10)]))
+    assert backbone(images[:0])[0].shape == (0, 3, 4, 4)
+    backbone.unfreeze()
+    backbone.seen.clear()
+    backbone(images)[0].sum().backward()
+    assert backbone.seen == [10]
+    assert backbone.scale.grad is not None
+
+
+def test_features_of_an_image_are_the_same_in_batches_of_any_size() -> None:
+    backbone = SmallBackbone()
+    images = torch.randint(0, 256, (9, 3, 64, 64), dtype=torch.uint8)
+    whole = backbone(images)
+    for size in (1, 2, 5, 9):
+        parts = zip(*(backbone(part) for part in images.split(size)), strict=True)
+        for level, part in zip(whole, parts, strict=True):
+            torch.testing.assert_close(torch.cat(part), level, rtol=1e-6, atol=1e-5)
 
 
 def test_stays_frozen_inside_a_module_that_trains() -> None:

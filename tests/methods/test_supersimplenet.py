@@ -193,3 +193,36 @@ def test_it_separates_defects() -> None:
     assert roc_auc_score([0] * 20 + [1] * 20, scores.image) > 0.9
     inside = scores.maps[20:, 6:11, 10:16].mean()
     assert inside > scores.maps[:20].mean()
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_relative_noise_is_as_long_as_the_features_ask(
+    relative: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for factor in (1, 1000):
+        torch.manual_seed(0)
+        method = tiny(noise_std=0.5, relative_noise=relative)
+        shapes = [(3, 8, 8), (4, 4, 4)]
+        method.remember_shapes(shapes)
+        method.build(shapes)
+        optimizers, _ = method.configure_optimizers()
+        levels = [factor * torch.randn(2, *shape) for shape in shapes]
+        given: list[Tensor] = []
+        monkeypatch.setattr(method, "logits", _noting(method.logits, given))
+        torch.manual_seed(1)
+        with torch.no_grad():
+            plain = method.adaptor(method.embed(levels)).repeat(2, 1, 1, 1)
+        method.training_step(levels, optimizers, Step(0, 0, 1), None)
+        seen.append((given[0] - plain) / plain.std())
+    assert torch.allclose(seen[0], seen[1], atol=1e-4) is relative
+    strength = seen[0][seen[0] != 0].std() * (1 if relative else plain.std() / 1000)
+    assert float(strength) == pytest.approx(0.5, rel=0.1)
+
+
+def _noting(function: Any, given: list[Tensor]) -> Any:
+    def noted(features: Tensor) -> Any:
+        given.append(features.detach())
+        return function(features)
+
+    return noted

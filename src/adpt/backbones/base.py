@@ -20,6 +20,9 @@ Levels = list[Tensor]
 
 _VERSIONS = ("torch", "torchvision", "timm", "pillow")
 """Packages that a pixel passes on its way into a feature."""
+_AT_ONCE = 4
+"""Images that a CPU takes at once: a convolution's maps then stay in its caches, and an image's
+features are the same to the bit in batches of any size, where the kernels' are."""
 
 
 class Backbone(nn.Module, ABC):
@@ -100,7 +103,11 @@ class Backbone(nn.Module, ABC):
             images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
             if (weight := next(self.parameters(), None)) is not None:
                 images = images.to(weight.dtype)
-            levels = self.levels(images)
+            if learns or images.device.type != "cpu" or torch.compiler.is_compiling():
+                levels = self.levels(images)
+            else:
+                parts = [self.levels(few) for few in images.split(_AT_ONCE)]
+                levels = [torch.cat(level) for level in zip(*parts, strict=True)]
             return [rounded(level.contiguous(), self.precision, self.name) for level in levels]
 
     @property

@@ -64,7 +64,9 @@ class SuperSimpleNet(TrainedMethod):
         batch_size: Images in a batch; each is seen twice, with other noise.
         num_levels: How many levels to use, counted from the last; all if there are fewer.
         hidden_dim: Width of the patches' head.
-        noise_std: Standard deviation of the noise.
+        noise_std: Standard deviation of the noise; the published one fits a WideResNet's features.
+        relative_noise: Measure it in standard deviations of a batch's mapped features instead, so
+            that it fits features of any length.
         perlin_threshold: Noise is added where Perlin noise exceeds it; 0.6 on VisA.
         learning_rate: Of the linear map; the heads' is twice that. Both fall to 0.4 of it after
             80 % and again after 90 % of the epochs.
@@ -82,6 +84,7 @@ class SuperSimpleNet(TrainedMethod):
         num_levels: int = 2,
         hidden_dim: int = 1024,
         noise_std: float = 0.015,
+        relative_noise: bool = False,
         perlin_threshold: float = 0.2,
         learning_rate: float = 1e-4,
         seed: int = 0,
@@ -94,6 +97,7 @@ class SuperSimpleNet(TrainedMethod):
                 f"perlin_threshold is {perlin_threshold}: it must be from -1 to below 1."
             )
         self.num_levels, self.hidden_dim, self.noise_std = num_levels, hidden_dim, noise_std
+        self.relative_noise = relative_noise
         self.perlin_threshold, self.learning_rate = perlin_threshold, learning_rate
 
     def build(self, shapes: Sequence[Shape]) -> None:
@@ -140,6 +144,8 @@ class SuperSimpleNet(TrainedMethod):
         features = self.adaptor(self.embed(levels)).repeat(2, 1, 1, 1)
         noisy = perlin_areas(len(features), self.grid, self.perlin_threshold).to(features.device)
         noise = self.noise_std * torch.randn(features.shape, device=features.device)
+        if self.relative_noise:
+            noise = noise * features.detach().std()
         maps, images = self.logits(features + noise * noisy)
         loss = hinge(maps, noisy) + focal(maps, noisy) + focal(images, noisy.amax((1, 2, 3)))
         return descend(loss, *optimizers)

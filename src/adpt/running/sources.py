@@ -7,7 +7,7 @@ import marshal
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,10 @@ def source_of(target: type | str) -> str | None:
         if path is not None and name not in files:
             files[name] = path
             # What an installed package imports in turn comes and goes with its version.
-            waiting += [n for n in _imports(name, path) if not _is_own(n) and _is_local(_file(n))]
+            if _is_local(path):
+                package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+                found = _imports(package, path.read_bytes())
+                waiting += [n for n in found if not _is_own(n) and _is_local(_file(n))]
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         digest.update(f"{name};".encode())
@@ -145,12 +148,11 @@ def _is_local(path: Path | None) -> bool:
     return not any(resolved.is_relative_to(Path(place).resolve()) for place in places if place)
 
 
-def _imports(name: str, path: Path) -> Iterator[str]:
-    """Names of the modules that a module may import, and of the packages that these lie in."""
-    if not _is_local(path):
-        return
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+@lru_cache(maxsize=256)
+def _imports(package: str, source: bytes) -> tuple[str, ...]:
+    """Names of the modules that a module of a package may import, and of those they lie in."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -161,4 +163,5 @@ def _imports(name: str, path: Path) -> Iterator[str]:
             continue
         for one in found:
             parts = one.split(".")
-            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            names |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    return tuple(sorted(names))

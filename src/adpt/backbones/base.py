@@ -99,7 +99,6 @@ class Backbone(nn.Module, ABC):
 
     def levels_and_token(self, images: Tensor) -> Levels:
         """As `levels`, and as one more, the last, the class token (B, C, 1, 1)."""
-        self.require_class_token("A method")
         raise NotImplementedError(f"{type(self).__name__} has no levels_and_token().")
 
     def encoding(self, class_token: bool) -> Callable[[Tensor], Levels]:
@@ -116,7 +115,12 @@ class Backbone(nn.Module, ABC):
 
         Returns:
             One (B, C, h, w) tensor a level, shallow to deep.
+
+        Raises:
+            UserError: The class token is wanted, and it has none.
         """
+        if class_token:
+            self.require_class_token("A method")
         learns = torch.is_grad_enabled() and not self.frozen
         with torch.set_grad_enabled(learns), computing_in(self.precision, images.device.type):
             scale = 255 if images.dtype == torch.uint8 else 1

@@ -76,6 +76,9 @@ def evaluate(config: DictConfig) -> None:
     training = training_set(config, data)
     parts = parts_of(config, data.set_name, data.classes)
     backbone = instantiate(backbone_config).to(device)
+    for name, spec in methods.items():
+        if spec.uses_class_token:
+            backbone.require_class_token(f"method={name}")
     evaluations = [
         prepare(part, methods, file, data, training, backbone, device, folder) for part in parts
     ]

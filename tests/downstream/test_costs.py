@@ -142,7 +142,7 @@ def test_seconds_of_a_resumed_training_are_left_out(root: Path, tmp_path: Path) 
     pair = encoder.features(encoded, "own")
 
     def trained(progress: Any) -> dict[str, float]:
-        costing = EncodingCosts(encoder).of_method({"key": encoded}, {"key": pair}, "own")
+        costing = EncodingCosts(encoder).of_method({"key": encoded}, "own")
         found = run_method(
             UniAD(48, epochs=3, hidden_dim=16, num_heads=2),
             [pair[0]], {"key": pair[1]}, name="uniad", kind="own", batch_size=6, device=CPU,

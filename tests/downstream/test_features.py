@@ -14,7 +14,8 @@ from adpt.data import Folder
 from adpt.errors import BadImageError
 from adpt.evaluation import features as features_module
 from adpt.evaluation.feature_cache import FeatureCache
-from adpt.evaluation.features import Cached, Chained, Features, extract, own_space
+from adpt.evaluation.feature_views import Chained
+from adpt.evaluation.features import Cached, Features, extract, own_space
 from adpt.evaluation.matching import (
     AlignedReferences,
     FixedReferences,

@@ -4,7 +4,8 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any, ClassVar, Self
 
@@ -20,9 +21,9 @@ Levels = list[Tensor]
 
 _VERSIONS = ("torch", "torchvision", "timm", "pillow")
 """Packages that a pixel passes on its way into a feature."""
-_AT_ONCE = 4
-"""Images that a CPU takes at once: a convolution's maps then stay in its caches, and an image's
-features are the same to the bit in batches of any size, where the kernels' are."""
+AT_ONCE = 4
+"""Images that a frozen backbone takes at once on a CPU: a convolution's maps stay in its caches, and
+an image's features are the same to the bit in batches of any size."""
 
 
 class Backbone(nn.Module, ABC):
@@ -74,6 +75,20 @@ class Backbone(nn.Module, ABC):
         self.register_buffer("mean", torch.tensor(list(mean)), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
+    @property
+    def has_class_token(self) -> bool:
+        """True if it has a token of the whole image, for `levels_and_token`."""
+        return False
+
+    def require_class_token(self, method: str) -> None:
+        """Refuse, with a UserError, a method that uses the class token where there is none."""
+        if not self.has_class_token:
+            raise UserError(
+                f"{method} uses the class token, which backbone={self.name} does not give here:"
+                " choose a vision transformer that has one, such as backbone=dinov2_b, and leave"
+                " windows.size out, for a window's token is none of the whole image."
+            )
+
     @abstractmethod
     def levels(self, images: Tensor) -> Levels:
         """Features of normalised images.
@@ -85,15 +100,30 @@ class Backbone(nn.Module, ABC):
             One (B, C, h, w) tensor a level, shallow to deep.
         """
 
-    def forward(self, images: Tensor) -> Levels:
+    def levels_and_token(self, images: Tensor) -> Levels:
+        """As `levels`, and as one more, the last, the class token (B, C, 1, 1)."""
+        raise NotImplementedError(f"{type(self).__name__} has no levels_and_token().")
+
+    def encoding(self, class_token: bool) -> Callable[[Tensor], Levels]:
+        """Images to levels, and with them the class token if it is wanted; see `forward`."""
+        return partial(self, class_token=True) if class_token else self
+
+    def forward(self, images: Tensor, class_token: bool = False) -> Levels:
         """Features of images as data modules give them; without gradient while frozen.
 
         Args:
             images: (B, 3, H, W), uint8 in [0, 255] or float in [0, 1].
+            class_token: True for the class token (B, C, 1, 1) as one further level, the last, of a
+                backbone that `has_class_token`.
 
         Returns:
             One (B, C, h, w) tensor a level, shallow to deep.
+
+        Raises:
+            UserError: The class token is wanted, and it has none.
         """
+        if class_token:
+            self.require_class_token("A method")
         learns = torch.is_grad_enabled() and not self.frozen
         with torch.set_grad_enabled(learns), computing_in(self.precision, images.device.type):
             scale = 255 if images.dtype == torch.uint8 else 1
@@ -103,10 +133,11 @@ class Backbone(nn.Module, ABC):
             images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
             if (weight := next(self.parameters(), None)) is not None:
                 images = images.to(weight.dtype)
+            make = self.levels_and_token if class_token else self.levels
             if learns or images.device.type != "cpu" or torch.compiler.is_compiling():
-                levels = self.levels(images)
+                levels = make(images)
             else:
-                parts = [self.levels(few) for few in images.split(_AT_ONCE)]
+                parts = [make(few) for few in images.split(AT_ONCE)]
                 levels = [torch.cat(level) for level in zip(*parts, strict=True)]
             return [rounded(level.contiguous(), self.precision, self.name) for level in levels]
 

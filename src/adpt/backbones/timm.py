@@ -1,11 +1,12 @@
 """Backbones from timm: any of its models with spatial features."""
 
 import difflib
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class TimmBackbone(Backbone):
-    """Outputs of blocks or stages of a timm model, without final norm, class and register tokens.
+    """Outputs of blocks or stages of a timm model, without final norm and register tokens.
 
     Name, channels, mean and std are as of `Backbone`.
 
@@ -63,13 +64,34 @@ class TimmBackbone(Backbone):
         Raises:
             UserError: The images have another size than the network was built for.
         """
+        self._check_size(images)
+        return _intermediates(self.network, images, list(self.indices))
+
+    @property
+    def has_class_token(self) -> bool:
+        """True of most vision transformers; see `Backbone.has_class_token`."""
+        taken = inspect.signature(cast(Any, self.network).forward_intermediates).parameters
+        return (
+            "return_prefix_tokens" in taken and getattr(self.network, "cls_token", None) is not None
+        )
+
+    def levels_and_token(self, images: Tensor) -> Levels:
+        """Likewise, with the last level's class token as it came out of the same block."""
+        self._check_size(images)
+        found: Any = _intermediates(
+            self.network, images, list(self.indices), return_prefix_tokens=True
+        )
+        # The class token stands before those of distillation and registers.
+        token = found[-1][1][:, 0, :, None, None]
+        return [*(level for level, _ in found), token]
+
+    def _check_size(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
         if self.image_size is not None and self.image_size != (height, width):
             raise UserError(
                 f"{self.name} was built for images of {_times(self.image_size)} px and "
                 f"got {height}×{width}: set backbone.image_size and data.image_size to one value."
             )
-        return _intermediates(self.network, images, list(self.indices))
 
 
 def build_timm(
@@ -271,7 +293,7 @@ def _times(image_size: Size) -> str:
     return f"{image_size[0]}×{image_size[1]}"
 
 
-def _intermediates(network: Any, images: Tensor, indices: list[int]) -> Levels:
+def _intermediates(network: Any, images: Tensor, indices: list[int], **more: bool) -> Levels:
     return list(
         network.forward_intermediates(
             images,
@@ -280,6 +302,7 @@ def _intermediates(network: Any, images: Tensor, indices: list[int]) -> Levels:
             stop_early=True,
             output_fmt="NCHW",
             intermediates_only=True,
+            **more,
         )
     )
 

@@ -20,6 +20,7 @@ class MethodSpec:
         unified: One model is made for all classes.
         uses_defects: It trains on drawn defects.
         uses_labels: It trains on labelled images of another set.
+        uses_class_token: It is given the backbone's class token.
     """
 
     make: Mapping[Kind, Callable[[], Method]]
@@ -28,6 +29,7 @@ class MethodSpec:
     unified: bool = False
     uses_defects: bool = False
     uses_labels: bool = False
+    uses_class_token: bool = False
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def encode_class(
     reference_resize: int | None = None,
     cache: FeatureCache | None = None,
     only: Split | None = None,
+    class_token: bool = False,
 ) -> ClassData:
     """Encode a class's training and test images and choose its references.
 
@@ -90,6 +91,7 @@ def encode_class(
         cache: Keeps features on disk.
         only: "test" for no training images but those that references are chosen from or are,
             "train" for no test images.
+        class_token: Encode the class token too, for methods that use it, and those only.
 
     Raises:
         BadImageError: A file cannot be read and the data module does not skip such files.
@@ -108,12 +110,12 @@ def encode_class(
     if references_alone:
         needed = chosen_of([sample for sample in samples if sample.label == 0])
         samples = [sample for sample in samples if str(sample.image) in needed]
-    train = extract(backbone, data, samples, device, progress, cache)
+    train = extract(backbone, data, samples, device, progress, cache, class_token)
     tested = [] if only == "train" else data.select("test", class_name=class_name)
-    test = extract(backbone, data, tested, device, progress, cache)
+    test = extract(backbone, data, tested, device, progress, cache, class_token)
     validating = [] if only == "train" else data.select("validation", class_name=class_name)
     if validating:
-        found = extract(backbone, data, validating, device, progress, cache)
+        found = extract(backbone, data, validating, device, progress, cache, class_token)
         if not len(found):
             raise DataError(
                 f"Class '{class_name}' of {data.root} has no validation image that can be read, and"
@@ -137,19 +139,20 @@ def encode_class(
     chosen = [str(sample.image) for sample in normal] if references_alone else chosen_of(normal)
     if few_shot:
         train = train.take([train.paths.index(path) for path in chosen])
+    patches = train.seen_by(False)
     references: References
     if aligned is not None:
         listed = lists.of_images(class_name, normal, [*samples, *tested]) if lists else None
         references = AlignedReferences(
-            train, chosen, device, aligned, listed, self_match=self_match
+            patches, chosen, device, aligned, listed, self_match=self_match
         )
     elif reference_resize in (None, data.geometry.resize):
-        references = FixedReferences(train, chosen, device, self_match=self_match)
+        references = FixedReferences(patches, chosen, device, self_match=self_match)
     else:
         apart = data.resized(reference_resize)
         images = [sample for sample in normal if str(sample.image) in chosen]
         references = FixedReferences(
-            train,
+            patches,
             chosen,
             device,
             self_match=self_match,

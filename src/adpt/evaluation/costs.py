@@ -15,7 +15,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from adpt.evaluation.class_data import ClassData, Pair
+from adpt.evaluation.class_data import ClassData
 from adpt.evaluation.encoding import Encoder
 from adpt.evaluation.features import Features
 from adpt.methods.base import Method
@@ -56,11 +56,12 @@ class EncodingCosts:
     def _backbone(self) -> Costs:
         height, width = self.encoder.data.geometry.image_size
         images = torch.zeros(max(BATCHES), 3, height, width, dtype=torch.uint8)
+        encode = self.encoder.backbone.encoding(self.encoder.class_token)
 
-        def encode(count: int, _: int) -> None:
-            self.encoder.backbone(images[:count].to(self.device))
+        def run(count: int, _: int) -> None:
+            encode(images[:count].to(self.device))
 
-        return milliseconds("backbone", encode, self.device)
+        return milliseconds("backbone", run, self.device)
 
     def _features(self, encoded: ClassData, kind: Kind) -> Costs:
         if kind == "own":
@@ -80,12 +81,9 @@ class EncodingCosts:
 
         return milliseconds("features", convert, self.device)
 
-    def of_method(
-        self, encoded: Mapping[str, ClassData], features: Mapping[str, Pair], kind: Kind
-    ) -> "MethodCosts":
+    def of_method(self, encoded: Mapping[str, ClassData], kind: Kind) -> "MethodCosts":
         """Measures a method on features of some classes; the first one's images are scored."""
-        name, (_, test) = next(iter(features.items()))
-        return MethodCosts(self, encoded[name], kind, test)
+        return MethodCosts(self.of(next(iter(encoded.values())), kind), self.device)
 
 
 class MethodCosts:
@@ -96,20 +94,22 @@ class MethodCosts:
 
     Args:
         encoding: Costs up to the features.
-        encoded: The class, or one of those that the method is one for.
-        kind: The features' kind.
-        test: The class's test features of that kind.
+        device: Where to compute.
     """
 
-    def __init__(
-        self, encoding: EncodingCosts, encoded: ClassData, kind: Kind, test: Features
-    ) -> None:
-        self.device, self.test = encoding.device, test
-        self.encoding = encoding.of(encoded, kind)
-        self.levels = [level.to(self.device) for level in test.read(_spread(test))]
+    def __init__(self, encoding: Costs, device: torch.device) -> None:
+        self.encoding, self.device = encoding, device
 
-    def start(self, train: Sequence[Features], memory_gb: float) -> list[Features]:
-        """The features to fit on, in memory where they take no more than `memory_gb`."""
+    def start(self, train: Sequence[Features], test: Features, memory_gb: float) -> list[Features]:
+        """The features to fit on, in memory where they take no more than `memory_gb`.
+
+        Args:
+            train: As they are.
+            test: Of the class whose images are scored.
+            memory_gb: Largest size of what is held.
+        """
+        self.test = test
+        self.levels = [level.to(self.device) for level in test.read(_spread(test))]
         held = in_memory(train, memory_gb)
         self.memory = PeakMemory(self.device)
         return held

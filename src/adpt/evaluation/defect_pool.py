@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adpt.backbones.base import Backbone
 from adpt.data import Sample
 from adpt.data.reading import PlainImages
 from adpt.data.sample import UnreadSample
 from adpt.data.sampling import draw_seed
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, UserError
+from adpt.evaluation.features import Encode
 from adpt.running.progress import Progress, no_progress
 
 _THREADS = 4
@@ -35,7 +35,7 @@ class DefectPool:
     Args:
         samples: The training images, in the order of the features that they belong to.
         geometry: Brings them to the size that `backbone` sees.
-        backbone: On `device`.
+        backbone: Its images to own features, on `device`.
         draw: Draws a defect, as `TextureDefects` does.
         batch_size: Images at a time.
         convert: Makes features of the wanted kind; None for the backbone's own.
@@ -53,7 +53,7 @@ class DefectPool:
         self,
         samples: Sequence[Sample],
         geometry: Geometry,
-        backbone: Backbone,
+        backbone: Encode,
         draw: Draw,
         *,
         batch_size: int,

@@ -47,6 +47,7 @@ class Encoder:
         device: Where to compute.
         cache: Keeps features on disk.
         only: As of `encode_class`.
+        class_token: Likewise.
     """
 
     data: AnomalyDataModule
@@ -56,6 +57,7 @@ class Encoder:
     device: torch.device
     cache: FeatureCache | None
     only: Split | None = None
+    class_token: bool = False
 
     def encode(self, class_name: str, progress: Progress) -> ClassData:
         """A class's own features and its references."""
@@ -70,6 +72,7 @@ class Encoder:
             **self.setting.of_references,
             cache=self.cache,
             only=self.only,
+            class_token=self.class_token,
         )
 
     def features(self, encoded: ClassData, kind: Kind) -> Pair:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from adpt.backbones.base import Backbone
+from adpt.backbones.base import AT_ONCE, Backbone
+from adpt.errors import UserError
 from adpt.evaluation.feature_cache import (
     CacheFullError,
     FeatureCache,
     FeatureSpace,
     MissingFeaturesError,
 )
+from adpt.evaluation.feature_views import Patches, Rows
 from adpt.methods.feature_sets import FeatureSet, InMemory
 from adpt.running.contents import contents
 from adpt.running.files import remove_leftovers
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 _THREADS = 4
 Make = Callable[[Sequence[int]], list[Tensor]]
 """Rows of images to their levels, (len(rows), C, h, w) float32 on the CPU."""
+Encode = Callable[[Tensor], list[Tensor]]
+"""Images to their levels, on the device that computes."""
 
 
 class Cached:
@@ -74,6 +78,7 @@ class Features:
         keys: SHA-256 of each image file; empty where nothing is cached.
         validation: With test images: features of the set's normal images for validation.
         labelled: False where the set keeps the labels to itself; these are then 0.
+        class_token: True if the last level is the class token.
     """
 
     source: FeatureSet
@@ -84,6 +89,7 @@ class Features:
     keys: tuple[str, ...] = ()
     validation: Features | None = None
     labelled: bool = True
+    class_token: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -132,11 +138,32 @@ class Features:
         rows = list(rows)
         return replace(
             self,
-            source=_Rows(self.source, rows),
+            source=Rows(self.source, rows),
             masks=self.masks[rows],
             labels=self.labels[rows],
             paths=[self.paths[row] for row in rows],
             keys=tuple(self.keys[row] for row in rows) if self.keys else (),
+        )
+
+    def seen_by(self, uses_class_token: bool) -> Features:
+        """As a method sees them: without the class token unless it uses that.
+
+        Raises:
+            UserError: It does, and these have none.
+        """
+        if uses_class_token == self.class_token:
+            return self
+        if uses_class_token:
+            raise UserError(
+                "A method that uses the class token was given features without it: encode them with"
+                " class_token=True."
+            )
+        held = self.source
+        return replace(
+            self,
+            source=InMemory(held.levels[:-1]) if isinstance(held, InMemory) else Patches(held),
+            validation=self.validation and self.validation.seen_by(False),
+            class_token=False,
         )
 
     def held(self, memory_gb: float) -> FeatureSet:
@@ -146,45 +173,11 @@ class Features:
         return InMemory(self.levels)
 
 
-class _Rows:
-    """Some rows of a `FeatureSet`."""
-
-    def __init__(self, source: FeatureSet, rows: Sequence[int]) -> None:
-        self.source, self.rows = source, list(rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, rows: Sequence[int]) -> list[Tensor]:
-        """The levels of some images."""
-        return self.source.read([self.rows[row] for row in rows])
-
-
-class Chained:
-    """Several `FeatureSet`s, one after the other."""
-
-    def __init__(self, sources: Sequence[FeatureSet]) -> None:
-        self.sources = list(sources)
-        self.places = [(n, row) for n, source in enumerate(sources) for row in range(len(source))]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def read(self, rows: Sequence[int]) -> list[Tensor]:
-        """The levels of some images."""
-        places = [self.places[row] for row in rows]
-        order = sorted(range(len(places)), key=lambda index: places[index][0])
-        parts = []
-        for number, source in enumerate(self.sources):
-            own = [row for place, row in places if place == number]
-            if own:
-                parts.append(source.read(own))
-        back = torch.tensor(order).argsort()
-        return [torch.cat(levels)[back] for levels in zip(*parts, strict=True)]
-
-
 def own_space(
-    cache: FeatureCache | None, backbone: Backbone, data: AnomalyDataModule
+    cache: FeatureCache | None,
+    backbone: Backbone,
+    data: AnomalyDataModule,
+    class_token: bool = False,
 ) -> FeatureSpace | None:
     """The part of the cache for a backbone's own features of images of a size."""
     if cache is None:
@@ -198,6 +191,7 @@ def own_space(
         code=own_code(MAKES_FEATURES),
         batch_size=data.batch_size,  # Rounding differs.
         device=backbone.mean.device.type,
+        **({"class_token": True} if class_token else {}),
     )
 
 
@@ -208,6 +202,7 @@ def extract(
     device: torch.device,
     progress: Progress = no_progress,
     cache: FeatureCache | None = None,
+    class_token: bool = False,
 ) -> Features:
     """Features of images, each encoded once, and not at all if they lie in the cache.
 
@@ -217,21 +212,22 @@ def extract(
     Raises:
         BadImageError: A file cannot be read and the data module does not skip such files.
     """
-    space = own_space(cache, backbone, data)
+    space = own_space(cache, backbone, data, class_token)
     if cache is None or space is None:
-        return _in_memory(backbone, data, samples, device, progress)
+        return _in_memory(backbone, data, samples, device, progress, class_token)
     keys = _content_keys(samples)
 
     def held_in_memory() -> Features:
-        held = _in_memory(backbone, data, samples, device, progress)
+        held = _in_memory(backbone, data, samples, device, progress, class_token)
         return replace(held, keys=tuple(keys[path] for path in held.paths))
 
+    encode = backbone.encoding(class_token)
     known = space.present(list(keys.values()))
     missing = [sample for sample in samples if keys[str(sample.image)] not in known]
     if missing:
         remove_leftovers(space.folder)
         blank = torch.zeros(1, 3, *data.geometry.image_size, dtype=torch.uint8)
-        one = sum(level.numel() * space.dtype.itemsize for level in backbone(blank.to(device)))
+        one = sum(level.numel() * space.dtype.itemsize for level in encode(blank.to(device)))
         if not cache.make_room(one * len(missing), {space.path(key) for key in known}):
             _say_too_small(cache, one * len(samples))
             return held_in_memory()
@@ -242,7 +238,7 @@ def extract(
         for batch in data.loader(missing):
             skipped += batch.skipped
             if len(batch):
-                levels = _encoded(backbone, batch.image, data.batch_size, device)
+                levels = _encoded(encode, batch.image, data.batch_size, device)
                 images = [[level[i] for level in levels] for i in range(len(batch))]
                 try:
                     list(threads.map(space.write, [keys[path] for path in batch.path], images))
@@ -262,7 +258,7 @@ def extract(
 
     def make(rows: Sequence[int]) -> list[Tensor]:
         batch = data.read([kept[row] for row in rows], on_bad_image="raise")
-        return _encoded(backbone, batch.image, data.batch_size, device)
+        return _encoded(encode, batch.image, data.batch_size, device)
 
     return Features(
         Cached(space, [keys[path] for path in paths], make),
@@ -271,21 +267,21 @@ def extract(
         paths,
         skipped,
         tuple(keys[path] for path in paths),
+        class_token=class_token,
     )
 
 
-def _encoded(
-    backbone: Backbone, images: Tensor, batch_size: int, device: torch.device
-) -> list[Tensor]:
-    """Levels of images, on the CPU; blank ones fill the batch.
+def _encoded(encode: Encode, images: Tensor, batch_size: int, device: torch.device) -> list[Tensor]:
+    """Levels of images, on the CPU; blank ones fill what the device takes at once.
 
     The last bits of an image's features depend on how many others it is encoded with: always with
     as many, they are the same whatever the cache lacks.
     """
     count = len(images)
-    if count < batch_size:
-        images = torch.cat([images, images.new_zeros(batch_size - count, *images.shape[1:])])
-    levels = backbone(images.to(device, non_blocking=True))
+    at_once = min(batch_size, AT_ONCE) if device.type == "cpu" else batch_size
+    if missing := -count % at_once:
+        images = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
+    levels = encode(images.to(device, non_blocking=True))
     return [level[:count].float().cpu() for level in levels]
 
 
@@ -295,13 +291,15 @@ def _in_memory(
     samples: Sequence[Sample],
     device: torch.device,
     progress: Progress,
+    class_token: bool,
 ) -> Features:
+    encode = backbone.encoding(class_token)
     parts: list[list[Tensor]] = []
     masks, labels, paths, skipped = [], [], [], []
     for batch in data.loader(samples):
         skipped += batch.skipped
         if len(batch):
-            parts.append(_encoded(backbone, batch.image, data.batch_size, device))
+            parts.append(_encoded(encode, batch.image, data.batch_size, device))
             masks += list(batch.mask)
             labels += batch.label.tolist()
             paths += batch.path
@@ -313,7 +311,8 @@ def _in_memory(
         for part in parts:
             part[number] = torch.empty(0)
     labelled = torch.tensor(labels, dtype=torch.int64)
-    return Features(InMemory(levels), _stacked(masks, data), labelled, paths, skipped)
+    source, stacked = InMemory(levels), _stacked(masks, data)
+    return Features(source, stacked, labelled, paths, skipped, class_token=class_token)
 
 
 def _content_keys(samples: Sequence[Sample]) -> dict[str, str]:

@@ -185,6 +185,7 @@ class Identity:
             "method": method,
             "features": kind,
             "projector": self.projector_sha256 if kind == "pretrained" else None,
+            **({"class token": True} if spec.uses_class_token else {}),
         }
 
     def _leaves_out(self, name: str, spec: MethodSpec, kind: Kind) -> bool:

@@ -105,16 +105,18 @@ class References(ABC):
         """Residual features of a batch of images, through the projector where one is given.
 
         Args:
-            levels: Own features, one (B, C, h, w) tensor a level, on the device that computes.
+            levels: Own features, one (B, C, h, w) tensor a level, on the device that computes. A
+                class token behind them stays as it is.
             paths: The images.
             projector: On the same device.
             batch_size: Images that are projected at a time, some of them again where there are
                 fewer: so the last bits depend on none of the others.
         """
+        levels, token = levels[: len(self.levels)], levels[len(self.levels) :]
         if projector is not None and not projector.on_residuals and not projector.needs_references:
             padded = _padded(range(len(paths)), batch_size)
             found = self._project(projector, [level[padded] for level in levels], [])
-            return [level[: len(paths)] for level in found]
+            return [*(level[: len(paths)] for level in found), *token]
         made = [torch.empty_like(level) for level in levels]
         for rows, references in self.matches(levels, paths):
             if not self.alone(paths[rows[0]]):
@@ -125,7 +127,7 @@ class References(ABC):
             found = self._convert(chosen, references, projector, within)
             for level, values in zip(made, found, strict=True):
                 level[rows] = values.to(level.dtype)
-        return made
+        return made + token
 
     def _convert(
         self,
@@ -178,8 +180,9 @@ class FixedReferences(References):
         self, levels: list[Tensor], projector: FeatureProjector | None
     ) -> list[Tensor]:
         """As `convert`, for images none of which is a reference, however many they are."""
+        levels, token = levels[: len(self.levels)], levels[len(self.levels) :]
         found = self._convert(levels, self._all(), projector)
-        return [level.contiguous() for level in found]
+        return [level.contiguous() for level in found] + token
 
     def _all(self) -> list[Tensor]:
         return [level.flatten(0, 1) for level in self.levels]

@@ -13,7 +13,8 @@ from torch import Tensor
 from adpt.evaluation.class_data import ClassData, features_of
 from adpt.evaluation.costs import MethodCosts, in_memory, wait_for
 from adpt.evaluation.epochs import EpochChecks, TrainingPlan
-from adpt.evaluation.features import Chained, Features
+from adpt.evaluation.feature_views import Chained
+from adpt.evaluation.features import Features
 from adpt.evaluation.measuring import Measuring
 from adpt.methods.base import Method, Scores, tells_left_out
 from adpt.methods.feature_sets import DefectSet
@@ -132,6 +133,8 @@ def run_method(
         Class to outcome.
     """
     measuring = measuring or Measuring()
+    train = [part.seen_by(method.uses_class_token) for part in train]
+    tests = {name: test.seen_by(method.uses_class_token) for name, test in tests.items()}
 
     def measure() -> dict[str, dict[str, float]]:
         with costing.memory.paused() if costing else nullcontext():
@@ -145,7 +148,7 @@ def run_method(
     plan = plan or TrainingPlan()
     resumed = plan.folder is not None and (plan.folder / LAST).exists()
     if costing:
-        train = costing.start(train, plan.memory_gb)
+        train = costing.start(train, next(iter(tests.values())), plan.memory_gb)
     started = time.perf_counter()
     method.to(device)
     checks = EpochChecks(plan, method.epochs if isinstance(method, TrainedMethod) else 0, measure)

@@ -51,8 +51,7 @@ def method_specs(
             kind: instantiate({**each.method(chosen), "_partial_": True} if each else chosen)
             for kind, chosen in by_kind.items()
         }
-        for kind in ("own", "pretrained"):
-            try_making(f"method.{name!s}", make[kind])
+        made = [try_making(f"method.{name!s}", make[kind]) for kind in ("own", "pretrained")]
         own_way = issubclass(target, TrainedMethod) and target.unified
         chosen_way = own_way if unified is None else unified
         differs = {"unified": chosen_way} if chosen_way != own_way else {}
@@ -63,6 +62,7 @@ def method_specs(
             chosen_way,
             issubclass(target, TrainedMethod) and target.uses_defects,
             issubclass(target, TrainedMethod) and target.uses_labels,
+            made[0].uses_class_token,
         )
     if not specs:
         raise UserError("method is empty: choose some, such as method=[padim,patchcore].")

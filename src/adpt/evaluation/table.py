@@ -98,8 +98,7 @@ class Evaluation:
             labelled = any(spec.uses_labels for spec in self.methods.values())
             encoder = self._encoder("train_data", training, None if labelled else "train")
             # Lists name the references of classes that are tested.
-            setting = replace(self.setting, lists=None)
-            self.training = TrainingSet(replace(encoder, setting=setting))
+            self.training = TrainingSet(replace(encoder, setting=replace(self.setting, lists=None)))
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Run some cells; a failure is kept in `failures`, and the others go on.
@@ -165,6 +164,7 @@ class Evaluation:
             device=self.device,
             cache=self.cache.where(self.identity.of_features(part)) if self.cache else None,
             only=only,
+            class_token=any(spec.uses_class_token for spec in self.methods.values()),
         )
 
     def _run_cells(
@@ -217,8 +217,8 @@ class Evaluation:
         elif self.training:
             train = self.training.normal(kind)
         elif spec.uses_defects and not spec.unified:
-            defects = self._defect_pool(encoded[cells[0].class_name], kind, progress)
-        costing = self.encoding_costs.of_method(encoded, features, kind) if self.costs else None
+            defects = self._defect_pool(cells[0], encoded[cells[0].class_name], progress)
+        costing = self.encoding_costs.of_method(encoded, kind) if self.costs else None
         outcomes = run_method(
             spec.make[kind](),
             train,
@@ -246,19 +246,19 @@ class Evaluation:
             for cell in cells
         ]
 
-    def _defect_pool(self, encoded: ClassData, kind: Kind, progress: Progress) -> DefectPool | None:
+    def _defect_pool(self, cell: Cell, encoded: ClassData, progress: Progress) -> DefectPool | None:
         if self.defects is None:
             return None
         sample_of = {str(sample.image): sample for sample in self.data.samples}
-        through = self.projector.module if self.projector and kind == "pretrained" else None
+        through = self.projector.module if self.projector and cell.kind == "pretrained" else None
         convert = partial(encoded.references.convert, projector=through)
         return DefectPool(
             [sample_of[path] for path in encoded.train.paths],
             self.data.geometry,
-            self.backbone,
+            self.backbone.encoding(self.methods[cell.method].uses_class_token),
             self.defects,
             batch_size=self.data.batch_size,
-            convert=None if kind == "own" else convert,
+            convert=None if cell.kind == "own" else convert,
             device=self.device,
             refresh=self.setting.refresh,
             seed=self.setting.seed,
@@ -274,10 +274,9 @@ class Evaluation:
             self.submission.write(cell, outcome.maps, outcome.scored)
         path = self._details_path(cell)
         save_details(outcome.details, path)
-        setting = self.setting
         projector = self.projector.file if self.projector and cell.kind == "pretrained" else None
         root = str(self.data.root.absolute())
-        with_references = setting.with_references(cell.kind)
+        with_references = self.setting.with_references(cell.kind)
         paths = encoded.references.paths if with_references else []
         references = [str(Path(name).absolute()).removeprefix(f"{root}/") for name in paths]
         return Record(
@@ -288,9 +287,9 @@ class Evaluation:
             backbone=self.backbone.name,
             metrics=outcome.metrics,
             intervals=outcome.intervals,
-            protocol=setting.protocol,
-            seed=setting.seed,
-            shots=setting.shots if with_references else None,
+            protocol=self.setting.protocol,
+            seed=self.setting.seed,
+            shots=self.setting.shots if with_references else None,
             references=tuple(map(printable, references)),
             projector=projector.name if projector else None,
             projector_sha256=projector.sha256 if projector else None,
@@ -333,7 +332,8 @@ class Evaluation:
 
     def _write_embedding(self, encoded: ClassData, path: Path) -> None:
         levels = {
-            str(kind): self.encoder.features(encoded, kind)[1].levels[-1] for kind in self.kinds
+            str(kind): self.encoder.features(encoded, kind)[1].seen_by(False).levels[-1]
+            for kind in self.kinds
         }
         save_embedding(path, embed(levels, encoded.test.masks, self.setting.seed))
 

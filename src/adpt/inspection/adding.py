@@ -67,7 +67,8 @@ def with_further(
     former, interest = model.scorer, model.scorer.interest
     inside = None if interest is None else interest.cpu()
     files = ImageFiles(geometry, batch_size, inside)
-    own = files.encoded(former.backbone, unseen(listed(images, "add"), grounds), progress)
+    new_files, token = unseen(listed(images, "add"), grounds), former.method.uses_class_token
+    own = files.encoded(former.backbone, new_files, progress, token)
     batches = [
         former.convert([level.to(former.device) for level in own.read(rows.tolist())])
         for rows in torch.arange(len(own)).split(batch_size)

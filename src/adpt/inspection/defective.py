@@ -21,6 +21,7 @@ def drawn_defects(
     convert: Convert | None,
     batch_size: int,
     seed: int,
+    class_token: bool = False,
 ) -> DefectPool:
     """Features of image files, each with a rendered texture that shines through in spots.
 
@@ -32,6 +33,7 @@ def drawn_defects(
         convert: Makes features of the kind that the method sees; None for the backbone's own.
         batch_size: Images at a time.
         seed: Decides all draws.
+        class_token: As of `Backbone.forward`.
     """
     blend = TextureDefects(geometry=geometry)
 
@@ -41,6 +43,6 @@ def drawn_defects(
 
     samples = [Sample(Path(path), 0, "", "train") for path in paths]
     return DefectPool(
-        samples, geometry, backbone, draw,
+        samples, geometry, backbone.encoding(class_token), draw,
         batch_size=batch_size, convert=convert, device=backbone.mean.device, seed=seed,
     )  # fmt: skip

@@ -105,6 +105,8 @@ def fitted_model(
     refuse_good(defects or (), [*good, *(further or ())])
     backbone = backbone_spec(options.backbone, size, cut)
     built = make_backbone(backbone).to(options.device)
+    if made.uses_class_token:
+        built.require_class_token(f"method={options.method}")
     weights = os.fspath(options.projector) if options.projector else None
     projector = load_matching_projector(weights, built, options.device)
     files = ImageFiles(geometry, options.batch_size, inside)
@@ -112,7 +114,7 @@ def fitted_model(
         built, projector, kind, make, options.shots, options.seed, options.batch_size, files
     )
 
-    own = files.encoded(built, good, progress)
+    own = files.encoded(built, good, progress, made.uses_class_token)
     progress("fitting the method", 0, len(own))
     scorer, seen = fitter.scorer(own, progress)
     scorer.interest = None if inside is None else inside.to(options.device)

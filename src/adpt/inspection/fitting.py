@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -78,7 +78,8 @@ class Fitter:
             return Scorer(self.backbone, self.fit(own, progress), self.kind), own
         samples = [Sample(Path(path), 0, "", "train") for path in own.paths]
         chosen = choose_references(samples, self.shots, self.seed)
-        references = FixedReferences(own, [str(sample.image) for sample in chosen], self.device)
+        paths = [str(sample.image) for sample in chosen]
+        references = FixedReferences(own.seen_by(False), paths, self.device)
         through = self.projector if self.kind == "pretrained" else None
         seen = convert_features(own, references, through, self.batch_size)
         # As they come out of a file: strides too, which decide over the last bits.
@@ -94,7 +95,7 @@ class Fitter:
             if method.uses_defects and self.files is not None:
                 drawn = drawn_defects(
                     seen.paths, self.files.geometry, self.files.interest, self.backbone,
-                    self.convert, self.batch_size, self.seed,
+                    self.convert, self.batch_size, self.seed, method.uses_class_token,
                 )  # fmt: skip
             method.train_on(seen, self.device, defects=drawn, progress=progress)
             return method
@@ -175,8 +176,14 @@ class ImageFiles:
     batch_size: int
     interest: Tensor | None = None
 
-    def encoded(self, backbone: Backbone, paths: Sequence[Path], progress: Progress) -> Features:
-        """Own features, in memory, of images for the option `fit`.
+    def encoded(
+        self,
+        backbone: Backbone,
+        paths: Sequence[Path],
+        progress: Progress,
+        class_token: bool = False,
+    ) -> Features:
+        """Own features, in memory, of images for the option `fit`; the token as of `Backbone`.
 
         Raises:
             DataError: None of them can be read.
@@ -185,10 +192,11 @@ class ImageFiles:
         names: list[str] = []
         for read, images in self._batches(paths, "fit", progress):
             with torch.no_grad():
-                levels = backbone(images.to(backbone.mean.device))
+                levels = backbone.encoding(class_token)(images.to(backbone.mean.device))
             parts.append([level.float().cpu() for level in levels])
             names += read
-        return features_in_memory([torch.cat(level) for level in zip(*parts, strict=True)], names)
+        joined = [torch.cat(level) for level in zip(*parts, strict=True)]
+        return replace(features_in_memory(joined, names), class_token=class_token)
 
     def scored(
         self, scorer: Scorer, paths: Sequence[Path], option: str

@@ -71,7 +71,8 @@ class Scorer(nn.Module):
             Maps (B, H, W) and image scores (B,), float32, on `device`.
         """
         seen = blank(images.to(self.device), self.interest)
-        levels = [level.float() for level in self.backbone(seen)]
+        encode = self.backbone.encoding(self.method.uses_class_token)
+        levels = [level.float() for level in encode(seen)]
         scores = self.method.score(self.convert(levels))
         maps = scores.maps.float()
         return Scores(maps if self.interest is None else maps * self.interest, scores.image.float())

@@ -60,6 +60,10 @@ class Method(nn.Module, ABC):
     uses_labels = False
     """True if it is trained on images of both kinds, and masks of the anomalous ones."""
 
+    uses_class_token = False
+    """True if it is given the backbone's class token, (B, C, 1, 1), as one further level, the last:
+    on residual and pretrained features too the backbone's own."""
+
     looks_at_all = False
     """True if scores are to be relative to all images that are scored: `look_at` them first."""
 

@@ -41,6 +41,7 @@ class PerWindow(Method):
         super().__init__(image_size)
         first = method()
         self.window, self.overlap = first.image_size, overlap
+        self.uses_class_token = first.uses_class_token
         if any(w > side for w, side in zip(self.window, self.image_size, strict=True)):
             raise ValueError(f"windows of {self.window} do not lie within {self.image_size} pixels")
         count = len(Windows.of(self.image_size, self.window, overlap))

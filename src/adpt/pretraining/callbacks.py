@@ -197,8 +197,8 @@ class DownstreamCheck(lightning.Callback):
         self.data, self.methods, self.every_n_epochs = data, dict(methods), every_n_epochs
         self.shots, self.seed = shots, seed
         self.panels, self.folder, self.keep_gb = panels, Path(folder), keep_gb
-        for name, make in self.methods.items():
-            try_making(f"methods.{name} of a check", make)
+        made = [try_making(f"methods.{n} of a check", make) for n, make in self.methods.items()]
+        self.class_token = any(method.uses_class_token for method in made)
         self._kept: dict[str, ClassData] = {}
         self._own: dict[str, dict[str, Details]] = {}
         self._own_figures: dict[str, float] = {}
@@ -290,6 +290,7 @@ class DownstreamCheck(lightning.Callback):
             self.seed,
             device,
             **self.reference_options,
+            class_token=self.class_token,
         )
         used = sum(kept.num_bytes for kept in self._kept.values())
         # What a backbone that learns made is out of date after the next step.

@@ -23,8 +23,9 @@ DECIDES_NOTHING = (
 )  # fmt: skip
 """Rooms and modules of adpt without influence on the result of an evaluation."""
 
-MAKES_FEATURES = ("backbones", "data", "evaluation/features.py", "evaluation/matching.py",
-                  "nearest.py", "projector", "residual.py", "windows.py")  # fmt: skip
+MAKES_FEATURES = ("backbones", "data", "evaluation/features.py",
+                  "evaluation/feature_views.py", "evaluation/matching.py", "nearest.py",
+                  "projector", "residual.py", "windows.py")  # fmt: skip
 """Rooms and modules of adpt that features come out of, from the image file on."""
 
 

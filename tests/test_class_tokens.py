@@ -1,0 +1,330 @@
+"""Methods from outside that use the class token: in tables, and in inspectors."""
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import adpt
+from adpt.backbones import Backbone, build_backbone
+from adpt.backbones.timm import TimmBackbone
+from adpt.data import Folder
+from adpt.errors import UserError
+from adpt.evaluate import evaluate
+from adpt.evaluation import ClassData, FeatureCache, encode_class, run_methods
+from adpt.evaluation.class_data import features_of
+from adpt.methods import FeatureNorm, Method, PatchCore, PerWindow
+from adpt.projector import FeatureProjector
+from adpt.results import Record, read_records
+from drawn import draw_folder
+from runs import composed, folder_data, run_task
+from test_docs import write_own_files
+
+CPU = torch.device("cpu")
+VIT = {"name": "vit_tiny_patch16_224", "levels": [0, 1], "pretrained": False, "image_size": 48}
+
+TRAINED = '''
+from adpt.methods import Scores
+from adpt.methods.trained import TrainedMethod, descend
+from torch import nn
+import torch
+
+
+class TokenTrained(TrainedMethod):
+    """Tells class tokens of drawn defects from those of normal images."""
+
+    uses_class_token = uses_defects = True
+
+    def __init__(self, image_size=48, epochs=2, batch_size=3, seed=0):
+        super().__init__(image_size, epochs, batch_size, seed)
+
+    def build(self, shapes):
+        assert [shape[1:] for shape in shapes] == [(3, 3), (3, 3), (1, 1)]
+        self.head = nn.Linear(shapes[-1][0], 1)
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(self.head.parameters(), 1e-3)], []
+
+    def training_step(self, levels, optimizers, step, defects):
+        drawn, masks = defects
+        assert [level.shape for level in drawn] == [level.shape for level in levels]
+        assert (drawn[-1] - levels[-1]).abs().amax() > 0
+        away = self.head(drawn[-1].flatten(1)) - self.head(levels[-1].flatten(1))
+        return descend(-away.sigmoid().mean(), *optimizers)
+
+    def score(self, levels):
+        self.check_fitted(levels)
+        found = self.head(levels[-1].flatten(1))[:, 0].detach()
+        return Scores(found[:, None, None].expand(-1, *self.image_size), found)
+'''
+
+Run = Callable[..., list[Record]]
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What developing.md gives as files, a trained method, and images, in a folder outside."""
+    folder = tmp_path_factory.mktemp("outside")
+    write_own_files(folder)
+    (folder / "tokens.py").write_text(TRAINED)
+    draw_folder(folder / "images", ("key", "lid"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield folder
+    for module in ("mine", "tokens"):
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def run(outside: Path, tmp_path: Path) -> Run:
+    """Evaluates on the class key; records of a folder."""
+
+    def run(*overrides: str, folder: str = "out") -> list[Record]:
+        words = ["backbone=timm", f"backbone.name={VIT['name']}", "backbone.levels=[0,1]",
+                 "backbone.pretrained=false", "data=folder", f"data.root={outside / 'images'}",
+                 "data.classes=[key]", "data.image_size=48", "data.num_workers=0",
+                 "data.batch_size=6", "shots=2", "features=[own,residual]", "heatmaps=0",
+                 "device=cpu", "run_name=tiny", f"output_dir={tmp_path / folder}",
+                 f"cache.folder={tmp_path / 'cache'}",
+                 f"hydra.searchpath=[file://{outside / 'conf'}]"]  # fmt: skip
+        run_task(evaluate, composed("evaluate", *words, *overrides))
+        return read_records(tmp_path / folder)
+
+    return run
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """How many images each forward pass sees, blank ones left out, and if with the class token."""
+    passes = []
+    original = TimmBackbone.forward
+
+    def forward(self: TimmBackbone, images: Tensor, class_token: bool = False) -> Any:
+        passes.append((sum(bool(image.any()) for image in images), class_token))
+        return original(self, images, class_token)
+
+    monkeypatch.setattr(TimmBackbone, "forward", forward)
+    return passes
+
+
+# ---- In a table ----------------------------------------------------------------------------------
+
+
+def test_a_table_encodes_once_for_all_methods_and_changes_none_of_the_others(
+    run: Run, encoded: list[tuple[int, bool]], tmp_path: Path
+) -> None:
+    both = run("method=[padim,class_token_distance]", "costs=true", "tsne=[key]")
+    images = sum(count for count, _ in encoded)
+    assert all(token for _, token in encoded)
+    encoded.clear()
+    again = run("method=[class_token_distance,padim]", "costs=true", "tsne=[key]")
+    assert [record.cell for record in again] == [record.cell for record in both]
+    assert not encoded
+    # Elsewhere it is computed anew, of what the cache has.
+    alone = run("method=[class_token_distance]", folder="other")
+    assert [record.metrics for record in alone] == [record.metrics for record in both[1::2]]
+    assert not encoded
+
+    encoded.clear()
+    alone = run("method=[padim]", folder="alone")
+    uncached = run("method=[padim]", "cache=null", folder="uncached")
+    assert sum(count for count, _ in encoded) == 2 * images
+    assert not any(token for _, token in encoded)
+    ours = [record for record in both if record.method == "padim"]
+    for record, same, other in zip(ours, alone, uncached, strict=True):
+        assert record.metrics == same.metrics == other.metrics
+        assert record.cell == same.cell
+        assert "class token" not in record.decides
+    tokens = [record for record in both if record.method != "padim"]
+    assert [record.features for record in tokens] == ["own", "residual"]
+    for record in tokens:
+        assert record.decides["class token"] is True
+        assert "source of mine.ClassTokenDistance" in record.decides
+        assert record.costs["ms_1"] > 0
+    # Residual features have the backbone's own token.
+    own, residual = (record.metrics for record in tokens)
+    assert own["image_auroc"] == residual["image_auroc"]
+    assert own["pixel_auroc"] != residual["pixel_auroc"]
+
+
+def test_it_is_the_same_without_a_cache(run: Run) -> None:
+    words = ["method=[class_token_distance]", "features=[residual]"]
+    assert run(*words)[0].metrics == run(*words, "cache=null", folder="other")[0].metrics
+
+
+def test_one_that_is_trained_has_tokens_of_drawn_defects(run: Run) -> None:
+    words = ["+method.trained._target_=tokens.TokenTrained", "+method.trained._partial_=true"]
+    records = run("method=[]", *words, "checks=0")
+    assert [record.epochs["trained"] for record in records] == [2, 2]
+
+
+def test_cross_class_has_tokens_of_the_other_set(run: Run, outside: Path) -> None:
+    (record,) = run(
+        "method=class_token_distance", "features=[residual]", "data@train_data=folder",
+        f"train_data.root={outside / 'images'}", "train_data.classes=[lid]",
+        "train_data.image_size=48", "train_data.num_workers=0", "train_data.batch_size=6",
+    )  # fmt: skip
+    assert record.setting["trained_on"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["backbone.name=resnet18"], "backbone=resnet18 does not give"),
+        (["data.image_size=64", "windows.size=48"], "leave windows.size out"),
+    ],
+)
+def test_a_backbone_without_is_refused_before_an_image_is_encoded(
+    run: Run, encoded: list[tuple[int, bool]], words: list[str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"method=class_token_distance uses.*{told}.*|{told}"):
+        run("method=[padim,class_token_distance]", *words)
+    assert not any(count for count, _ in encoded)
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+# ---- Features ------------------------------------------------------------------------------------
+
+
+def class_of(outside: Path, batch_size: int = 6, **options: Any) -> tuple[ClassData, Backbone]:
+    data = folder_data(outside / "images", batch_size=batch_size)
+    data.setup()
+    torch.manual_seed(0)
+    backbone = build_backbone(**VIT)
+    return encode_class(data, "key", backbone, 2, 0, CPU, **options), backbone
+
+
+def token_method() -> Method:
+    from mine import ClassTokenDistance  # type: ignore[import-not-found]
+
+    made: Method = ClassTokenDistance(48)
+    return made
+
+
+@pytest.mark.parametrize("aligned", [None, 2])
+@pytest.mark.parametrize("cached", [False, True])
+def test_references_and_projector_see_patches_alone(
+    outside: Path, tmp_path: Path, aligned: int | None, cached: bool
+) -> None:
+    cache = FeatureCache(tmp_path / "cache") if cached else None
+    with_token, backbone = class_of(outside, class_token=True, aligned=aligned, cache=cache)
+    plain, _ = class_of(outside, aligned=aligned, cache=cache)
+    torch.manual_seed(0)
+    projector = FeatureProjector(backbone.channels, num_heads=2, num_references=4).eval()
+    for kind in ("own", "residual", "pretrained"):
+        options = kind, projector, 6, cache, "projector"
+        triples = zip(
+            features_of(with_token, *options), features_of(plain, *options),
+            (with_token.train, with_token.test), strict=True,
+        )  # fmt: skip
+        for found, expected, own in triples:
+            *levels, token = found.levels
+            assert all(map(torch.equal, levels, expected.levels))
+            assert all(map(torch.equal, found.seen_by(False).levels, expected.levels))
+            assert token.shape == (len(found), 192, 1, 1)
+            assert torch.equal(token, own.levels[-1])
+            with pytest.raises(UserError, match="class_token=True"):
+                expected.seen_by(True)
+
+
+def test_order_and_batches_change_no_score(outside: Path) -> None:
+    methods = {"token": token_method, "norm": partial(FeatureNorm, 48)}
+    found: dict[str, list[Tensor]] = {name: [] for name in methods}
+    for names, size in ((["token", "norm"], 6), (["norm", "token"], 6), (["token", "norm"], 2)):
+        data, _ = class_of(outside, size, class_token=True)
+        made = {name: methods[name] for name in names}
+        for outcome in run_methods(data, made, ["own"], None, size, CPU):
+            found[outcome.method].append(outcome.image_scores)
+    plain, _ = class_of(outside)
+    (alone,) = run_methods(plain, {"norm": methods["norm"]}, ["own"], None, 6, CPU)
+    for scores in found.values():
+        assert torch.equal(scores[0], scores[1])
+        torch.testing.assert_close(scores[0], scores[2], rtol=1e-5, atol=1e-5)
+    assert torch.equal(found["norm"][0], alone.image_scores)
+    with pytest.raises(UserError, match="class_token=True"):
+        run_methods(plain, {"token": token_method}, ["own"], None, 6, CPU)
+
+
+def test_a_method_for_each_window_uses_what_its_methods_use(outside: Path) -> None:
+    assert PerWindow(token_method, 96).uses_class_token
+    assert not PerWindow(partial(PatchCore, 48), 96).uses_class_token
+
+
+# ---- In an inspector -----------------------------------------------------------------------------
+
+
+def fit(outside: Path, method: str = "mine.ClassTokenDistance", **options: Any) -> adpt.Inspector:
+    torch.manual_seed(0)
+    options = {"backbone": VIT, "image_size": 48, "device": "cpu", "shots": 2} | options
+    return adpt.Inspector.fit(
+        outside / "images" / "key" / "train" / "good",
+        method=method.rpartition(".")[2], method_options={"_target_": method}, **options,
+    )  # fmt: skip
+
+
+def scores(inspector: adpt.Inspector, outside: Path, size: int = 8) -> list[Any]:
+    return list(inspector.predict_many(outside / "images" / "key" / "test", size))
+
+
+@pytest.mark.parametrize(
+    ("method", "features"),
+    [("mine.ClassTokenDistance", "own"), ("mine.ClassTokenDistance", "residual"),
+     ("tokens.TokenTrained", "residual")],
+)  # fmt: skip
+def test_an_inspector_is_loaded_as_it_was(
+    outside: Path, tmp_path: Path, method: str, features: Any
+) -> None:
+    made = fit(outside, method, features=features)
+    made.save(tmp_path / "own.adpt")
+    loaded = adpt.Inspector.load(tmp_path / "own.adpt", device="cpu", trusted=[method])
+    before, after = scores(made, outside), scores(loaded, outside)
+    assert [one.score for one in after] == [one.score for one in before]
+    assert len({one.score for one in after}) > 1
+    for one, small in zip(before, scores(loaded, outside, 2), strict=True):
+        assert small.score == pytest.approx(one.score, rel=1e-4)
+
+
+def test_the_graph_scores_as_pytorch(outside: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made = fit(outside, features="residual")
+    made.export_onnx(tmp_path / "own.onnx")
+    images = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8)
+    maps, image = made.scorer(images)
+    session = onnxruntime.InferenceSession(tmp_path / "own.onnx")
+    found = session.run(None, {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found[0]), maps, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(found[1]), image, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"backbone": {"name": "efficientnet_lite0", "levels": [2, 3]}}, "efficientnet_lite0 does"),
+        ({"image_size": 96, "windows": 48}, "leave windows.size out"),
+        ({"image_size": 96, "windows": {"size": 48, "aligned": True}}, "leave windows.size out"),
+    ],
+)
+def test_an_inspector_of_a_backbone_without_is_refused(
+    outside: Path, options: dict[str, Any], told: str
+) -> None:
+    backbone = {key: value for key, value in VIT.items() if key != "image_size"}
+    said: list[str] = []
+    with pytest.raises(UserError, match="method=ClassTokenDistance uses") as error:
+        fit(
+            outside, **{"backbone": backbone} | options, progress=lambda what, *_: said.append(what)
+        )
+    assert told in str(error.value)
+    assert "encoding" not in said
+
+
+def test_checks_in_pretraining_have_it(outside: Path) -> None:
+    from adpt.pretraining.callbacks import DownstreamCheck
+
+    data: Folder = folder_data(outside / "images")
+    check = DownstreamCheck(data, {"token": token_method, "norm": partial(FeatureNorm, 48)})
+    assert check.class_token

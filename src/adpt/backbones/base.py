@@ -22,8 +22,8 @@ Levels = list[Tensor]
 _VERSIONS = ("torch", "torchvision", "timm", "pillow")
 """Packages that a pixel passes on its way into a feature."""
 AT_ONCE = 4
-"""Images that a frozen backbone takes at once on a CPU: a convolution's maps stay in its caches, and
-an image's features are the same to the bit in batches of any size."""
+"""Images that a frozen backbone takes at once on a CPU: a convolution's maps then stay in its
+caches, and an image's features are the same to the bit in batches of any size."""
 
 
 class Backbone(nn.Module, ABC):

@@ -30,6 +30,7 @@ VIT = {"name": "vit_tiny_patch16_224", "levels": [0, 1], "pretrained": False, "i
 
 TRAINED = '''
 from adpt.methods import Scores
+from adpt.methods.fitted import FittedMethod
 from adpt.methods.trained import TrainedMethod, descend
 from torch import nn
 import torch
@@ -61,6 +62,33 @@ class TokenTrained(TrainedMethod):
         self.check_fitted(levels)
         found = self.head(levels[-1].flatten(1))[:, 0].detach()
         return Scores(found[:, None, None].expand(-1, *self.image_size), found)
+
+
+class TokenBank(FittedMethod):
+    """Distance to the nearest of all tokens but an image's own; takes further ones in."""
+
+    learned = ("bank",)
+    uses_class_token = True
+
+    def learn(self, batches):
+        return {"bank": torch.cat([levels[-1].flatten(1) for levels in batches])}
+
+    def score(self, levels, own=0.0):
+        with self.scoring(levels) as levels:
+            away = (levels[-1].flatten(2).mT - self.bank).norm(dim=2) + own
+            found = away.amin(1)
+            return Scores(found[:, None, None].expand(-1, *self.image_size), found)
+
+    def left_out_scores(self, batches):
+        every = [torch.cat(levels) for levels in zip(*batches)]
+        start = len(self.bank) - len(every[-1])
+        own = torch.full((len(every[-1]), len(self.bank)), 0.0)
+        own[range(len(own)), range(start, len(self.bank))] = torch.inf
+        return self.score(every, own)
+
+    def extend(self, batches, images):
+        self.bank = torch.cat([self.bank, *(levels[-1].flatten(1) for levels in batches)])
+        return self.left_out_scores(batches)
 '''
 
 Run = Callable[..., list[Record]]
@@ -262,7 +290,7 @@ def fit(outside: Path, method: str = "mine.ClassTokenDistance", **options: Any) 
     torch.manual_seed(0)
     options = {"backbone": VIT, "image_size": 48, "device": "cpu", "shots": 2} | options
     return adpt.Inspector.fit(
-        outside / "images" / "key" / "train" / "good",
+        options.pop("images", outside / "images" / "key" / "train" / "good"),
         method=method.rpartition(".")[2], method_options={"_target_": method}, **options,
     )  # fmt: skip
 
@@ -287,6 +315,20 @@ def test_an_inspector_is_loaded_as_it_was(
     assert len({one.score for one in after}) > 1
     for one, small in zip(before, scores(loaded, outside, 2), strict=True):
         assert small.score == pytest.approx(one.score, rel=1e-4)
+
+
+def test_further_images_bring_their_tokens(outside: Path) -> None:
+    good = sorted((outside / "images" / "key" / "train" / "good").iterdir())
+    made = fit(outside, "tokens.TokenBank", images=good[:3], features="residual")
+    grown = made.with_images(good)
+    every = fit(outside, "tokens.TokenBank", images=good, features="residual")
+    before, after, wanted = (
+        torch.tensor([one.score for one in scores(inspector, outside)])
+        for inspector in (made, grown, every)
+    )
+    torch.testing.assert_close(after, wanted)
+    assert (after <= before).all()
+    assert (after < before).any()
 
 
 def test_the_graph_scores_as_pytorch(outside: Path, tmp_path: Path) -> None:

@@ -203,14 +203,14 @@ def test_cross_class_has_tokens_of_the_other_set(run: Run, outside: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["backbone.name=resnet18"], "backbone=resnet18 does not give"),
-        (["data.image_size=64", "windows.size=48"], "leave windows.size out"),
+        (["backbone.name=resnet18"], "backbone=resnet18 has none: choose"),
+        (["data.image_size=64", "windows.size=48"], "windows.size has the backbone see"),
     ],
 )
 def test_a_backbone_without_is_refused_before_an_image_is_encoded(
     run: Run, encoded: list[tuple[int, bool]], words: list[str], told: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=f"method=class_token_distance uses.*{told}.*|{told}"):
+    with pytest.raises(UserError, match=f"method=class_token_distance uses.*{told}"):
         run("method=[padim,class_token_distance]", *words)
     assert not any(count for count, _ in encoded)
     assert not (tmp_path / "out" / "results.jsonl").exists()
@@ -346,9 +346,15 @@ def test_the_graph_scores_as_pytorch(outside: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"backbone": {"name": "efficientnet_lite0", "levels": [2, 3]}}, "efficientnet_lite0 does"),
-        ({"image_size": 96, "windows": 48}, "leave windows.size out"),
-        ({"image_size": 96, "windows": {"size": 48, "aligned": True}}, "leave windows.size out"),
+        (
+            {"backbone": {"name": "efficientnet_lite0", "levels": [2, 3]}},
+            "efficientnet_lite0 has none",
+        ),
+        ({"image_size": 96, "windows": 48}, "windows.size has the backbone see"),
+        (
+            {"image_size": 96, "windows": {"size": 48, "aligned": True}},
+            "windows.size has the backbone see",
+        ),
     ],
 )
 def test_an_inspector_of_a_backbone_without_is_refused(

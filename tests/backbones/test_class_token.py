@@ -85,9 +85,9 @@ def test_other_tokens_are_none_of_the_image(model: str) -> None:
 
 
 def refused(backbone: Backbone) -> str:
-    with pytest.raises(UserError, match="choose a vision transformer") as error:
+    with pytest.raises(UserError, match="A method uses the class token") as error:
         backbone(torch.rand(1, 3, 224, 224), class_token=True)
-    with pytest.raises(UserError, match="choose a vision transformer"):
+    with pytest.raises(UserError, match="method=mine uses the class token"):
         backbone.require_class_token("method=mine")
     return str(error.value)
 
@@ -116,8 +116,8 @@ def test_what_has_none_is_refused() -> None:
     vit = {"name": "vit_tiny_patch16_224", "levels": [0], "pretrained": False, "image_size": 224}
     assert build_backbone(**vit).has_class_token
     assert "windows.size" in refused(build_backbone(**vit, windows=112))  # type: ignore[arg-type]
-    assert "backbone=efficientnet_lite0" in refused(SmallBackbone())
-    assert "backbone=plain" in refused(Plain())
+    assert "backbone=efficientnet_lite0 has none: choose a vision" in refused(SmallBackbone())
+    assert "backbone=plain has none" in refused(Plain())
 
 
 def test_a_backbone_of_ones_own_may_have_one() -> None:

@@ -84,9 +84,8 @@ class Backbone(nn.Module, ABC):
         """Refuse, with a UserError, a method that uses the class token where there is none."""
         if not self.has_class_token:
             raise UserError(
-                f"{method} uses the class token, which backbone={self.name} does not give here:"
-                " choose a vision transformer that has one, such as backbone=dinov2_b, and leave"
-                " windows.size out, for a window's token is none of the whole image."
+                f"{method} uses the class token, and backbone={self.name} has none: choose a vision"
+                " transformer that has one, such as backbone=dinov2_b."
             )
 
     @abstractmethod

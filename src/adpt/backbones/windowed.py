@@ -70,6 +70,13 @@ class WindowedBackbone(Backbone):
         found = [self._of_images(images[some]) for some in slices(images.shape[0], 1)]
         return [torch.cat(level) for level in zip(*found, strict=True)]
 
+    def require_class_token(self, method: str) -> None:
+        """Refuse it; see `Backbone.require_class_token`."""
+        raise UserError(
+            f"{method} uses the class token, which tells of a whole image, and windows.size has the"
+            " backbone see windows alone: leave it out."
+        )
+
     def _of_images(self, images: Tensor) -> Levels:
         windows = self.windows.cut(images)
         at_a_time = _PIXELS // (self.window[0] * self.window[1])

@@ -127,6 +127,7 @@ def test_a_backbone_of_ones_own_may_have_one() -> None:
     torch.testing.assert_close(token, images.mean((2, 3), keepdim=True))
 
 
+@pytest.mark.slow
 def test_which_presets_have_one() -> None:
     with torch.device("meta"):
         networks = {

@@ -1,5 +1,6 @@
 """The class token of a vision transformer: the one that timm has, in the same forward pass."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,29 @@ def test_a_backbone_of_ones_own_may_have_one() -> None:
     level, token = Mean()(images, class_token=True)
     assert torch.equal(level, Mean()(images)[0])
     torch.testing.assert_close(token, images.mean((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda level, token: [level],
+        lambda level, token: [],
+        lambda level, token: [token],
+        lambda level, token: [token, level],
+        lambda level, token: [level, level, token],
+        lambda level, token: [level, token[..., 0, 0]],
+        lambda level, token: [level, token.expand(-1, -1, 2, 1)],
+    ],
+)
+def test_one_that_gives_another_thing_is_refused(wrong: Callable[..., list[Tensor]]) -> None:
+    class Wrong(Mean):
+        def levels_and_token(self, images: Tensor) -> list[Tensor]:
+            return wrong(*super().levels_and_token(images))
+
+    images = torch.rand(5, 3, 16, 16)
+    with pytest.raises(UserError, match=r"Wrong.levels_and_token gave .* its 1 levels and behind"):
+        Wrong()(images, class_token=True)
+    assert torch.equal(Wrong()(images)[0], Mean()(images)[0])
 
 
 @pytest.mark.slow

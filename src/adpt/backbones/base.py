@@ -23,7 +23,7 @@ _VERSIONS = ("torch", "torchvision", "timm", "pillow")
 """Packages that a pixel passes on its way into a feature."""
 AT_ONCE = 4
 """Images that a frozen backbone takes at once on a CPU: a convolution's maps then stay in its
-caches, and an image's features are the same to the bit in batches of any size."""
+caches. Batches of any multiple of it give an image the same features to the bit."""
 
 
 class Backbone(nn.Module, ABC):
@@ -119,7 +119,7 @@ class Backbone(nn.Module, ABC):
             One (B, C, h, w) tensor a level, shallow to deep.
 
         Raises:
-            UserError: The class token is wanted, and it has none.
+            UserError: The class token is wanted, and it has none, or its class gives another thing.
         """
         if class_token:
             self.require_class_token("A method")
@@ -138,7 +138,19 @@ class Backbone(nn.Module, ABC):
             else:
                 parts = [make(few) for few in images.split(AT_ONCE)]
                 levels = [torch.cat(level) for level in zip(*parts, strict=True)]
+            if class_token:
+                self._check_token(levels)
             return [rounded(level.contiguous(), self.precision, self.name) for level in levels]
+
+    def _check_token(self, levels: Levels) -> None:
+        # A level that passed for the token would be lacking in what other methods see.
+        count = len(self.channels)
+        if len(levels) != count + 1 or levels[-1].ndim != 4 or levels[-1].shape[-2:] != (1, 1):
+            shapes = [tuple(level.shape) for level in levels]
+            raise UserError(
+                f"{type(self).__name__}.levels_and_token gave {shapes}:"
+                f" it is to give its {count} levels and behind them the class token, (B, C, 1, 1)."
+            )
 
     @property
     def kept_as(self) -> torch.dtype:

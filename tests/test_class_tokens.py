@@ -13,7 +13,7 @@ from torch import Tensor
 import adpt
 from adpt.backbones import Backbone, build_backbone
 from adpt.backbones.timm import TimmBackbone
-from adpt.data import Folder
+from adpt.data import Folder, MVTecAD2
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import ClassData, FeatureCache, encode_class, run_methods
@@ -21,7 +21,7 @@ from adpt.evaluation.class_data import features_of
 from adpt.methods import FeatureNorm, Method, PatchCore, PerWindow
 from adpt.projector import FeatureProjector
 from adpt.results import Record, read_records
-from drawn import draw_folder
+from drawn import draw_folder, draw_mvtec_ad2
 from runs import composed, folder_data, run_task
 from test_docs import write_own_files
 
@@ -45,7 +45,8 @@ class TokenTrained(TrainedMethod):
         super().__init__(image_size, epochs, batch_size, seed)
 
     def build(self, shapes):
-        assert [shape[1:] for shape in shapes] == [(3, 3), (3, 3), (1, 1)]
+        token = [(1, 1)] if self.uses_class_token else []
+        assert [shape[1:] for shape in shapes] == [(3, 3), (3, 3), *token]
         self.head = nn.Linear(shapes[-1][0], 1)
 
     def configure_optimizers(self):
@@ -55,13 +56,19 @@ class TokenTrained(TrainedMethod):
         drawn, masks = defects
         assert [level.shape for level in drawn] == [level.shape for level in levels]
         assert (drawn[-1] - levels[-1]).abs().amax() > 0
-        away = self.head(drawn[-1].flatten(1)) - self.head(levels[-1].flatten(1))
+        away = self.head(drawn[-1].mean((2, 3))) - self.head(levels[-1].mean((2, 3)))
         return descend(-away.sigmoid().mean(), *optimizers)
 
     def score(self, levels):
         self.check_fitted(levels)
-        found = self.head(levels[-1].flatten(1))[:, 0].detach()
+        found = self.head(levels[-1].mean((2, 3)))[:, 0].detach()
         return Scores(found[:, None, None].expand(-1, *self.image_size), found)
+
+
+class PatchTrained(TokenTrained):
+    """The same of patches."""
+
+    uses_class_token = False
 
 
 class TokenBank(FittedMethod):
@@ -187,10 +194,14 @@ def test_it_is_the_same_without_a_cache_and_with_costs(run: Run) -> None:
     assert all(record.costs["ms_1"] > 0 for record in measured)
 
 
-def test_one_that_is_trained_has_tokens_of_drawn_defects(run: Run) -> None:
-    words = ["+method.trained._target_=tokens.TokenTrained", "+method.trained._partial_=true"]
-    records = run("method=[]", *words, "checks=0")
-    assert [record.epochs["trained"] for record in records] == [2, 2]
+def test_one_that_is_trained_has_tokens_of_drawn_defects_and_none_beside_it(run: Run) -> None:
+    token = ["+method.trained._target_=tokens.TokenTrained", "+method.trained._partial_=true"]
+    patch = ["+method.beside._target_=tokens.PatchTrained", "+method.beside._partial_=true"]
+    records = run("method=[]", *token, *patch, "checks=0")
+    assert [record.epochs["trained"] for record in records] == [2, 2, 2, 2]
+    alone = run("method=[]", *patch, "checks=0", folder="alone")
+    beside = [record for record in records if record.method == "beside"]
+    assert [record.metrics for record in beside] == [record.metrics for record in alone]
 
 
 def test_cross_class_has_tokens_of_the_other_set(run: Run, outside: Path) -> None:
@@ -260,6 +271,29 @@ def test_references_and_projector_see_patches_alone(
             assert torch.equal(token, own.levels[-1])
             with pytest.raises(UserError, match="class_token=True"):
                 expected.seen_by(True)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_images_for_validation_are_seen_alike(tmp_path: Path, cached: bool) -> None:
+    data = MVTecAD2(draw_mvtec_ad2(tmp_path / "set"), image_size=48, batch_size=6, num_workers=0)
+    data.setup()
+    torch.manual_seed(0)
+    cache = FeatureCache(tmp_path / "cache") if cached else None
+    options = build_backbone(**VIT), 2, 0, CPU
+    encoded = encode_class(data, "can", *options, cache=cache, class_token=True)
+    plain = encode_class(data, "can", *options, cache=cache)
+    for kind in ("own", "residual"):
+        found, expected = (features_of(one, kind, None, 6, cache)[1] for one in (encoded, plain))
+        assert found.validation
+        assert expected.validation
+        *levels, token = found.validation.levels
+        assert token.shape == (3, 192, 1, 1)
+        seen = found.seen_by(False).validation
+        assert seen
+        assert not seen.class_token
+        for held in (levels, seen.levels):
+            pairs = zip(held, expected.validation.levels, strict=True)
+            assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_order_and_batches_change_no_score(outside: Path) -> None:

@@ -79,10 +79,22 @@ def test_it_takes_no_second_pass() -> None:
     assert len(passes) == 1
 
 
+@pytest.mark.parametrize("class_token", [False, True])
+def test_images_of_another_size_are_refused_with_it_too(class_token: bool) -> None:
+    with pytest.raises(UserError, match="built for images of 224×224 px and got 224×112"):
+        small("vit_tiny_patch16_224")(torch.rand(1, 3, 224, 112), class_token)
+
+
 @pytest.mark.parametrize("model", WITHOUT)
 def test_other_tokens_are_none_of_the_image(model: str) -> None:
     more = {"img_size": 224} if "256" in model else {}
     assert not small(model, **more).has_class_token
+
+
+def test_one_that_timm_keeps_to_itself_cannot_be_had() -> None:
+    backbone = build_timm("pit", Recipe("pit_ti_distilled_224", (0,)), pretrained=False)
+    assert backbone.network.cls_token is not None
+    assert not backbone.has_class_token
 
 
 def refused(backbone: Backbone) -> str:

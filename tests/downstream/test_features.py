@@ -135,6 +135,27 @@ def test_whatever_the_cache_lacks_no_bit_changes(
     assert all(map(same, found, plain))
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    ("batch_size", "expected"),
+    [(1, [1] * 6), (3, [3, 3]), (4, [4, 4]), (5, [8, 4]), (6, [8]), (32, [8])],
+)
+def test_blank_images_fill_what_a_cpu_takes_at_once(
+    data: Folder, cache: FeatureCache, batch_size: int, expected: list[int], cached: bool
+) -> None:
+    class Noting(SmallBackbone):
+        def forward(self, images: Tensor, class_token: bool = False) -> list[Tensor]:
+            if images.any():
+                seen.append(len(images))
+            return super().forward(images, class_token)
+
+    seen: list[int] = []
+    data.batch_size = batch_size
+    found = extract(Noting(), data, data.select("test"), CPU, cache=cache if cached else None)
+    assert seen == expected
+    assert [len(level) for level in found.levels] == [6, 6]
+
+
 def test_masks_are_read_anew(data: Folder, cache: FeatureCache) -> None:
     encode(data, cache)
     sample = next(sample for sample in data.select("test") if sample.mask)

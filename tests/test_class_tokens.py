@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -413,3 +415,13 @@ def test_checks_in_pretraining_have_it(outside: Path) -> None:
     data: Folder = folder_data(outside / "images")
     check = DownstreamCheck(data, {"token": token_method, "norm": partial(FeatureNorm, 48)})
     assert check.class_token
+    logged: dict[str, float] = {}
+    trainer: Any = SimpleNamespace(
+        global_rank=0, world_size=1, is_global_zero=True, current_epoch=0, global_step=0,
+        precision_plugin=SimpleNamespace(forward_context=nullcontext),
+        loggers=[SimpleNamespace(log_metrics=lambda figures, step: logged.update(figures))],
+    )  # fmt: skip
+    module: Any = SimpleNamespace(device=CPU, backbone=build_backbone(**VIT), projector=None)
+    check.on_fit_start(trainer, module)
+    for method in check.methods:
+        assert any(method in name.split("/") for name in logged), method

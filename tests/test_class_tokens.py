@@ -249,6 +249,12 @@ def token_method() -> Method:
     return made
 
 
+PROJECTORS: dict[str, dict[str, Any]] = {
+    "of residuals": {},
+    "of own features": {"on_residuals": False},
+}
+
+
 @pytest.mark.parametrize("aligned", [None, 2])
 @pytest.mark.parametrize("cached", [False, True])
 def test_references_and_projector_see_patches_alone(
@@ -258,9 +264,13 @@ def test_references_and_projector_see_patches_alone(
     with_token, backbone = class_of(outside, class_token=True, aligned=aligned, cache=cache)
     plain, _ = class_of(outside, aligned=aligned, cache=cache)
     torch.manual_seed(0)
-    projector = FeatureProjector(backbone.channels, num_heads=2, num_references=4).eval()
-    for kind in ("own", "residual", "pretrained"):
-        options = kind, projector, 6, cache, "projector"
+    made = {
+        name: FeatureProjector(backbone.channels, num_heads=2, num_references=4, **way).eval()
+        for name, way in PROJECTORS.items()
+    }
+    kinds = [("own", None), ("residual", None), *(("pretrained", name) for name in made)]
+    for kind, name in kinds:
+        options: Any = kind, made.get(name or ""), 6, cache, name
         triples = zip(
             features_of(with_token, *options), features_of(plain, *options),
             (with_token.train, with_token.test), strict=True,

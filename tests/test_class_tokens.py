@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -247,6 +249,12 @@ def token_method() -> Method:
     return made
 
 
+PROJECTORS: dict[str, dict[str, Any]] = {
+    "of residuals": {},
+    "of own features": {"on_residuals": False},
+}
+
+
 @pytest.mark.parametrize("aligned", [None, 2])
 @pytest.mark.parametrize("cached", [False, True])
 def test_references_and_projector_see_patches_alone(
@@ -256,9 +264,13 @@ def test_references_and_projector_see_patches_alone(
     with_token, backbone = class_of(outside, class_token=True, aligned=aligned, cache=cache)
     plain, _ = class_of(outside, aligned=aligned, cache=cache)
     torch.manual_seed(0)
-    projector = FeatureProjector(backbone.channels, num_heads=2, num_references=4).eval()
-    for kind in ("own", "residual", "pretrained"):
-        options = kind, projector, 6, cache, "projector"
+    made = {
+        name: FeatureProjector(backbone.channels, num_heads=2, num_references=4, **way).eval()
+        for name, way in PROJECTORS.items()
+    }
+    kinds = [("own", None), ("residual", None), *(("pretrained", name) for name in made)]
+    for kind, name in kinds:
+        options: Any = kind, made.get(name or ""), 6, cache, name
         triples = zip(
             features_of(with_token, *options), features_of(plain, *options),
             (with_token.train, with_token.test), strict=True,
@@ -413,3 +425,13 @@ def test_checks_in_pretraining_have_it(outside: Path) -> None:
     data: Folder = folder_data(outside / "images")
     check = DownstreamCheck(data, {"token": token_method, "norm": partial(FeatureNorm, 48)})
     assert check.class_token
+    logged: dict[str, float] = {}
+    trainer: Any = SimpleNamespace(
+        global_rank=0, world_size=1, is_global_zero=True, current_epoch=0, global_step=0,
+        precision_plugin=SimpleNamespace(forward_context=nullcontext),
+        loggers=[SimpleNamespace(log_metrics=lambda figures, step: logged.update(figures))],
+    )  # fmt: skip
+    module: Any = SimpleNamespace(device=CPU, backbone=build_backbone(**VIT), projector=None)
+    check.on_fit_start(trainer, module)
+    for method in check.methods:
+        assert any(method in name.split("/") for name in logged), method

@@ -220,6 +220,28 @@ def test_relative_noise_is_as_long_as_the_features_ask(
     assert float(strength) == pytest.approx(0.5, rel=0.1)
 
 
+def test_relative_noise_teaches_as_noise_of_that_strength_does() -> None:
+    def step(**noise: Any) -> tuple[Tensor, float]:
+        torch.manual_seed(0)
+        method = tiny(learning_rate=1e-2, **noise)
+        shapes = [(3, 8, 8), (4, 4, 4)]
+        method.remember_shapes(shapes)
+        method.build(shapes)
+        optimizers, _ = method.configure_optimizers()
+        levels = [9 * torch.randn(2, *shape) for shape in shapes]
+        with torch.no_grad():
+            unit = float(method.adaptor(method.embed(levels)).repeat(2, 1, 1, 1).std())
+        gradients: list[Tensor] = []
+        method.adaptor.weight.register_hook(gradients.append)
+        torch.manual_seed(1)
+        method.training_step(levels, optimizers, Step(0, 0, 1), None)
+        return gradients[0], unit
+
+    found, unit = step(noise_std=0.5, relative_noise=True)
+    expected, _ = step(noise_std=0.5 * unit)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def _noting(function: Any, given: list[Tensor]) -> Any:
     def noted(features: Tensor) -> Any:
         given.append(features.detach())

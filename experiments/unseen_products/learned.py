@@ -37,7 +37,7 @@ from adpt.residual import residual_features
 TABLE = Path(__file__).with_name("learned.csv")
 COLUMNS = ("part", "backbone", "group", "product", "method", "features", "sources", "seed",
            *METRICS, "seconds")  # fmt: skip
-IMAGES = 16
+IMAGES = 8
 
 
 class Training(NamedTuple):
@@ -54,11 +54,11 @@ class Training(NamedTuple):
     weight_decay: float = 5e-4
     average: bool = False
     products: int = 4
-    """Of a step's 16 images, half of them defective."""
+    """Of a step's 8 images, half of them defective."""
     drawn: bool = False
     references: int = 256
     learning_rate: float = 1e-3
-    steps: int = 300
+    steps: int = 200
 
 
 LITERAL = Training()
@@ -87,7 +87,7 @@ VARIANTS |= {
         "1024 references": {"references": 1024},
         "weight decay 0.05": {"weight_decay": 0.05},
         "real and drawn": {"drawn": True},
-        "100 steps": {"steps": 100},
+        "50 steps": {"steps": 50},
     }.items()
 }
 
@@ -161,7 +161,7 @@ def train(
     torch.manual_seed(seed)
     projector = FeatureProjector(
         [level.shape[2] for level in sources[0].levels],
-        num_heads=8,
+        num_heads=4,
         num_references=training.references,
         start_at_identity=training.at_identity,
         scale_by_references=training.scaled,

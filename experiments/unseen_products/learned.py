@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,11 +57,16 @@ class Training(NamedTuple):
     products: int = 4
     """Of a step's 8 images, half of them defective."""
     drawn: bool = False
+    hardest: float = 1.0
+    """Share of the normal patches that the angle loss sees, the longest ones."""
+    stop_early: bool = False
+    """Take the step at which three sources that are held out are scored best."""
     references: int = 256
     learning_rate: float = 1e-3
     steps: int = 200
 
 
+HELD = ("bottle", "capsule", "bare_pcb")
 LITERAL = Training()
 VARIANTS = {
     "literal": LITERAL,
@@ -88,6 +94,8 @@ VARIANTS |= {
         "weight decay 0.05": {"weight_decay": 0.05},
         "real and drawn": {"drawn": True},
         "50 steps": {"steps": 50},
+        "hard patches": {"hardest": 0.1},
+        "stopped early": {"stop_early": True},
     }.items()
 }
 
@@ -155,9 +163,16 @@ def steps(sources: Sequence[Views], training: Training, seed: int) -> Iterator[l
 
 
 def train(
-    sources: Sequence[Views], training: Training, seed: int, told: str = ""
+    sources: Sequence[Views],
+    training: Training,
+    seed: int,
+    told_of: str = "",
+    held: Sequence[Product] = (),
 ) -> FeatureProjector:
-    """A projector from some source products, by both losses summed over the levels."""
+    """A projector from some source products, by both losses summed over the levels.
+
+    With products that are held out, the one of all 25 steps that scores them best.
+    """
     torch.manual_seed(seed)
     projector = FeatureProjector(
         [level.shape[2] for level in sources[0].levels],
@@ -187,6 +202,9 @@ def train(
         projector, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.98)
     )
     losses = []
+    best = feature_norm(projector, held), deepcopy(projector.state_dict())
+    if held:
+        print(told_of, f"before: held out {best[0]:.2f}")
     for batch in steps(sources, training, seed):
         levels = [torch.cat([sources[k].levels[i][:, rows].float() for k, rows in batch], 1)
                   for i in range(len(centres))]  # fmt: skip
@@ -198,7 +216,8 @@ def train(
             first, second = (rows_of(view) for view in level.chunk(2))
             covered, touched = patch_labels(masks, level.shape[-2:])
             if training.angle:
-                loss = loss + angle_loss(first, second, covered, centre)
+                told = covered | hard(first, covered, training.hardest)
+                loss = loss + angle_loss(first[told], second[told], covered[told], centre)
             if training.norm:
                 loss = loss + norm_loss(first, touched) + norm_loss(second, touched)
         optimizer.zero_grad()
@@ -207,8 +226,19 @@ def train(
         scheduler.step()
         mean.update_parameters(projector)
         losses.append(loss.item())
+        if held and len(losses) % 25 == 0:
+            found = feature_norm(projector, held)
+            print(
+                told_of, f"after {len(losses)} steps: loss {loss.item():.2f}, held out {found:.2f}"
+            )
+            if found > best[0]:
+                best = found, deepcopy(projector.state_dict())
+    if held:
+        projector.load_state_dict(best[1])
     tenth = max(1, len(losses) // 10)
-    print(told, f"loss {np.mean(losses[:tenth]):.2f} -> {np.mean(losses[-tenth:]):.2f}", flush=True)
+    print(
+        told_of, f"loss {np.mean(losses[:tenth]):.2f} -> {np.mean(losses[-tenth:]):.2f}", flush=True
+    )
     return (mean.module if training.average else projector).eval()
 
 
@@ -225,6 +255,23 @@ def seen_through(projector: FeatureProjector) -> Recipe:
         ]  # fmt: skip
 
     return recipe
+
+
+def hard(features: Tensor, anomalous: Tensor, share: float) -> Tensor:
+    """Which rows are normal patches among the longest, by their share of all normal ones."""
+    lengths = features.detach().norm(dim=-1).masked_fill(anomalous, -1)
+    count = max(1, round(share * int((~anomalous).sum())))
+    return lengths >= lengths.topk(count).values[-1]
+
+
+def feature_norm(projector: FeatureProjector, held: Sequence[Product]) -> float:
+    """Mean of pixel AP and AUPRO by FeatureNorm on some products."""
+    recipe, total = seen_through(projector.eval()), 0.0
+    for product in held:
+        found = scored(CHEAP["feature_norm"](0), recipe, product)
+        total += (found["pixel_ap"] + found["pixel_aupro"]) / 2 / len(held)
+    projector.train()
+    return total
 
 
 class Rows:
@@ -271,8 +318,12 @@ def variants(cache: Path, rows: Rows) -> None:
         else:
             training = VARIANTS[features]
             named = [*sources, *(drawn_views(cache, network) if training.drawn else ())]
+            held = []
+            if training.stop_early:
+                named = [name for name in named if name not in HELD]
+                held = [load_product(cache, network, name, **SIZES) for name in HELD]
             views = [views_of(cache, network, name) for name in named]
-            recipe = seen_through(train(views, training, 0, features))
+            recipe = seen_through(train(views, training, 0, features, held))
         rows.measure(cells, recipe, cache, time.process_time() - started)
 
 

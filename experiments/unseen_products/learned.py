@@ -23,7 +23,17 @@ import torch
 from measure import METRICS, Recipe
 from products import CHOOSING, GROUP_OF, PRODUCTS
 from recipes import own, projector_of, residual, sources_of, through
-from run import CHEAP, NETWORKS, ON_RESIDUALS, SIZES, cell_of, drawn_views, quiet, scored
+from run import (
+    CHEAP,
+    LEVELS_ALONE,
+    NETWORKS,
+    ON_RESIDUALS,
+    SIZES,
+    cell_of,
+    drawn_views,
+    quiet,
+    scored,
+)
 from stored import Pictures, Product, load_product
 from torch import Tensor
 
@@ -62,6 +72,8 @@ class Training(NamedTuple):
     """Share of the normal patches that the angle loss sees, the longest ones."""
     stop_early: bool = False
     """Take the step at which three sources that are held out are scored best."""
+    shorter: bool = False
+    """Coarse levels count less, as in the closed form: by 1/2 and 1/4."""
     references: int = 256
     learning_rate: float = 1e-3
     steps: int = 200
@@ -95,6 +107,10 @@ VARIANTS |= {
         "weight decay 0.05": {"weight_decay": 0.05},
         "real and drawn": {"drawn": True},
         "50 steps": {"steps": 50},
+        "real and drawn, shorter": {"drawn": True, "shorter": True},
+        "real and drawn, shorter, norm alone": {"drawn": True, "shorter": True, "angle": False},
+        "real and drawn, shorter, linear": {"drawn": True, "shorter": True, "block": "linear"},
+        "real and drawn, shorter, 500 steps": {"drawn": True, "shorter": True, "steps": 500},
         "hard patches": {"hardest": 0.1},
         "stopped early": {"stop_early": True},
     }.items()
@@ -243,17 +259,17 @@ def train(
     return (mean.module if training.average else projector).eval()
 
 
-def seen_through(projector: FeatureProjector) -> Recipe:
+def seen_through(projector: FeatureProjector, shorter: bool = False) -> Recipe:
     """Residual features through a projector, in units of the references only if it wants them."""
+    shares = ON_RESIDUALS.shares if shorter else [1.0] * len(projector.channels)
 
     @torch.no_grad()
     def recipe(product: Product, pictures: Pictures) -> list[Tensor]:
         scale = product.scale if projector.scale_by_references else None
-        return [
-            torch.cat(level)
-            for level in zip(*(projector([level[i : i + 8] for level in pictures.residual], scale)
-                               for i in range(0, len(pictures.names), 8)), strict=True)
-        ]  # fmt: skip
+        parts = [projector([level[i : i + 8] for level in pictures.residual], scale)
+                 for i in range(0, len(pictures.names), 8)]  # fmt: skip
+        levels = zip(*parts, strict=True)
+        return [share * torch.cat(level) for share, level in zip(shares, levels, strict=True)]
 
     return recipe
 
@@ -306,8 +322,12 @@ def variants(cache: Path, rows: Rows) -> None:
     network = NETWORKS[0]
     sources = tuple(name for name in PRODUCTS if GROUP_OF[name] not in CHOOSING)
     targets = [name for name in PRODUCTS if GROUP_OF[name] in CHOOSING]
-    closed = through(projector_of(cache, network, sources, ON_RESIDUALS))
-    plain: dict[str, Recipe] = {"own": own, "residual": residual, "closed form": closed}
+    plain: dict[str, Recipe] = {
+        "own": own,
+        "residual": residual,
+        "levels alone": through(projector_of(cache, network, sources, LEVELS_ALONE)),
+        "closed form": through(projector_of(cache, network, sources, ON_RESIDUALS)),
+    }
     for features in (*plain, *VARIANTS):
         cells = [cell_of("variants", network, name, method, features, "reported", 0)
                  for name in targets for method in ("padim", "feature_norm")]  # fmt: skip
@@ -324,7 +344,7 @@ def variants(cache: Path, rows: Rows) -> None:
                 named = [name for name in named if name not in HELD]
                 held = [load_product(cache, network, name, **SIZES) for name in HELD]
             views = [views_of(cache, network, name) for name in named]
-            recipe = seen_through(train(views, training, 0, features, held))
+            recipe = seen_through(train(views, training, 0, features, held), training.shorter)
         rows.measure(cells, recipe, cache, time.process_time() - started)
 
 
@@ -337,9 +357,11 @@ def reported(cache: Path, rows: Rows, features: Sequence[str]) -> None:
                      for target in targets for method in CHEAP]  # fmt: skip
             if rows.missing(cells):
                 started = time.process_time()
-                views = [views_of(cache, network, one) for one in sources_of(targets[0])]
+                drawn = drawn_views(cache, network) if VARIANTS[name].drawn else []
+                views = [views_of(cache, network, one) for one in (*sources_of(targets[0]), *drawn)]
                 made = train(views, VARIANTS[name], 0, f"{network} {group} {name}")
-                rows.measure(cells, seen_through(made), cache, time.process_time() - started)
+                recipe = seen_through(made, VARIANTS[name].shorter)
+                rows.measure(cells, recipe, cache, time.process_time() - started)
 
 
 def main() -> None:

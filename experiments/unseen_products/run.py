@@ -2,8 +2,8 @@
 
     SHARED=<folder of data/ and weights/> python experiments/unseen_products/run.py CACHE [PART ...]
 
-Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped`,
-`cflow`, `glass` and `uniad`; without one, all run. Rows go to results.csv beside this file; those
+Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped`
+and `trained`; without one, all run. Rows go to results.csv beside this file; those
 that are there are not computed again.
 """
 
@@ -211,25 +211,31 @@ def cell_of(
     return dict(zip(COLUMNS, values, strict=False))
 
 
-def main() -> None:
-    """Encode, and run the parts that the command line names."""
-    encode.main()
+def quiet() -> None:
+    """One thread, and nothing said but the rows."""
     torch.set_num_threads(int(os.environ.get("THREADS", "1")))
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Encode, and run the parts that the command line names."""
+    encode.main()
+    quiet()
     cache, parts = Path(sys.argv[1]), sys.argv[2:]
     table = Table(RESULTS)
     quick = {name: CHEAP[name] for name in ("padim", "feature_norm")}
-    for part in parts or ("grid", "settled", "growth", "shipped", *TRAINED, "uniad"):
+    for part in parts or ("grid", "settled", "growth", "shipped", "trained"):
         if part == "grid":
             grid(cache, NETWORKS[0], table)
         elif part == "settled":
             for network, seed in itertools.product(NETWORKS, range(3)):
                 settled(cache, network, part, CHEAP, seed, table)
-        elif part in TRAINED:
-            settled(cache, NETWORKS[0], "trained", {part: TRAINED[part]}, 0, table)
-        elif part == "uniad":
-            uniad(cache, NETWORKS[0], 0, table)
+        elif part == "trained":
+            for seed, network in itertools.product(range(3), NETWORKS):
+                uniad(cache, network, seed, table)
+                for name, make in TRAINED.items():
+                    settled(cache, network, part, {name: make}, seed, table)
         else:
             {"growth": growth, "shipped": shipped}[part](cache, NETWORKS[0], quick, table)
 

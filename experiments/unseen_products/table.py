@@ -1,4 +1,4 @@
-"""Print the README's tables from results.csv.
+"""Print the README's tables from results.csv and learned.csv.
 
 python experiments/unseen_products/table.py
 """
@@ -16,10 +16,10 @@ Figures = dict[str, list[float]]
 """Product to its figures, by the order of METRICS."""
 
 
-def read() -> dict[tuple[str, str, str, str, str], Figures]:
+def read(name: str) -> dict[tuple[str, str, str, str, str], Figures]:
     """Figures by part, backbone, method, features and sources; the mean of all seeds."""
     seeds = defaultdict(lambda: defaultdict(list))
-    with Path(__file__).with_name("results.csv").open(newline="") as lines:
+    with Path(__file__).with_name(name).open(newline="") as lines:
         for row in csv.DictReader(lines):
             key = tuple(row[n] for n in ("part", "backbone", "method", "features", "sources"))
             seeds[key][row["product"]].append([float(row[metric]) for metric in METRICS])
@@ -89,7 +89,7 @@ def compared(title: str, own: Figures, residual: Figures, made: Figures, groups=
 
 def main() -> None:
     """Print everything."""
-    found = read()
+    found = read("results.csv")
     for part, backbone, method in sorted({key[:3] for key in found}):
         of = {
             key[3]: figures for key, figures in found.items() if key[:3] == (part, backbone, method)
@@ -107,6 +107,15 @@ def main() -> None:
     for key, figures in sorted(found.items()):
         if key[0] == "grid":
             print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
+    learned = read("learned.csv")
+    for key, figures in learned.items():
+        if key[0] == "variants":
+            print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
+    for (part, backbone, method, features, _), figures in learned.items():
+        if part == "reported":
+            plain = [found["settled", backbone, method, kind, "all others"]
+                     for kind in ("own", "residual")]  # fmt: skip
+            compared(f"{method}, {backbone}, {features}", *plain, figures)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,14 @@ METRICS = {
 
 
 class Counting(SmallBackbone):
-    """Counts how often it sees each picture."""
+    """Counts how often it sees each picture, but for blank ones that fill what is taken at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: Counter[bytes] = Counter()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        self.seen.update(image.numpy().tobytes() for image in images)
+        self.seen.update(image.numpy().tobytes() for image in images if image.any())
         return super().forward(images)
 
 

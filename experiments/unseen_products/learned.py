@@ -7,20 +7,20 @@ for choosing) or `reported` (each group left out in turn). Rows go to learned.cs
 those that are there are not computed again. CACHE is that of run.py.
 """
 
-import csv
 import itertools
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import encode
 import numpy as np
 import torch
-from measure import METRICS, Recipe
+from measure import Recipe
 from products import CHOOSING, GROUP_OF, PRODUCTS
 from recipes import own, projector_of, residual, sources_of, through
 from run import (
@@ -29,6 +29,7 @@ from run import (
     NETWORKS,
     ON_RESIDUALS,
     SIZES,
+    Table,
     cell_of,
     drawn_views,
     quiet,
@@ -46,9 +47,6 @@ from adpt.pretraining.patches import patch_labels, rows_of
 from adpt.projector import FeatureProjector
 from adpt.residual import residual_features
 
-TABLE = Path(__file__).with_name("learned.csv")
-COLUMNS = ("part", "backbone", "group", "product", "method", "features", "sources", "seed",
-           *METRICS, "seconds")  # fmt: skip
 IMAGES = 8
 
 
@@ -300,33 +298,18 @@ def feature_norm(projector: FeatureProjector, held: Sequence[Product]) -> float:
     return total
 
 
-class Rows:
-    """Rows of learned.csv; those that are there are not computed again."""
-
-    def __init__(self) -> None:
-        if not TABLE.exists():
-            TABLE.write_text(",".join(COLUMNS) + "\n")
-        with TABLE.open(newline="") as lines:
-            self.known = {tuple(row[name] for name in COLUMNS[:8]) for row in csv.DictReader(lines)}
-
-    def missing(self, cells: Sequence[dict]) -> bool:
-        """True if one of these is not there."""
-        return any(tuple(map(str, cell.values())) not in self.known for cell in cells)
-
-    def measure(self, cells: Sequence[dict], recipe: Recipe, cache: Path, seconds: float) -> None:
-        """Fit each cell's method on its product and write what it scores."""
-        for cell in cells:
-            product = load_product(
-                cache, cell["backbone"], cell["product"], **SIZES, seed=cell["seed"]
-            )
-            found = scored(CHEAP[cell["method"]](cell["seed"]), recipe, product)
-            row = cell | {name: f"{found[name]:.2f}" for name in METRICS}
-            row["seconds"] = f"{seconds:.0f}"
-            with TABLE.open("a", newline="") as lines:
-                csv.DictWriter(lines, COLUMNS).writerow(row)
+def measure(
+    table: Table, cells: Sequence[dict], recipe: Recipe, cache: Path, started: float
+) -> None:
+    """Fit each cell's method on its product, and write what it scores."""
+    trained = time.process_time() - started
+    for cell in cells:
+        product = load_product(cache, cell["backbone"], cell["product"], **SIZES, seed=cell["seed"])
+        method = CHEAP[cell["method"]](cell["seed"])
+        table.add(cell, partial(scored, method, recipe, product), trained)
 
 
-def variants(cache: Path, rows: Rows) -> None:
+def variants(cache: Path, table: Table) -> None:
     """Each variant made of the reported groups' products, on those of the groups for choosing."""
     network = NETWORKS[0]
     sources = tuple(name for name in PRODUCTS if GROUP_OF[name] not in CHOOSING)
@@ -340,37 +323,36 @@ def variants(cache: Path, rows: Rows) -> None:
     for features in (*plain, *VARIANTS):
         cells = [cell_of("variants", network, name, method, features, "reported", 0)
                  for name in targets for method in ("padim", "feature_norm")]  # fmt: skip
-        if not rows.missing(cells):
+        if not table.lacks(cells):
             continue
         started = time.process_time()
         if features in plain:
             recipe = plain[features]
         else:
             training = VARIANTS[features]
-            named = [*sources, *(drawn_views(cache, network) if training.drawn else ())]
-            held = []
+            named, held = [*sources, *(drawn_views(cache, network) if training.drawn else ())], []
             if training.stop_early:
                 named = [name for name in named if name not in HELD]
                 held = [load_product(cache, network, name, **SIZES) for name in HELD]
             views = [views_of(cache, network, name) for name in named]
             recipe = seen_through(train(views, training, 0, features, held), training.shorter)
-        rows.measure(cells, recipe, cache, time.process_time() - started)
+        measure(table, cells, recipe, cache, started)
 
 
-def reported(cache: Path, rows: Rows, features: Sequence[str]) -> None:
+def reported(cache: Path, table: Table, features: Sequence[str]) -> None:
     """Some variants on every product, made of all groups but its own."""
     for network, name in itertools.product(NETWORKS, features):
         for group in dict.fromkeys(GROUP_OF.values()):
             targets = [product for product in PRODUCTS if GROUP_OF[product] == group]
             cells = [cell_of("reported", network, target, method, name, "all others", 0)
                      for target in targets for method in CHEAP]  # fmt: skip
-            if rows.missing(cells):
+            if table.lacks(cells):
                 started = time.process_time()
                 drawn = drawn_views(cache, network) if VARIANTS[name].drawn else []
                 views = [views_of(cache, network, one) for one in (*sources_of(targets[0]), *drawn)]
                 made = train(views, VARIANTS[name], 0, f"{network} {group} {name}")
                 recipe = seen_through(made, VARIANTS[name].shorter)
-                rows.measure(cells, recipe, cache, time.process_time() - started)
+                measure(table, cells, recipe, cache, started)
 
 
 def main() -> None:
@@ -378,11 +360,11 @@ def main() -> None:
     encode.main()
     quiet()
     cache, parts = Path(sys.argv[1]), sys.argv[2:] or ["variants", "reported"]
-    rows = Rows()
+    table = Table(Path(__file__).with_name("learned.csv"))
     if "variants" in parts:
-        variants(cache, rows)
+        variants(cache, table)
     if "reported" in parts:
-        reported(cache, rows, [CHOSEN])
+        reported(cache, table, [CHOSEN])
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ SHIPPABLE = ("leather_plain", "hazelnut_toy", "magnetic_tile")
 
 
 class Table:
-    """Rows of results.csv, appended one by one."""
+    """Rows of a file, appended one by one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,14 +81,20 @@ class Table:
         """What a row is the result of."""
         return tuple(str(row[name]) for name in COLUMNS[:8])
 
-    def add(self, cell: dict, compute: Callable[[], dict]) -> None:
-        """Compute and write a row unless it is there."""
-        if self.key(cell) in self.known:
+    def lacks(self, cells: Sequence[dict]) -> bool:
+        """True if one of these is not there."""
+        return any(self.key(cell) not in self.known for cell in cells)
+
+    def add(
+        self, cell: dict, compute: Callable[[], dict], trained: float | None = None
+    ) -> None:  # fmt: skip
+        """Compute and write a row unless it is there; with the seconds that training took."""
+        if not self.lacks([cell]):
             return
         started = time.process_time()
         found = compute()
         row = cell | {name: f"{found[name]:.2f}" for name in METRICS}
-        row["seconds"] = f"{time.process_time() - started:.1f}"
+        row["seconds"] = f"{time.process_time() - started if trained is None else trained:.1f}"
         with self.path.open("a", newline="") as lines:
             csv.DictWriter(lines, COLUMNS).writerow(row)
         print(*row.values(), flush=True)
@@ -159,7 +165,7 @@ def uniad(cache: Path, network: str, seed: int, table: Table) -> None:
             cell_of("trained", network, product.name, "uniad", features, "all others", seed)
             for product in products
         ]
-        if all(table.key(cell) in table.known for cell in cells):
+        if not table.lacks(cells):
             continue
         method = UniAD(
             epochs=35, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,

@@ -16,11 +16,13 @@ Figures = dict[str, list[float]]
 """Product to its figures, by the order of METRICS."""
 
 
-def read(name: str) -> dict[tuple[str, str, str, str, str], Figures]:
-    """Figures by part, backbone, method, features and sources; the mean of all seeds."""
+def read(name: str, seed: str | None = None) -> dict[tuple[str, str, str, str, str], Figures]:
+    """Figures by part, backbone, method, features and sources; of a seed or the mean of all."""
     seeds = defaultdict(lambda: defaultdict(list))
     with Path(__file__).with_name(name).open(newline="") as lines:
         for row in csv.DictReader(lines):
+            if seed not in (None, row["seed"]):
+                continue
             key = tuple(row[n] for n in ("part", "backbone", "method", "features", "sources"))
             seeds[key][row["product"]].append([float(row[metric]) for metric in METRICS])
     return {
@@ -87,6 +89,26 @@ def compared(title: str, own: Figures, residual: Figures, made: Figures, groups=
     print("|", title, "|", " | ".join([*cells, *gaps]), "|")
 
 
+def print_learned(found: dict) -> None:
+    """What learned by the losses, beside own and residual features and beside levels alone."""
+    learned, same = read("learned.csv"), read("results.csv", "0")
+    for (part, backbone, method, features, sources), figures in learned.items():
+        if part == "variants":
+            print("|", method, "|", features, "|", written(averaged(figures)), "|")
+            alone = learned[part, backbone, method, "levels alone", sources]
+            gaps = {name: f"{row[1] - alone[name][1]:+.1f}" for name, row in figures.items()}
+            print("  pixel AP less that of levels alone:", gaps)
+        else:
+            plain = [found["settled", backbone, method, kind, sources]
+                     for kind in ("own", "residual")]  # fmt: skip
+            compared(f"{method}, {backbone}, {features}", *plain, figures)
+            compared("seven groups", *plain, figures, REPORTED)
+            alone = same.get(("settled", backbone, method, "levels alone", sources))
+            if alone:
+                gaps = [difference(figures, alone, metric, REPORTED) for metric in range(3)]
+                print("  less levels alone of the same seed, seven groups:", ", ".join(gaps))
+
+
 def main() -> None:
     """Print everything."""
     found = read("results.csv")
@@ -107,15 +129,7 @@ def main() -> None:
     for key, figures in sorted(found.items()):
         if key[0] == "grid":
             print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
-    learned = read("learned.csv")
-    for key, figures in learned.items():
-        if key[0] == "variants":
-            print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
-    for (part, backbone, method, features, _), figures in learned.items():
-        if part == "reported":
-            plain = [found["settled", backbone, method, kind, "all others"]
-                     for kind in ("own", "residual")]  # fmt: skip
-            compared(f"{method}, {backbone}, {features}", *plain, figures)
+    print_learned(found)
 
 
 if __name__ == "__main__":

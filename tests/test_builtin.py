@@ -1,12 +1,23 @@
 """The projector that is installed with adpt."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
+import warm
 from adpt.backbones import build_backbone
 from adpt.errors import WeightsError
 from adpt.weights import find_projector, load_matching_projector
 from small import SmallBackbone
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "unseen_products"
+SHOWN = """
+import runpy, sys
+sys.path[0] = sys.argv[1]
+print(runpy.run_path(f"{sys.argv[1]}/card.py")["card"](), end="")
+"""
 
 
 def test_builtin_projector_fits_the_backbone_that_is_installed() -> None:
@@ -24,3 +35,12 @@ def test_builtin_projector_fits_the_backbone_that_is_installed() -> None:
 def test_builtin_projector_refuses_other_levels() -> None:
     with pytest.raises(WeightsError, match="builtin was trained on levels of widths"):
         load_matching_projector("builtin", SmallBackbone(), torch.device("cpu"))
+
+
+def test_model_card_is_what_the_measured_rows_say(tmp_path: Path) -> None:
+    (tmp_path / "shown.py").write_text(SHOWN)
+    done = warm.run("shown", [str(FOLDER)], tmp_path, dict(os.environ), timeout=60)
+    assert done.returncode == 0, done.stderr
+    installed = find_projector("builtin")
+    assert done.stdout == installed.path.with_suffix(".md").read_text(encoding="utf-8")
+    assert installed.sha256 in done.stdout

@@ -2,7 +2,8 @@
 
     SHARED=<folder of data/ and weights/> python experiments/unseen_products/builtin.py CACHE
 
-It is the one that results.csv has as `shipped` of sources `drawn`, in half precision.
+It is the one that results.csv has as `shipped` of sources `drawn`, in half precision. `card.py`
+writes its model card.
 """
 
 import json

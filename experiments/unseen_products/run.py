@@ -24,8 +24,7 @@ import torch
 from measure import METRICS, Recipe, fit, measured
 from products import GROUP_OF
 from recipes import Choice, own, projector_of, residual, sources_of, through
-from stored import Pictures, Product, load_product
-from torch import Tensor
+from stored import Product, load_product
 
 from adpt.methods import CFlow, FeatureNorm, Glass, PaDiM, PatchCore, UniAD
 from adpt.methods.base import Method
@@ -153,30 +152,36 @@ def settled(
 def uniad(cache: Path, network: str, seed: int, table: Table) -> None:
     """One model of all products, each with features through the projector of other groups."""
     products = [load_product(cache, network, name, **SIZES, seed=seed) for name in GROUP_OF]
-    through_others = {
-        name: projector(cache, network, "uniad", sources_of(name)) for name in GROUP_OF
-    }
-
-    def pretrained(product: Product, pictures: Pictures) -> list[Tensor]:
-        return through_others[product.name](product, pictures)
-
-    for features, recipe in (("own", own), ("residual", residual), ("pretrained", pretrained)):
+    pretrained = {name: projector(cache, network, "uniad", sources_of(name)) for name in GROUP_OF}
+    plain = {"own": dict.fromkeys(GROUP_OF, own), "residual": dict.fromkeys(GROUP_OF, residual)}
+    for features, recipes in (plain | {"pretrained": pretrained}).items():
         cells = [
             cell_of("trained", network, product.name, "uniad", features, "all others", seed)
             for product in products
         ]
-        if not table.lacks(cells):
-            continue
-        method = UniAD(
-            epochs=35, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,
-            num_layers=2, feedforward_dim=256, dropout=0.0, seed=seed,
-        )  # fmt: skip
-        started = time.process_time()
-        levels = [recipe(product, product.train) for product in products]
-        fit(method, [torch.cat(level) for level in zip(*levels, strict=True)])
-        print(f"uniad on {features} features: {time.process_time() - started:.0f} s", flush=True)
-        for cell, product in zip(cells, products, strict=True):
-            table.add(cell, partial(tested, method, recipe, product))
+        unified(table, cells, products, recipes, seed)
+
+
+def unified(
+    table: Table,
+    cells: Sequence[dict],
+    products: Sequence[Product],
+    recipes: Mapping[str, Recipe],
+    seed: int,
+) -> None:
+    """Score one UniAD of some products, each with features by its own recipe, a cell each."""
+    if not table.lacks(cells):
+        return
+    method = UniAD(
+        epochs=35, batch_size=4, learning_rate=5e-4, hidden_dim=128, num_heads=4,
+        num_layers=2, feedforward_dim=256, dropout=0.0, seed=seed,
+    )  # fmt: skip
+    started = time.process_time()
+    levels = [recipes[product.name](product, product.train) for product in products]
+    fit(method, [torch.cat(level) for level in zip(*levels, strict=True)])
+    print(f"uniad in {time.process_time() - started:.0f} s", flush=True)
+    for cell, product in zip(cells, products, strict=True):
+        table.add(cell, partial(tested, method, recipes[product.name], product))
 
 
 def growth(cache: Path, network: str, methods: Methods, table: Table) -> None:

@@ -1,4 +1,4 @@
-"""Print the README's tables from results.csv and learned.csv.
+"""Print the README's tables from results.csv, learned.csv and lengths.csv.
 
 python experiments/unseen_products/table.py
 """
@@ -130,6 +130,8 @@ def main() -> None:
         if key[0] == "grid":
             print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
     print_learned(found)
+    for key, figures in read("lengths.csv").items():
+        print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
 
 
 if __name__ == "__main__":

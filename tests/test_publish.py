@@ -16,7 +16,7 @@ from adpt.projector import FeatureProjector
 from adpt.publish import publish
 from adpt.results import append_records
 from adpt.results.card import records_of
-from adpt.running.files import sha256
+from adpt.running.whole_files import sha256
 from adpt.weights import find_projector, load_projector, save_projector
 from adpt.weights.hub import AUTHORS
 from recorded import a_record, three

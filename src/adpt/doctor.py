@@ -71,7 +71,7 @@ def print_examination(examination: "Examination") -> None:
             console.print(f"  and {len(findings) - len(shown)} more: json=<file> has all")
     if examination.findings:
         table = Table("kind", "class", "", title="Summary", title_justify="left")
-        for (kind, name, fault), count in summary(examination).items():
+        for (kind, name, fault), count in counts_by_kind(examination).items():
             table.add_row(Text(kind), Text(name or "-"), f"{count}{'' if fault else ' (remark)'}")
         console.print()
         console.print(table)
@@ -84,14 +84,14 @@ def print_examination(examination: "Examination") -> None:
     console.print(f"{verdict} {examined}.")
 
 
-def summary(examination: "Examination") -> "Counter[tuple[str, str, bool]]":
+def counts_by_kind(examination: "Examination") -> "Counter[tuple[str, str, bool]]":
     """How often each kind was found in each class, and whether it is a fault."""
     return Counter((f.kind, f.class_name, f.fault) for f in examination.findings)
 
 
 def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path) -> None:
     """Write everything found into a JSON file, whole or not at all."""
-    from adpt.running.files import replacing
+    from adpt.running.whole_files import replacing
 
     content = {
         "set": data.set_name,
@@ -102,7 +102,7 @@ def write_json(examination: "Examination", data: "AnomalyDataModule", path: Path
         "masks": examination.masks,
         "summary": [
             {"kind": kind, "class": name, "fault": fault, "count": count}
-            for (kind, name, fault), count in summary(examination).items()
+            for (kind, name, fault), count in counts_by_kind(examination).items()
         ],
         "findings": [
             {

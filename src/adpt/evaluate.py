@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from adpt.cli.command_line import hydras_words
 from adpt.cli.entry import check_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
 from adpt.cli.values import names
-from adpt.cli.words import hydras_words
 from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from adpt.backbones import Backbone
     from adpt.data import AnomalyDataModule
     from adpt.evaluation.cells import Cell, MethodSpec, Setting
+    from adpt.evaluation.evaluation import Evaluation
     from adpt.evaluation.protocol import Part
     from adpt.evaluation.submission import Submission
-    from adpt.evaluation.table import Evaluation
     from adpt.weights import ProjectorFile
     from adpt.windows import WindowOptions
 
@@ -50,7 +50,7 @@ def evaluate(config: DictConfig) -> None:
     from adpt.page import build_page
     from adpt.results import SHOWN, append_records, print_table, read_records, to_csv
     from adpt.running.devices import choose_device, seed_everything
-    from adpt.running.files import advising_on_full_disk, remove_leftovers
+    from adpt.running.whole_files import advising_on_full_disk, remove_leftovers
     from adpt.tracking import finishing, log_config, log_evaluation, use_projector
     from adpt.weights import find_projector
 
@@ -126,12 +126,12 @@ def training_set(config: DictConfig, data: "AnomalyDataModule") -> "AnomalyDataM
     Raises:
         UserError: It does not suit that one, or other options.
     """
-    from adpt.evaluation.training_set import check_options, check_suits
+    from adpt.evaluation.training_set import check_suits, check_train_data
     from adpt.running.progress import StepBar
 
     if config.train_data is None:
         return None
-    check_options(config)
+    check_train_data(config)
     try:
         training = set_up(config.train_data)
     except UserError as error:
@@ -155,7 +155,7 @@ def due_of(config: DictConfig, evaluation: "Evaluation") -> "list[Cell]":
 
 
 def submission_of(config: DictConfig, data: "AnomalyDataModule") -> "Submission | None":
-    """What writes the files that a benchmark's server takes, where they are asked for."""
+    """The writer of files that a benchmark's server takes, where they are asked for."""
     from adpt.evaluation.measuring import make_metrics
     from adpt.evaluation.submission import Submission
 
@@ -198,11 +198,11 @@ def prepare(
 
     from adpt.evaluation import choose_kinds
     from adpt.evaluation.encoding import LoadedProjector
+    from adpt.evaluation.evaluation import Evaluation
     from adpt.evaluation.identity import Identity
     from adpt.evaluation.laid_back import Defects
     from adpt.evaluation.measuring import Measuring, make_metrics
     from adpt.evaluation.specs import method_specs
-    from adpt.evaluation.table import Evaluation
     from adpt.results import computing_on, pretraining_of, provenance
     from adpt.running.progress import StepBar
     from adpt.weights import find_projector, load_matching_projector

@@ -51,7 +51,7 @@ def compare(config: DictConfig) -> None:
     from adpt.results.latex import to_latex
     from adpt.results.markdown import to_markdown
     from adpt.results.terminal import print_one
-    from adpt.running.files import replacing
+    from adpt.running.whole_files import replacing
 
     folders = names(config.compare) or []
     if len(folders) != 2:
@@ -126,7 +126,7 @@ def _write(
     """Write a file in one of the formats."""
     from adpt.page import build_page
     from adpt.results import latex_tables, markdown_report, to_csv
-    from adpt.running.files import replacing
+    from adpt.running.whole_files import replacing
 
     path = Path(config.output) / _FILES[name]
     if name == "csv":

@@ -34,7 +34,7 @@ def train(config: DictConfig) -> float | None:
     from adpt.pretraining.start import start_from
     from adpt.running.checkpoints import find_checkpoint
     from adpt.running.devices import check_accelerator, seed_everything
-    from adpt.running.files import remove_leftovers
+    from adpt.running.whole_files import remove_leftovers
     from adpt.tracking import finishing, log_config, log_projector
     from adpt.weights import find_projector
 

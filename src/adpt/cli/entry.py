@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from adpt.cli.command_line import check_words
 from adpt.cli.sweeps import failure_file, sweep_job
-from adpt.cli.words import check_words
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
 from adpt.running.names import printable_text
@@ -171,7 +171,7 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
 
 
 def check_backbone(config: DictConfig) -> None:
-    """Refuse a backbone that cannot be built, before a set is drawn or listed for it.
+    """Refuse a backbone that cannot be built, before a set is rendered or listed for it.
 
     Only what `adpt.backbones.build_backbone` makes can be told without making it.
 

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from adpt.running.files import make_output_folder
+from adpt.running.whole_files import make_output_folder
 
 log = logging.getLogger(__name__)
 

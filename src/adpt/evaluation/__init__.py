@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from adpt.evaluation.feature_cache import FeatureCache
+from adpt.evaluation.feature_kinds import choose_kinds
 from adpt.evaluation.features import Features, extract
-from adpt.evaluation.kinds import choose_kinds
 from adpt.evaluation.matching import (
     AlignedReferences,
     FixedReferences,

@@ -153,7 +153,7 @@ class PatchCore(FittedMethod):
         return min(count, self.max_patches or count)
 
     def _search_in(self, bank: Tensor) -> NearestPatches:
-        """What finds patches' nearest in the bank, made once for a bank."""
+        """The search for patches' nearest in the bank, made once for a bank."""
         if torch.compiler.is_compiling():
             return NearestPatches(bank)
         if self._search is None or self._search.points is not bank:

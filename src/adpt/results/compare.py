@@ -24,7 +24,7 @@ from adpt.results.table import (
     gain,
     values,
 )
-from adpt.results.training import epochs_in_words
+from adpt.results.training_course import epochs_in_words
 from adpt.results.words import PROTOCOL_MEANING, listed, plural, setting_in_words
 
 _OVER_CLASSES = "gain over classes"
@@ -103,7 +103,7 @@ def caption(summary: Summary) -> str:
 
 
 def _bracketed(summaries: Iterable[Summary]) -> list[str]:
-    """What stands in brackets, in a sentence, where something does."""
+    """The sentence on figures in brackets, where there are any."""
     rows = [row for summary in summaries for row in summary.rows]
     if not any(cell.intervals for row in rows for cell in row.metrics.values()):
         return []
@@ -163,7 +163,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
                 notes.append(f"{name}: no mean over data sets, for {have} are complete.")
         of_key = list(by_dataset.values())
         if of_key[0].budget:
-            notes.append(footnote(plain(key), of_key[0].budget))
+            notes.append(footnote(unmarked(key), of_key[0].budget))
         recorded = {features for summary in of_key for features in summary.features}
         blocks.append(Block(name, _lines(cells, [f for f in FEATURES if f in recorded])))
     tested = any(line.name == _OVER_CLASSES for block in blocks for line in block.lines)
@@ -214,7 +214,7 @@ def mean_in(summary: Summary | None, metric: str) -> Comparison:
 
 
 def keys_of(summaries: Sequence[Summary]) -> list[Key]:
-    """What tells each summary from the others of its table but its data set."""
+    """The marks that tell each summary from the others of its table, but its data set."""
     variants = {summary.variant for summary in summaries} - {None}
     shots: dict[str, set[int]] = {}
     for summary in summaries:
@@ -239,11 +239,11 @@ def _variant(summary: Summary, variants: set[str | None]) -> str | None:
 
 def order_of(key: Key, keys: Sequence[Key]) -> tuple[int, int, int]:
     """Sorts keys by method as they first came, then by number of references."""
-    methods = list(dict.fromkeys(plain(other) for other in keys))
-    return methods.index(plain(key)), key.shots or 0, keys.index(key)
+    methods = list(dict.fromkeys(unmarked(other) for other in keys))
+    return methods.index(unmarked(key)), key.shots or 0, keys.index(key)
 
 
-def plain(key: Key) -> str:
+def unmarked(key: Key) -> str:
     """The method's name without its mark."""
     return key.method.removesuffix(MARK)
 
@@ -251,7 +251,7 @@ def plain(key: Key) -> str:
 def name_of(key: Key, keys: Iterable[Key]) -> str:
     """The method's name with what tells it from others of these keys."""
     parts = [key.method]
-    if key.options and len({k.options for k in keys if plain(k) == plain(key)}) > 1:
+    if key.options and len({k.options for k in keys if unmarked(k) == unmarked(key)}) > 1:
         parts.append(key.options)
     if key.shots is not None and len({k.shots for k in keys if k.shots is not None}) > 1:
         parts.append(plural(key.shots, "reference"))
@@ -326,7 +326,7 @@ def _uneven(records: Sequence[Record]) -> bool:
 
 
 def conditions_of(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
-    """What a table of these summaries shows, and under which conditions it was taken."""
+    """A sentence on what a table of these summaries shows, and under which conditions."""
     first = summaries[0]
     seeds = sorted({seed for summary in summaries for seed in summary.seeds})
     shots = sorted({summary.shots for summary in summaries if summary.shots is not None})

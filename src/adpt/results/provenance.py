@@ -146,7 +146,7 @@ def _hardware() -> str:
 
 
 def computing_on(device: "torch.device") -> str:
-    """What computes, in words: a GPU by its name, and threads of a processor."""
+    """The device in words: a GPU by its name, and threads of a processor."""
     import torch
 
     cpu = f"{plural(torch.get_num_threads(), 'thread')} of {_processor()}"

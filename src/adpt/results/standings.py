@@ -16,7 +16,7 @@ from adpt.results.compare import (
     mean_in,
     name_of,
     order_of,
-    plain,
+    unmarked,
     with_classes,
 )
 from adpt.results.metric_names import SHOWN, title
@@ -69,7 +69,7 @@ def _standing(summaries: Sequence[Summary], metrics: Sequence[str], kind: str) -
         Line(name_of(key, rows), tuple((figure,) for figure in figures))
         for key, figures in zip(ordered, zip(*values, strict=True), strict=True)
     ]
-    budgets = {plain(key): s.budget for key in ordered for s in rows[key].values() if s.budget}
+    budgets = {unmarked(key): s.budget for key in ordered for s in rows[key].values() if s.budget}
     named = {
         f"{name} · {name_of(key, rows)}: ": summary
         for key in ordered

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from adpt.results.compare import class_table, overviews
-from adpt.results.costs import cost_tables
+from adpt.results.cost_tables import cost_tables
 from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record
 from adpt.results.standings import standings

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import UserError
-from adpt.running.files import make_output_folder
+from adpt.running.whole_files import make_output_folder
 
 if TYPE_CHECKING:
     import wandb

@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from adpt.errors import UserError, WeightsError
-from adpt.running.files import sha256
+from adpt.running.whole_files import sha256
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from adpt.data.texture_defects import TextureDefects
 from adpt.errors import UserError
 from adpt.evaluation.cells import Cell
 from adpt.evaluation.class_data import ClassData, Pair, counts_of
-from adpt.evaluation.costs import EncodingCosts
 from adpt.evaluation.defect_pool import DefectPool
 from adpt.evaluation.encoding import Encoder, LoadedProjector
 from adpt.evaluation.epochs import TrainingPlan
 from adpt.evaluation.failures import Failure
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.identity import Identity
+from adpt.evaluation.measured_costs import EncodingCosts
 from adpt.evaluation.measuring import Measuring
 from adpt.evaluation.panels import class_folder, write_panels
 from adpt.evaluation.run import Outcome, run_method
@@ -33,9 +33,9 @@ from adpt.residual import Kind
 from adpt.results import Record
 from adpt.results.details import load_details, save_details
 from adpt.results.embedding import embed, save_embedding
-from adpt.running.files import is_full_disk, mark_output
 from adpt.running.names import printable
 from adpt.running.progress import Progress, StepBar
+from adpt.running.whole_files import is_full_disk, mark_output
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Evaluation:
         device: Where to compute.
         folder: Where details, heatmaps and the state of interrupted trainings go.
         cache: Keeps features on disk.
-        defects: Draws the defects that some methods train on.
+        defects: Makes the synthetic defects that some methods train on.
         measuring: What is measured, as of `run_method`.
         submission: Writes the files that a benchmark's server takes; None writes none.
         costs: True measures what each method costs.

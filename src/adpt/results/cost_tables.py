@@ -1,4 +1,4 @@
-"""What methods cost, beside their accuracy: a line for each method and kind of features."""
+"""Costs of methods beside their accuracy: a line for each method and kind of features."""
 
 import math
 from collections.abc import Sequence

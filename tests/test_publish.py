@@ -11,7 +11,7 @@ import yaml
 
 import stand_in
 from adpt.errors import UserError
-from adpt.evaluate import saw_images
+from adpt.evaluation.preparing import saw_images
 from adpt.projector import FeatureProjector
 from adpt.publish import publish
 from adpt.results import append_records

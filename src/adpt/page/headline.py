@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from adpt.results import Comparison, Summary, title
-from adpt.results.compare import name_among
 from adpt.results.record import FEATURES
+from adpt.results.row_names import name_among
 
 _MOST_ROWS = 24
 _STEP = 0.05

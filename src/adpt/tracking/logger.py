@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
@@ -48,9 +50,6 @@ def wandb_logger(
     Raises:
         UserError: `mode` is something else.
     """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
     if mode not in ("online", "offline"):
         raise UserError(
             f"logger.wandb.mode is online or offline, not {mode!r}; logger=csv for none."

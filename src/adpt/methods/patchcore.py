@@ -168,11 +168,3 @@ class PatchCore(FittedMethod):
     def embed(self, levels: list[Tensor]) -> Tensor:
         """Patches (B, patches of the first used level, embedding_dim) of float32 levels."""
         return embed_neighbourhoods(levels[-self.num_levels :], self.embedding_dim)
-
-
-def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
-    """Squared distance (N,) from each query (N, D) to its nearest of the bank (M, D), float32.
-
-    See `NearestPatches`: a query that lies in the bank scores 0.
-    """
-    return NearestPatches(bank).find(queries)[0]

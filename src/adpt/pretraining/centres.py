@@ -4,24 +4,32 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from adpt.pretraining.patches import rows_of
 
 
-class PatchSums:
-    """Sums of patches, level by level, in float64 on the CPU; each process adds its share.
+class PatchMeans(Metric):
+    """Mean features and mean norms of patches, level by level, over those of all processes.
+
+    Sums in float64; each process adds its share, and `compute` brings them together.
 
     Args:
         widths: Channels of each level.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
-        self.widths = list(widths)
-        self.sums = [torch.zeros(width, dtype=torch.float64) for width in widths]
-        self.norms = torch.zeros(len(self.sums), dtype=torch.float64)
-        self.patches = torch.zeros(len(self.sums), dtype=torch.float64)
+    norms: Tensor
+    patches: Tensor
 
-    def add(self, levels: Sequence[Tensor], scale: Tensor | None) -> None:
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        levels = len(widths)
+        for level, width in enumerate(widths):
+            self.add_state(f"sum_{level}", torch.zeros(width, dtype=torch.float64), "sum")
+        self.add_state("norms", torch.zeros(levels, dtype=torch.float64), "sum")
+        self.add_state("patches", torch.zeros(levels, dtype=torch.float64), "sum")
+
+    def update(self, levels: Sequence[Tensor], scale: Tensor | None) -> None:
         """Add the patches of a batch.
 
         Args:
@@ -30,18 +38,15 @@ class PatchSums:
         """
         for level, features in enumerate(levels):
             rows = rows_of(features).double()
-            self.norms[level] += rows.norm(dim=-1).sum().cpu()
+            self.norms[level] += rows.norm(dim=-1).sum()
             if scale is not None:
                 image = scale[:, level].repeat_interleave(len(rows) // len(features))
                 rows = rows / image[:, None]
-            self.sums[level] += rows.sum(0).cpu()
+            getattr(self, f"sum_{level}").add_(rows.sum(0))
             self.patches[level] += len(rows)
 
-    def means(self, device: torch.device, world_size: int) -> tuple[list[Tensor], Tensor]:
-        """Mean feature of each level (C,), and mean norms (levels,), of all processes."""
-        total = torch.cat([*self.sums, self.norms, self.patches]).to(device, torch.float64)
-        if world_size > 1:
-            torch.distributed.all_reduce(total)
-        levels = len(self.widths)
-        *sums, norms, patches = total.split([*self.widths, levels, levels])
-        return [one / number for one, number in zip(sums, patches, strict=True)], norms / patches
+    def compute(self) -> tuple[list[Tensor], Tensor]:
+        """Mean feature (C,) of each level, and the mean norms (levels,)."""
+        sums = (getattr(self, f"sum_{level}") for level in range(len(self.norms)))
+        means = [one / number for one, number in zip(sums, self.patches, strict=True)]
+        return means, self.norms / self.patches

@@ -11,7 +11,7 @@ from adpt.backbones.base import Backbone
 from adpt.data.sample import Batch, Sample
 from adpt.errors import UserError
 from adpt.losses import terms_of
-from adpt.pretraining.centres import PatchSums
+from adpt.pretraining.centres import PatchMeans
 from adpt.pretraining.gathering import count, gather
 from adpt.pretraining.patches import patch_labels, rows_of, separation
 from adpt.pretraining.reference_pool import ReferencePool
@@ -148,7 +148,7 @@ class Pretraining(LightningModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         self._redraw(0)
         samples = self.centre_samples(data)
-        sums = PatchSums(self.backbone.channels)
+        means = PatchMeans(self.backbone.channels).to(self.device)
         share = samples[rank::world_size]
         seen = 0
         with StepBar("Centres", shown=rank == 0) as progress:
@@ -156,8 +156,8 @@ class Pretraining(LightningModule):
                 seen += len(batch) + len(batch.skipped)
                 progress("normal images", seen, len(share))
                 if len(batch):
-                    sums.add(self._before_projection(batch), self._reference_scale(batch))
-        centres, norms = sums.means(self.device, world_size)
+                    means.update(self._before_projection(batch), self._reference_scale(batch))
+        centres, norms = means.compute()
         by_references = self.projector.scale_by_references
         if self.scale_levels or by_references:
             self.projector.scale.copy_(norms.clamp(min=1e-6))

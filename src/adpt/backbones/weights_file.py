@@ -1,4 +1,8 @@
-"""Find a file of pretrained weights, here or on the Hugging Face hub, and read it safely."""
+"""Find a file of pretrained weights, here or on the Hugging Face hub, and read it safely.
+
+The cache is asked before the hub, for a backbone is known by its tensors (`Backbone.fingerprint`);
+projectors are known by commit and file, and go the other way round: `weights/hub.py`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-import adpt.results
 from adpt.evaluate import evaluate
 from adpt.evaluation import evaluation as module
-from adpt.evaluation import measured_costs
+from adpt.evaluation import measured_costs, preparing
 from adpt.evaluation.cells import Setting
 from adpt.evaluation.encoding import Encoder
 from adpt.evaluation.epochs import TrainingPlan
@@ -113,7 +112,7 @@ def test_what_is_recorded_without_costs_is_measured_once_they_are_asked_for(
     assert "for this differs" not in caplog.text
     assert again("costs=true") == again() == []
     assert all(record.costs for record in read_records(tmp_path / "out"))
-    monkeypatch.setattr(adpt.results, "computing_on", lambda _: "another machine")
+    monkeypatch.setattr(preparing, "computing_on", lambda _: "another machine")
     assert again("costs=true") == both
     assert again("costs=true") == []
     made = read_records(tmp_path / "out")

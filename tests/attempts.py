@@ -21,7 +21,7 @@ _PRELOADED = [
     "pytest",
     "lightning",
     "adpt.pretraining.callbacks",
-    "adpt.evaluation.table",
+    "adpt.evaluation.evaluation",
     "adpt.data",
     "adpt.methods.training",
     "adpt.page",

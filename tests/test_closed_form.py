@@ -13,7 +13,7 @@ from adpt.pretraining import Pretraining
 from adpt.pretraining.closed_form import ClosedForm
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
-from adpt.projector.closed_form import ResidualMoments, fill, loudness
+from adpt.projector.moments import ResidualMoments, fill, loudness
 from adpt.results import read_records
 from adpt.train import train
 from adpt.weights import load_projector

@@ -9,11 +9,11 @@ import pytest
 from omegaconf import DictConfig
 
 from adpt import Inspector
-from adpt.cli.words import hydras_words
+from adpt.cli.command_line import hydras_words
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import choose_kinds
-from adpt.evaluation import table as module
+from adpt.evaluation import evaluation as module
 from adpt.evaluation.features import Features
 from adpt.methods.feature_sets import Labels
 from adpt.results import Record, markdown_report, read_records

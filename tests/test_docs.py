@@ -34,7 +34,7 @@ from PIL import Image
 import adpt
 import drawn
 from adpt.backbones import build_backbone
-from adpt.cli.words import GROUPS, hydras_words
+from adpt.cli.command_line import GROUPS, hydras_words
 from adpt.evaluate import evaluate
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector

@@ -14,9 +14,9 @@ from torch import Tensor
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import DefectPool
-from adpt.evaluation import table as module
+from adpt.evaluation import evaluation as module
 from adpt.evaluation.cells import Cell
-from adpt.evaluation.table import Evaluation
+from adpt.evaluation.evaluation import Evaluation
 from adpt.projector import FeatureProjector
 from adpt.results import Record, markdown_report, read_records
 from adpt.results.budget import budget

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adpt.errors import UserError
-from adpt.running.files import advising_on_full_disk, replacing
+from adpt.running.whole_files import advising_on_full_disk, replacing
 
 
 def write(path: Path, content: str) -> None:

@@ -18,7 +18,7 @@ from adpt.errors import UserError
 from adpt.evaluation import FeatureCache, encode_class, features_of
 from adpt.results import Record, append_records, read_records
 from adpt.running.checkpoints import LastCheckpoint, WholeCheckpoints
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 from adpt.weights import save_projector
 from attempts import attempt
 from drawn import draw_folder

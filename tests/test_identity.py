@@ -459,7 +459,7 @@ def test_what_is_recorded_is_taken_wherever_set_and_projector_lie(
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The cells that are computed, in order: class, method, kind."""
-    from adpt.evaluation import table as module
+    from adpt.evaluation import evaluation as module
 
     done: list[Any] = []
     original = module.run_method

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from adpt.results import read_records
-from adpt.running.files import OUTPUT_MARK, remove_leftovers, replacing
+from adpt.running.whole_files import OUTPUT_MARK, remove_leftovers, replacing
 from adpt.running.work_lock import LOCK
 from attempts import Ended, attempt
 from drawn import draw_folder

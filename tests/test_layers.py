@@ -128,7 +128,7 @@ def test_import_against_the_table_is_found(name: str, source: str, fault: str) -
         ("train", "from adpt.cli.entry import callbacks\nfrom adpt.losses import angle"),
         ("weights", "from adpt.projector import FeatureProjector\nimport torch, adptx.train"),
         ("data.mvtec", "from adpt.data.base import AnomalyDataModule\nfrom adpt import data"),
-        ("running.files", "from adpt.errors import UserError"),
+        ("running.whole_files", "from adpt.errors import UserError"),
         ("evaluate", "from adpt.version import __version__"),
         ("", "from importlib.metadata import version"),
         ("", "from adpt.inspection import Inspector"),

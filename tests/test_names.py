@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from adpt.running.files import replacing
 from adpt.running.names import (
     composed,
     file_name,
@@ -15,6 +14,7 @@ from adpt.running.names import (
     shortened,
     spreadsheet_cell,
 )
+from adpt.running.whole_files import replacing
 
 ODD = (
     "plain.png", "ünï ☃ 漢字.png", "two\nlines", "tab\there", "red\x1b[31m", "c1\x9b", "bell\x07",

@@ -17,7 +17,7 @@ from adpt.errors import DataError, UserError
 from adpt.inspection import UnreadImage
 from adpt.inspection.outputs import Outputs
 from adpt.predict import predict
-from adpt.running.files import OUTPUT_MARK
+from adpt.running.whole_files import OUTPUT_MARK
 from runs import command, composed, rows, run_task
 
 RAW = os.fsdecode(b"caf\xe9.png")

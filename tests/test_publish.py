@@ -11,12 +11,12 @@ import yaml
 
 import stand_in
 from adpt.errors import UserError
-from adpt.evaluate import saw_images
+from adpt.evaluation.preparing import saw_images
 from adpt.projector import FeatureProjector
 from adpt.publish import publish
 from adpt.results import append_records
 from adpt.results.card import records_of
-from adpt.running.files import sha256
+from adpt.running.whole_files import sha256
 from adpt.weights import find_projector, load_projector, save_projector
 from adpt.weights.hub import AUTHORS
 from recorded import a_record, three

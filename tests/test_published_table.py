@@ -14,7 +14,7 @@ import torch
 import drawn
 from adpt.projector import FeatureProjector
 from adpt.results import Record, read_records
-from adpt.weights.published import PUBLISHED_NAMES
+from adpt.weights.authors_file import PUBLISHED_NAMES
 from runs import TINY
 
 ROOT = Path(__file__).parents[1]

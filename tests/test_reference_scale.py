@@ -8,7 +8,7 @@ import torch
 
 from adpt.errors import UserError
 from adpt.evaluation import encode_class
-from adpt.evaluation.matching import convert_features
+from adpt.evaluation.converting import convert_features
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 from adpt.residual import reference_scale, residual_features

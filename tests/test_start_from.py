@@ -11,7 +11,7 @@ from torch import Tensor
 
 import drawn
 from adpt.errors import UserError, WeightsError
-from adpt.evaluate import saw_images
+from adpt.evaluation.preparing import saw_images
 from adpt.projector import FeatureProjector
 from adpt.train import train
 from adpt.weights import PUBLISHED_NAMES, find_projector, load_projector, save_projector

@@ -9,13 +9,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from adpt.cli import words
+from adpt.cli import command_line
 from adpt.cli.check import check_options
+from adpt.cli.command_line import check_words, hydras_words
 from adpt.cli.entry import entry
 from adpt.cli.options import Names
 from adpt.cli.types import Text, fits
 from adpt.cli.values import differing, names, shown
-from adpt.cli.words import check_words, hydras_words
 from adpt.errors import UserError
 from adpt.results import append_records
 from drawn import draw_folder
@@ -256,10 +256,10 @@ def test_a_value_of_another_type_is_refused(
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(words, "find_spec", lambda name: None)
+    monkeypatch.setattr(command_line, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"hparams_search=optuna needs .*'adpt\[search\]'"):
         check_words(["-m", "+hparams_search=optuna"])
-    monkeypatch.setattr(words, "find_spec", lambda name: name)
+    monkeypatch.setattr(command_line, "find_spec", lambda name: name)
     check_words(["-m", "+hparams_search=optuna", "hydra/launcher=submitit_slurm"])
 
 

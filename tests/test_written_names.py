@@ -10,7 +10,7 @@ import pytest
 import drawn
 from adpt.data import Folder
 from adpt.results import read_records
-from adpt.running.files import OUTPUT_MARK
+from adpt.running.whole_files import OUTPUT_MARK
 from runs import TINY_EVALUATION, TINY_TRAINING, command
 
 CLASSES = (os.fsdecode(b"k\xe9y"), "=cmd", "漢" * 80, "two\nlines", "back\\slash", "red\x1b[31m")

@@ -24,7 +24,7 @@ from adpt.methods import PatchCore
 from adpt.methods.coreset import greedy_coreset
 from adpt.methods.left_out import left_out_patches
 from adpt.methods.maps import smooth, upsample
-from adpt.methods.patchcore import nearest_squared_distances
+from adpt.methods.nearest_patches import NearestPatches
 from adpt.metrics import anomaly_metrics
 from adpt.running.progress import no_progress
 
@@ -69,7 +69,7 @@ def rows(product: Path, backbone: Backbone) -> Iterator[list[float]]:
     picks = greedy_coreset(patches, count, torch.Generator().manual_seed(0))
     for size in [*(bound for bound in BOUNDS if bound < count), count]:
         bank = patches[picks[:size]]
-        near = nearest_squared_distances(queries.flatten(0, 1), bank).reshape(len(tested), -1)
+        near = NearestPatches(bank).find(queries.flatten(0, 1))[0].reshape(len(tested), -1)
         maps = smooth(upsample(near.reshape(-1, grid, grid), (SIZE, SIZE), align_corners=False))
         image = near.amax(1)
         found = anomaly_metrics(maps.numpy(), masks, image.numpy())

@@ -14,7 +14,7 @@ from typing import Any
 
 IMPORTED = (
     "adpt.backbones", "adpt.data.texture_defects", "adpt.evaluation.panels",
-    "adpt.evaluation.table", "adpt.methods.training", "adpt.page", "adpt.results",
+    "adpt.evaluation.evaluation", "adpt.methods.training", "adpt.page", "adpt.results",
     "adpt.tracking", "adpt.weights", "matplotlib.figure",
 )  # fmt: skip
 Spent = dict[str, list[float]]

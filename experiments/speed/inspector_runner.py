@@ -13,8 +13,8 @@ def main() -> None:
     """Do what the command does, less its start."""
     from hydra import compose, initialize_config_dir
 
-    from adpt.inspection.answers import score
-    from adpt.inspection.command import images_of, load
+    from adpt.inspection.answers import score_and_write
+    from adpt.inspection.command import images_of, load_inspectors
     from adpt.running.paths import conf_dir
 
     job = json.loads(sys.argv[1])
@@ -31,10 +31,10 @@ def main() -> None:
                     f"output_dir={job['output']}/{number}",
                 ],
             )
-        products = load(config)
+        products = load_inspectors(config)
         paths = images_of(config)
         start = time.process_time(), time.perf_counter()
-        score(products, paths, config)
+        score_and_write(products, paths, config)
         ends = time.process_time(), time.perf_counter()
         found.append([(end - begin) / len(paths) for begin, end in zip(start, ends, strict=True)])
     print(json.dumps(found))

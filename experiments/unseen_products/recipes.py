@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adpt.pretraining import patch_labels
 from adpt.projector import FeatureProjector
-from adpt.projector.closed_form import ResidualMoments, fill
+from adpt.projector.moments import ResidualMoments, fill
 
 SHRINKAGE, LENGTH = 0.1, 0.3
 

@@ -18,20 +18,20 @@ from adpt.running.paths import conf_dir
 @entry
 def predict(config: DictConfig) -> None:
     """Fit, or load, an inspector, and score images; exit as the module says."""
-    from adpt.inspection.answers import score
-    from adpt.inspection.command import export, fit, images_of, load, take_in
+    from adpt.inspection.answers import score_and_write
+    from adpt.inspection.command import export, fit, images_of, load_inspectors, take_in
     from adpt.inspection.refusals import check
 
     check(config)
     images = images_of(config)  # Found, or watched for, before time is spent on fitting.
-    products = fit(config) if config.fit is not None else load(config)
+    products = fit(config) if config.fit is not None else load_inspectors(config)
     if config.add is not None:
         take_in(products, config)
     if config.export is not None:
         export(products, config)
     if config.images is None and config.watch is None:
         return
-    code = score(products, images, config)
+    code = score_and_write(products, images, config)
     # A sweep's other jobs go on.
     if code and config.exit_code and failure_file() is None:
         sys.exit(code)

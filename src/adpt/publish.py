@@ -24,7 +24,7 @@ def publish(config: DictConfig) -> None:
     """Write the projector and a card made from recorded results, and upload both."""
     from adpt.results import check_metrics, read_records
     from adpt.results.card import model_card, records_of
-    from adpt.running.files import replacing, sha256
+    from adpt.running.whole_files import replacing, sha256
     from adpt.weights import find_projector, load_projector, save_projector
     from adpt.weights.hub import OWN_FILE, upload
     from adpt.weights.places import without_places

@@ -2,13 +2,12 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import hydra
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from adpt.cli.entry import check_backbone, check_multirun, command, entry, instantiate_all
-from adpt.errors import UserError
 from adpt.running.interruption import advising
 from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
@@ -26,15 +25,15 @@ def train(config: DictConfig) -> float | None:
     """
     check_multirun(config.trainer.strategy)
 
-    from hydra.utils import instantiate
     from lightning.pytorch.callbacks import ProgressBar
 
     from adpt.pretraining.callbacks import SaveProjector
+    from adpt.pretraining.descent import check_learning
     from adpt.pretraining.objective import check_objective, measured
     from adpt.pretraining.start import start_from
     from adpt.running.checkpoints import find_checkpoint
     from adpt.running.devices import check_accelerator, seed_everything
-    from adpt.running.files import remove_leftovers
+    from adpt.running.whole_files import remove_leftovers
     from adpt.tracking import finishing, log_config, log_projector
     from adpt.weights import find_projector
 
@@ -76,33 +75,6 @@ def train(config: DictConfig) -> float | None:
     if trainer.is_global_zero:
         log.info("The projector lies at %s", projector.absolute())
     return measured(trainer.callback_metrics, config.objective)
-
-
-def check_learning(config: DictConfig) -> None:
-    """Refuse an optimizer or a schedule that cannot be made, before any work.
-
-    Raises:
-        UserError: One of them refuses its options, or there is no number of epochs.
-    """
-    import torch
-    from hydra.utils import instantiate
-
-    if config.trainer.max_epochs is None:
-        raise UserError(
-            "trainer.max_epochs=null: a number is wanted; Lightning takes null for 1000."
-        )
-    model = config.model
-    made: dict[str, Any] = {"params": [torch.nn.Parameter(torch.zeros(1))]}
-    for option in ("optimizer", "scheduler"):
-        if option not in model:
-            continue  # Nothing is learned by descent.
-        if model[option] is None:
-            raise UserError(f"model.{option}=null: training needs one.")
-        make = instantiate(model[option])
-        try:
-            made = {"optimizer": make(**made)}
-        except Exception as error:
-            raise UserError(f"model.{option}: {error}") from error
 
 
 def how_to_resume(folder: Path) -> str:

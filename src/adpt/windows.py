@@ -201,7 +201,7 @@ class Windows:
 
 
 def _part(span: Span, pixels: int) -> slice:
-    """What is taken from a window, in the window's own patches of so many pixels."""
+    """The part taken from a window, in the window's own patches of so many pixels."""
     return slice((span.first - span.begin) // pixels, (span.last - span.begin) // pixels)
 
 

@@ -23,7 +23,7 @@ from adpt.data.files import (
 )
 from adpt.data.foreign_textures import TextureFolder
 from adpt.errors import DataError
-from adpt.running.files import OUTPUT_MARK, mark_output
+from adpt.running.whole_files import OUTPUT_MARK, mark_output
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Kratzer ü") for form in ("NFC", "NFD"))
 HIDDEN = (

@@ -21,7 +21,7 @@ from adpt.data.procedural import (
 )
 from adpt.data.procedural.defects import DEFECTS
 from adpt.data.procedural.layouts import DEFECT_CODES
-from adpt.data.procedural.render import VISIBLE, Shot, photograph, photograph_defect
+from adpt.data.procedural.photographs import VISIBLE, Shot, photograph, photograph_defect
 from adpt.errors import DataError
 
 SIZE = 48

@@ -12,8 +12,8 @@ import drawn
 from adpt.data import RealIAD, index
 from adpt.data.sample import Sample
 from adpt.errors import DataError
-from adpt.running.files import OUTPUT_MARK, mark_output
 from adpt.running.paths import index_dir
+from adpt.running.whole_files import OUTPUT_MARK, mark_output
 
 SPLIT = "realiad_jsons"
 

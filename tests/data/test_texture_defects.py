@@ -14,7 +14,7 @@ from adpt.data.foreground import estimate_foreground, mask_files
 from adpt.data.foreign_textures import TextureFolder, augment, render_texture
 from adpt.data.perlin import perlin_mask, perlin_noise
 from adpt.data.procedural import DOWNSTREAM_PRODUCTS, PRETRAINING_PRODUCTS
-from adpt.data.procedural.render import Shot, photograph
+from adpt.data.procedural.photographs import Shot, photograph
 from adpt.data.texture_defects import TextureDefects
 from adpt.data.transforms import Geometry
 from adpt.errors import DataError

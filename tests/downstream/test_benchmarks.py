@@ -16,7 +16,7 @@ import drawn
 from adpt.data import MVTecLOCO
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
-from adpt.evaluation import table
+from adpt.evaluation import evaluation as module
 from adpt.evaluation.laid_back import Defects
 from adpt.evaluation.run import Outcome
 from adpt.metrics import AurocByKind, SampleAuroc, SegF1
@@ -32,14 +32,14 @@ QUICK = ["method=padim", "features=[own]", "heatmaps=0"]
 def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
     """What methods scored, as it comes."""
     seen: list[Outcome] = []
-    original = table.run_method
+    original = module.run_method
 
     def kept(*given: Any, **named: Any) -> dict[str, Outcome]:
         found = original(*given, **named)
         seen.extend(found.values())
         return found
 
-    monkeypatch.setattr(table, "run_method", kept)
+    monkeypatch.setattr(module, "run_method", kept)
     return seen
 
 

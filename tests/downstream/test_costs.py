@@ -9,14 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save
 
-import adpt.results
 from adpt.evaluate import evaluate
-from adpt.evaluation import costs as module
-from adpt.evaluation import table
+from adpt.evaluation import evaluation as module
+from adpt.evaluation import measured_costs, preparing
 from adpt.evaluation.cells import Setting
-from adpt.evaluation.costs import EncodingCosts, PeakMemory, milliseconds, size
 from adpt.evaluation.encoding import Encoder
 from adpt.evaluation.epochs import TrainingPlan
+from adpt.evaluation.measured_costs import EncodingCosts, PeakMemory, milliseconds, size
 from adpt.evaluation.run import run_method
 from adpt.methods import UniAD
 from adpt.results import Record, read_records
@@ -35,8 +34,8 @@ UNIFIED = [
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.0)
-    monkeypatch.setattr(module.gc, "collect", lambda: 0)
+    monkeypatch.setattr(measured_costs, "SECONDS", 0.0)
+    monkeypatch.setattr(measured_costs.gc, "collect", lambda: 0)
 
 
 @pytest.fixture
@@ -48,13 +47,13 @@ def root(tmp_path: Path) -> Path:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The methods that are run, in order."""
     done: list[str] = []
-    original = table.run_method
+    original = module.run_method
 
     def counted(*parts: Any, **rest: Any) -> Any:
         done.append(rest["name"])
         return original(*parts, **rest)
 
-    monkeypatch.setattr(table, "run_method", counted)
+    monkeypatch.setattr(module, "run_method", counted)
     return done
 
 
@@ -113,7 +112,7 @@ def test_what_is_recorded_without_costs_is_measured_once_they_are_asked_for(
     assert "for this differs" not in caplog.text
     assert again("costs=true") == again() == []
     assert all(record.costs for record in read_records(tmp_path / "out"))
-    monkeypatch.setattr(adpt.results, "computing_on", lambda _: "another machine")
+    monkeypatch.setattr(preparing, "computing_on", lambda _: "another machine")
     assert again("costs=true") == both
     assert again("costs=true") == []
     made = read_records(tmp_path / "out")
@@ -173,7 +172,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_milliseconds_are_medians_in_turns_after_a_warm_up(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SECONDS", 1.0)
+    monkeypatch.setattr(measured_costs, "SECONDS", 1.0)
     called: list[tuple[int, int]] = []
     slow: Iterator[float] = iter([9.0, 9.0, 0.1, 0.32, 0.1, 0.32, 0.5, 3.2])
 

@@ -13,15 +13,11 @@ from torch import Tensor
 from adpt.data import Folder
 from adpt.errors import BadImageError
 from adpt.evaluation import features as features_module
+from adpt.evaluation.converting import convert_features
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.feature_views import Chained
 from adpt.evaluation.features import Cached, Features, extract, own_space
-from adpt.evaluation.matching import (
-    AlignedReferences,
-    FixedReferences,
-    References,
-    convert_features,
-)
+from adpt.evaluation.matching import AlignedReferences, FixedReferences, References
 from adpt.methods.feature_sets import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import residual_features

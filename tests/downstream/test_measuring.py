@@ -18,7 +18,7 @@ from adpt.errors import BadImageError, UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import encode_class, run_method
 from adpt.evaluation.class_data import features_of
-from adpt.evaluation.laid_back import LaidBack, PictureMasks
+from adpt.evaluation.laid_back import PictureMaps, PictureMasks
 from adpt.evaluation.measuring import Measuring, make_metrics
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore, Scores
 from adpt.metrics import Metric, RankedMetric, Rankings, Scored, SegF1, anomaly_metrics
@@ -272,7 +272,7 @@ SIZES = [(48, 48), (30, 70), (101, 64), (48, 96)]
 def test_maps_lie_over_their_pictures(tmp_path: Path) -> None:
     samples, geometry = drawn_samples(tmp_path, SIZES), Geometry(48)
     maps = np.random.default_rng(0).random((4, 48, 48), dtype=np.float32)
-    laid, masks = LaidBack(maps, samples, geometry), PictureMasks(samples, geometry)
+    laid, masks = PictureMaps(maps, samples, geometry), PictureMasks(samples, geometry)
     assert [one.shape for one in laid] == [one.shape for one in masks] == SIZES
     np.testing.assert_allclose(laid[0], maps[0], atol=1e-5)
     for number, (height, width) in enumerate(SIZES):
@@ -287,7 +287,7 @@ def test_maps_lie_over_their_pictures(tmp_path: Path) -> None:
 def test_what_the_crop_left_unseen_does_not_count(tmp_path: Path, resize: int) -> None:
     samples, geometry = drawn_samples(tmp_path, SIZES), Geometry(48, resize)
     maps = np.random.default_rng(0).random((4, 48, 48), dtype=np.float32)
-    laid, masks = LaidBack(maps, samples, geometry), PictureMasks(samples, geometry)
+    laid, masks = PictureMaps(maps, samples, geometry), PictureMasks(samples, geometry)
     for number, size in enumerate(SIZES):
         whole = geometry.lay_back(torch.from_numpy(maps[number]), size).numpy()
         seen = ~np.isnan(whole)
@@ -326,7 +326,7 @@ def test_a_table_at_the_pictures_resolution(tmp_path: Path) -> None:
     kept = Kept()
     outcome = run_padim_of_the_table(data, kept)
     geometry, samples = data.geometry, kept.seen[0].samples
-    maps = LaidBack(outcome.maps.numpy(), samples, geometry)  # type: ignore[arg-type]
+    maps = PictureMaps(outcome.maps.numpy(), samples, geometry)  # type: ignore[arg-type]
     masks = PictureMasks(samples, geometry)  # type: ignore[arg-type]
     ordered = [
         np.concatenate([one.ravel() for one in every])[None, None] for every in (maps, masks)

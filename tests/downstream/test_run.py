@@ -12,9 +12,10 @@ from adpt.data import Folder
 from adpt.data.references import choose_references
 from adpt.errors import BadImageError, DataError, UserError
 from adpt.evaluation import ClassData, choose_kinds, encode_class, run_methods
+from adpt.evaluation.converting import convert_features
 from adpt.evaluation.epochs import best_of
 from adpt.evaluation.features import Features, extract
-from adpt.evaluation.matching import FixedReferences, convert_features
+from adpt.evaluation.matching import FixedReferences
 from adpt.methods import FeatureNorm, PaDiM, PatchCore
 from adpt.projector import FeatureProjector
 from drawn import draw_folder

@@ -8,7 +8,7 @@ import pytest
 import drawn
 from adpt.data import Folder, MVTec, MVTec3D, RealIAD, VisA
 from adpt.data.examination import examine
-from adpt.running.files import mark_output
+from adpt.running.whole_files import mark_output
 from faults import distinct_views, found
 
 

@@ -20,7 +20,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError, UserError, WeightsError
 from adpt.inspection import ThresholdPolicy, UnreadImage
 from adpt.inspection.fitting import Fitter
-from adpt.inspection.outputs import render
+from adpt.inspection.outputs import heatmap_over
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.spec import make_backbone
 from adpt.methods import FeatureNorm, Scores
@@ -241,7 +241,7 @@ def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatc
     copied = pickle.loads(pickle.dumps(found))  # noqa: S301
     assert laid == []
     picture = Image.fromarray(pixels).resize((30, 20))
-    assert render(picture, found, inspector.settings.normal_map).shape == (20, 30, 3)
+    assert heatmap_over(picture, found, inspector.settings.normal_map).shape == (20, 30, 3)
     assert found.size == (61, 61)
     assert laid == [(20, 30)]
     assert found.map is found.map
@@ -389,7 +389,7 @@ CALL = {"_target_": "pathlib.Path.touch", "_args_": ["touched"]}
         {"backbone": {"levels": CALL}},
         {"method_options": {"_target_": ["os.mkdir"]}},
         # Of adpt, but neither a backbone nor a method; and what its modules have imported.
-        {"method_options": {"_target_": "adpt.running.files.replacing"}},
+        {"method_options": {"_target_": "adpt.running.whole_files.replacing"}},
         {"method_options": {"_target_": "adpt.methods.patchcore.torch.load"}},
         {"method_options": {"_target_": "adpt.methods.fitted.torch"}},
         {"method_options": {"_target_": "adpt.methods.nn.Linear"}},

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adpt.errors import DataError, UserError
-from adpt.inspection.products import Products, file_of, files_of
+from adpt.inspection.products import Products, file_of, inspector_files
 
 
 def products(*names: str) -> Products:
@@ -57,13 +57,13 @@ def test_files_are_called_by_their_product(tmp_path: Path) -> None:
                  ".cap.adpt.safetensors"):  # fmt: skip
         (tmp_path / name).touch()
     (tmp_path / "no.adpt.safetensors").mkdir()
-    assert set(files_of(tmp_path)) == {"cap", "Flasche 0,5"}
+    assert set(inspector_files(tmp_path)) == {"cap", "Flasche 0,5"}
     assert file_of(tmp_path, "cap").name == "cap.adpt.safetensors"
     with pytest.raises(UserError, match=r"product=lid: .* has no inspector of it; it has Flasche"):
         file_of(tmp_path, "lid")
     with pytest.raises(UserError, match="there is no inspector in that folder"):
-        files_of(tmp_path / "no.adpt.safetensors")
+        inspector_files(tmp_path / "no.adpt.safetensors")
     for name in ("\u00d6l.adpt.safetensors", "O\u0308l.adpt.safetensors"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="are called alike"):
-        files_of(tmp_path)
+        inspector_files(tmp_path)

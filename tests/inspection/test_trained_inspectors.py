@@ -12,7 +12,7 @@ import drawn
 from adpt.data.transforms import Geometry
 from adpt.errors import WeightsError
 from adpt.evaluation.defect_pool import DefectPool
-from adpt.inspection.defective import drawn_defects
+from adpt.inspection.defective import synthetic_defects
 from adpt.inspection.fitting import TRAINED_FOLDS
 from adpt.inspection.interest import blank
 from adpt.inspection.model_file import read_model, write_model
@@ -96,7 +96,7 @@ def test_defects_lie_within_the_region_of_interest(photos: Path) -> None:
             shown.append(images)
             return super().forward(images)
 
-    pool = drawn_defects(paths, Geometry(48), inside, Watched(), None, batch_size=3, seed=0)
+    pool = synthetic_defects(paths, Geometry(48), inside, Watched(), None, batch_size=3, seed=0)
     pool.start_epoch(0)
     masks = pool.read(range(6))[1]
     assert masks.any()

@@ -11,7 +11,7 @@ from torch import Tensor
 from adpt import nearest
 from adpt.errors import UserError
 from adpt.methods import PatchCore, nearest_patches, neighbourhood
-from adpt.methods.patchcore import nearest_squared_distances
+from adpt.methods.nearest_patches import NearestPatches
 
 SIZE = (18, 22)
 SHAPES = [(2, 7, 6), (3, 5, 4), (5, 3, 3), (4, 2, 6)]
@@ -59,7 +59,7 @@ def test_nearest_distances_equal_scikit_learn(offset: float) -> None:
     queries = torch.randn(30, 8, generator=generator) + offset
     oracle = NearestNeighbors(n_neighbors=1).fit(bank.double().numpy())
     expected = oracle.kneighbors(queries.double().numpy())[0][:, 0] ** 2
-    np.testing.assert_allclose(nearest_squared_distances(queries, bank), expected, rtol=1e-5)
+    np.testing.assert_allclose(NearestPatches(bank).find(queries)[0], expected, rtol=1e-5)
 
 
 def test_training_images_score_zero_when_all_patches_are_kept() -> None:

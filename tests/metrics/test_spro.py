@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from adpt.data.mvtec_loco import Saturation
-from adpt.metrics import SPRO, AurocByKind, Region, SampleAuroc, Scored, aupro
+from adpt.metrics import SPRO, AurocByKind, SampleAuroc, Scored, TrueRegion, aupro
 from adpt.results.metric_names import title
 from literal_spro import literal
 
@@ -48,7 +48,7 @@ def scored(
         for each in regions
     ])  # fmt: skip
     known = [
-        [Region(np.flatnonzero(pixels), enough) for pixels, enough in each] for each in regions
+        [TrueRegion(np.flatnonzero(pixels), enough) for pixels, enough in each] for each in regions
     ]
     return Scored(
         maps,

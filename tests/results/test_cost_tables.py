@@ -22,7 +22,7 @@ from adpt.results import (
     summarise,
     to_csv,
 )
-from adpt.results.costs import cost_tables
+from adpt.results.cost_tables import cost_tables
 from adpt.results.latex import escape
 from adpt.tracking.results_log import results_table
 from recorded import a_record

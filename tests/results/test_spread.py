@@ -5,7 +5,7 @@ import math
 import pytest
 
 from adpt.results import Record, latex_tables, markdown_report, summarise
-from adpt.results.training import training_table
+from adpt.results.training_course import training_table
 from recorded import a_record
 
 BOTH = ("image_auroc", "pixel_aupro")

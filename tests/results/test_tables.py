@@ -14,7 +14,7 @@ from adpt.results import Record, print_table, summarise, to_csv
 from adpt.results.caution import cautions
 from adpt.results.compare import class_table, overviews
 from adpt.results.table import Column, Table
-from adpt.results.training import training_table
+from adpt.results.training_course import training_table
 from recorded import SEVEN, a_record, three
 
 

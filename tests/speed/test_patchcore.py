@@ -6,7 +6,7 @@ from literal.patchcore import nearest_squared_distances as literal_distances
 
 from adpt import nearest
 from adpt.methods import nearest_patches
-from adpt.methods.patchcore import nearest_squared_distances
+from adpt.methods.nearest_patches import NearestPatches
 
 
 @pytest.mark.parametrize(("rows", "tile"), [(1, 1), (30, 64), (2**10, 2**11)])
@@ -18,6 +18,6 @@ def test_distances_equal_the_loop_in_tiles_of_any_size(
     queries = torch.cat([torch.randn(100, 32, generator=generator), bank[:5]])
     monkeypatch.setattr(nearest_patches, "_ROWS", rows)
     monkeypatch.setattr(nearest, "_TILE", tile)
-    found = nearest_squared_distances(queries, bank)
+    found = NearestPatches(bank).find(queries)[0]
     torch.testing.assert_close(found, literal_distances(queries, bank), rtol=1e-6, atol=0)
     assert found[100:].tolist() == [0] * 5

@@ -9,7 +9,7 @@ import pytest
 import drawn
 from adpt.methods import FeatureNorm
 from adpt.pretraining.callbacks import DownstreamCheck, ImagesPerSecond
-from adpt.tracking import check_metrics, finishing, wandb_logger
+from adpt.tracking import finishing, name_figures, wandb_logger
 from runs import fitted, folder_data
 from wandb_files import OfflineRun, read_run, without_account
 
@@ -23,7 +23,7 @@ def test_means_are_over_classes_and_leave_undefined_ones_out() -> None:
         ("visa/a", "padim", "pixel_ap"): 0.4,
         ("a", "cflow", "pixel_ap"): math.nan,
     }
-    named = check_metrics("check/visa", "own", figures)
+    named = name_figures("check/visa", "own", figures)
     means = {name: value for name, value in named.items() if name.startswith("check/")}
     assert means == pytest.approx(
         {"check/visa/padim/image_auroc/own": 0.75, "check/visa/padim/pixel_ap/own": 0.3}
@@ -33,7 +33,7 @@ def test_means_are_over_classes_and_leave_undefined_ones_out() -> None:
 
 
 def test_held_out_classes_have_sections_of_their_own() -> None:
-    named = check_metrics("held_out", "pretrained", {("zipper", "padim", "pixel_ap"): 0.5})
+    named = name_figures("held_out", "pretrained", {("zipper", "padim", "pixel_ap"): 0.5})
     assert set(named) == {
         "held_out/padim/pixel_ap/pretrained",
         "held_out_classes/zipper/padim/pixel_ap/pretrained",

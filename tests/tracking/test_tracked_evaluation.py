@@ -11,7 +11,7 @@ import wandb
 import drawn
 from adpt.evaluate import evaluate
 from adpt.results import pretraining_of, read_records
-from adpt.running.files import sha256
+from adpt.running.whole_files import sha256
 from adpt.tracking import use_projector
 from adpt.tracking.results_log import comparable, results_table
 from adpt.tracking.scatter import scatter

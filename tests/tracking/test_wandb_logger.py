@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 
 from adpt.errors import UserError
-from adpt.running.files import is_output
+from adpt.running.whole_files import is_output
 from adpt.tracking import finishing, has_wandb_account, log_config, wandb_logger
 from runs import CONF
 from wandb_files import read_run, records

@@ -20,7 +20,7 @@ from measuring import Row, in_turns, seconds, threads
 from torch import Tensor
 
 from adpt.methods.coreset import greedy_coreset
-from adpt.methods.patchcore import nearest_squared_distances
+from adpt.methods.nearest_patches import NearestPatches
 
 PATCHES, WIDTH, SHARE = 53504, 1024, 0.1
 COUNT = int(PATCHES * SHARE)
@@ -59,7 +59,7 @@ def ours(points: Tensor, count: int) -> Tensor:
 
 def radius(points: Tensor, picked: Tensor) -> float:
     """Distance of the point that lies farthest from all picks, in all dimensions."""
-    return float(nearest_squared_distances(points, points[picked]).max()) ** 0.5
+    return float(NearestPatches(points[picked]).find(points)[0].max()) ** 0.5
 
 
 def check_picks() -> None:

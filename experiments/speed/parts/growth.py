@@ -14,7 +14,7 @@ from adpt.backbones import build_backbone
 from adpt.evaluation import extract
 from adpt.methods import PaDiM, PatchCore
 from adpt.methods.coreset import greedy_coreset
-from adpt.methods.patchcore import nearest_squared_distances
+from adpt.methods.nearest_patches import NearestPatches
 from adpt.metrics import anomaly_metrics
 from adpt.residual import residual_features
 from parts.trained import draw, read
@@ -63,7 +63,7 @@ def patchcore_bank(images: int) -> Work:
 def search(queries: int, bank: int) -> Work:
     """Look for the nearest of a bank of patches of 512 numbers."""
     patches, known = _normal(queries, 512), _normal(bank, 512)
-    return lambda: nearest_squared_distances(patches, known)
+    return lambda: NearestPatches(known).find(patches)[0]
 
 
 def matching(images: int, references: int) -> Work:

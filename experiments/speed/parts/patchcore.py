@@ -11,7 +11,7 @@ from literal.patchcore import nearest_squared_distances as literal_distances
 from measuring import MB, Row, in_turns, peak_memory, threads
 from torch import Tensor
 
-from adpt.methods.patchcore import nearest_squared_distances
+from adpt.methods.nearest_patches import NearestPatches
 
 try:
     import faiss
@@ -33,8 +33,8 @@ def drawn(images: int = IMAGES, bank: int = BANK) -> tuple[Tensor, Tensor]:
 def ours(images: int) -> Callable[[], object]:
     """Score the patches; after a first time, so that torch has loaded what it needs."""
     queries, bank = drawn(images)
-    nearest_squared_distances(queries[:PATCHES], bank[:100])
-    return lambda: nearest_squared_distances(queries, bank)
+    NearestPatches(bank[:100]).find(queries[:PATCHES])[0]
+    return lambda: NearestPatches(bank).find(queries)[0]
 
 
 def by_image(queries: Tensor, bank: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def rows() -> Iterator[Row]:
     queries, bank = drawn()
     search = flat_index(bank) if faiss else lambda asked: by_image(asked, bank)
     with threads(2):
-        found = nearest_squared_distances(queries, bank)
+        found = NearestPatches(bank).find(queries)[0]
         torch.testing.assert_close(found, search(queries), rtol=TOLERANCE, atol=0)
         few = queries[:100]
         torch.testing.assert_close(found[:100], literal_distances(few, bank), rtol=1e-6, atol=0)
@@ -64,7 +64,7 @@ def rows() -> Iterator[Row]:
             "PatchCore scoring",
             f"{IMAGES} images of {PATCHES} patches against {BANK} × {WIDTH}",
             **in_turns(
-                lambda: nearest_squared_distances(queries, bank), lambda: search(queries), runs=7
+                lambda: NearestPatches(bank).find(queries)[0], lambda: search(queries), runs=7
             ),
             other_name="faiss's flat index, built beforehand" if faiss else "a loop over images",
             goal=1.0 if faiss else None,

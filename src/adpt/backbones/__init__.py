@@ -104,7 +104,7 @@ def patch_size(name: str, **options: Any) -> int:
 
 
 def _plan(name: str, options: Mapping[str, Any]) -> tuple[Plan, Size]:
-    """What is settled of a network before it is built, and the size of what it sees."""
+    """A network's options as they are settled before it is built, and the size of what it sees."""
     given = signature(build_backbone).bind(name, **options)
     given.apply_defaults()
     recipe, weights, size, window = _chosen(given.arguments)

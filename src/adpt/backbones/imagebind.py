@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from adpt.backbones.weights_file import StateDict, summary
+from adpt.backbones.weights_file import StateDict, first_few
 from adpt.errors import WeightsError
 
 _STEM = "modality_preprocessors.vision."
@@ -63,7 +63,7 @@ def to_timm(state_dict: Mapping[str, Tensor]) -> StateDict:
     if missing:
         raise WeightsError(
             f"Not the weights of ImageBind's image trunk: {len(missing)} keys are missing, "
-            f"{summary(missing)}. Expected is imagebind_huge.pth as published."
+            f"{first_few(missing)}. Expected is imagebind_huge.pth as published."
         )
     converted = {ours: state_dict[theirs] for ours, theirs in names.items()}
     kernel = converted["patch_embed.proj.weight"]

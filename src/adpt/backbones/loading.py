@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from adpt.backbones.weights_file import StateDict, find_on_hub, summary
+from adpt.backbones.weights_file import StateDict, find_on_hub, first_few
 from adpt.errors import WeightsError
 
 
@@ -31,7 +31,7 @@ def cut(network: Any, levels: list[int]) -> list[int]:
     return list(network.prune_intermediate_layers(levels, prune_norm=True, prune_head=True))
 
 
-def load(network: nn.Module, levels: list[int], state: StateDict, source: str) -> list[int]:
+def load_levels(network: nn.Module, levels: list[int], state: StateDict, source: str) -> list[int]:
     """Load what the levels need and cut the rest off.
 
     Args:
@@ -66,7 +66,7 @@ def load(network: nn.Module, levels: list[int], state: StateDict, source: str) -
     ]
     if missing or unexpected or misshapen:
         faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-        listed = "; ".join(f"{len(k)} {what}: {summary(k)}" for what, k in faults if k)
+        listed = "; ".join(f"{len(k)} {what}: {first_few(k)}" for what, k in faults if k)
         raise WeightsError(
             f"{source} does not hold the weights of {_architecture(network)}. Keys {listed}."
         )

@@ -14,7 +14,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from adpt.backbones.base import Backbone, Levels
-from adpt.backbones.loading import cut, find_weights, load
+from adpt.backbones.loading import cut, find_weights, load_levels
 from adpt.backbones.positions import resize_position_embedding
 from adpt.backbones.recipes import Recipe
 from adpt.backbones.weights_file import StateDict, check_file, read_state_dict
@@ -135,7 +135,7 @@ def build_timm(
             height, width = shapes[0][-2:]
             resized = resize_position_embedding(state["pos_embed"], (height, width), offset)
             state["pos_embed"] = resized
-        indices = load(network, levels, state, source)
+        indices = load_levels(network, levels, state, source)
     return TimmBackbone(
         name,
         network,

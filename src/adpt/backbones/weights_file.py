@@ -1,4 +1,8 @@
-"""Find a file of pretrained weights, here or on the Hugging Face hub, and read it safely."""
+"""Find a file of pretrained weights, here or on the Hugging Face hub, and read it safely.
+
+The cache is asked before the hub, for a backbone is known by its tensors (`Backbone.fingerprint`);
+projectors are known by commit and file, and go the other way round: `weights/hub.py`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,13 +136,13 @@ def read_state_dict(path: Path) -> StateDict:
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise WeightsError(
-            f"{path} is no state dict: {summary(others)} are not tensors. Save the network's "
+            f"{path} is no state dict: {first_few(others)} are not tensors. Save the network's "
             "`state_dict()` alone."
         )
     return {str(key): value for key, value in content.items()}
 
 
-def summary(keys: list[str], at_most: int = 4) -> str:
+def first_few(keys: list[str], at_most: int = 4) -> str:
     """The first few of many names, and how many more there are."""
     more = f" and {len(keys) - at_most} more" if len(keys) > at_most else ""
     return ", ".join(keys[:at_most]) + more

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from adpt.cli.command_line import GROUPS
 from adpt.cli.keys import arguments, own_folders, targets_in
 from adpt.cli.options import COMMANDS, Made, Parts, Section
 from adpt.cli.origins import Place, Source, hydra_run, plain, references, refers, sources, where
 from adpt.cli.types import fits, wanted
 from adpt.cli.values import shown
-from adpt.cli.words import GROUPS
 from adpt.errors import UserError
 from adpt.running.paths import conf_dir
 

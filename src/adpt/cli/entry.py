@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
+from adpt.cli.command_line import check_words
 from adpt.cli.sweeps import failure_file, sweep_job
-from adpt.cli.words import check_words
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
 from adpt.running.names import printable_text
@@ -102,9 +106,6 @@ def harmless(record: logging.LogRecord) -> bool:
 
 def user_message(error: BaseException) -> str | None:
     """The message of the user error behind an exception, None where it is not a user's mistake."""
-    from hydra.errors import InstantiationException
-    from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
-
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
@@ -131,8 +132,6 @@ def keep_trace(error: BaseException) -> str | None:
 
     None where there is no such run, or the file cannot be written.
     """
-    from hydra.core.hydra_config import HydraConfig
-
     if not HydraConfig.initialized():
         return None
     run = HydraConfig.get()
@@ -159,8 +158,6 @@ def _is_of_gpu(error: BaseException) -> bool:
 
 def instantiate_all(configs: DictConfig | None) -> list[Any]:
     """Build every entry of a group that has a `_target_`, in order; an entry set to null is off."""
-    from hydra.utils import instantiate
-
     built = []
     for name, config in (configs or {}).items():
         if OmegaConf.is_dict(config) and "_target_" in config:
@@ -171,7 +168,7 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
 
 
 def check_backbone(config: DictConfig) -> None:
-    """Refuse a backbone that cannot be built, before a set is drawn or listed for it.
+    """Refuse a backbone that cannot be built, before a set is rendered or listed for it.
 
     Only what `adpt.backbones.build_backbone` makes can be told without making it.
 
@@ -179,8 +176,6 @@ def check_backbone(config: DictConfig) -> None:
         UserError: There is no such network, or it gives no such levels.
         WeightsError: Its file of weights is missing or none.
     """
-    from hydra.utils import instantiate
-
     if config.get("_target_") == "adpt.backbones.build_backbone":
         instantiate(config, _target_="adpt.backbones.check_backbone")
 

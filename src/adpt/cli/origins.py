@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from adpt.running.paths import conf_dir
@@ -47,16 +50,11 @@ def references(node: Any, place: Place = ()) -> Iterator[Place]:
 
 def hydra_run() -> Any:
     """Hydra's own config; None outside of its runs."""
-    from hydra.core.hydra_config import HydraConfig
-
     return HydraConfig.instance().cfg.hydra if HydraConfig.initialized() else None  # type: ignore[union-attr]
 
 
 def sources() -> list[Source]:
     """The files and then the words that the config was composed of, but for adpt's own files."""
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
-
     run = hydra_run()
     if run is None or not GlobalHydra.instance().is_initialized():
         return []

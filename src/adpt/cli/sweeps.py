@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from adpt.running.files import make_output_folder
+from adpt.running.whole_files import make_output_folder
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,6 @@ class OutputFolder(Callback):
         self._make(config, "sweep")
 
     def _make(self, config: DictConfig, kind: str) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
         # As Hydra does right after this; its names may stand for others of its own config.
         HydraConfig.instance().set_config(config)
         folder = Path(config.hydra[kind].dir)
@@ -74,9 +74,6 @@ class FailedJobs(Callback):
 
 def sweep_job() -> Any:
     """Hydra's config of the running job of a sweep; None outside of sweeps."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return HydraConfig.get()
     return None

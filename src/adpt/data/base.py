@@ -62,7 +62,7 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
             out and counts it. None skips in pretraining and stops in evaluation.
         pretrain_splits: Parts of the published split that pretraining uses.
         held_out: Classes that pretraining leaves out, for a projector to be chosen by.
-        synthetic_defects: Share of normal images that get a drawn defect in pretraining.
+        synthetic_defects: Share of normal images that get a synthetic defect in pretraining.
         train_fraction: Share of each class's normal training images that are there at all, at
             least one, of each camera view alike; in pretraining too.
         noise_ratio: Anomalous test images that become training images of each class, in numbers of
@@ -80,8 +80,8 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         mask_resize: "nearest", "within" or "touched"; see `Geometry`.
         drop_last: Leave a smaller last batch of an epoch out of pretraining.
         pil_views: Make the views of pretraining with PIL, see `PilViews`.
-        seed: Decides order, views and drawn defects of the images in pretraining, and which images
-            `train_fraction` and `noise_ratio` choose.
+        seed: Decides order, views and synthetic defects of the images in pretraining, and which
+            images `train_fraction` and `noise_ratio` choose.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         Raises:
             DataError: The folder, a class, normal images or masks are missing, a mask and its
                 image differ in size, or for pretraining (stage "fit") `noise_ratio` is set, or
-                there are neither masks nor drawn defects.
+                there are neither masks nor synthetic defects.
         """
         if stage == "fit":
             self.refuse_noise()

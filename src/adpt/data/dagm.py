@@ -13,7 +13,7 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 class DAGM(AnomalyDataModule):
-    """DAGM 2007 (Wieler and Hahn 2007): 10 drawn textures.
+    """DAGM 2007 (Wieler and Hahn 2007): 10 rendered textures.
 
     An image is defective where there is a mask of it, which is a rough ellipse; a part in which no
     image has one is refused, for nobody could tell. Defective training images are left out, as

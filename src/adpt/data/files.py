@@ -12,8 +12,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from adpt.errors import DataError, OutsideError
-from adpt.running.files import OUTPUT_MARK, is_output
 from adpt.running.names import composed, printable
+from adpt.running.whole_files import OUTPUT_MARK, is_output
 
 EXTENSIONS = frozenset({"png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"})
 

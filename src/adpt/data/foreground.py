@@ -22,7 +22,7 @@ _AREA = (0.03, 0.95)
 """Share of the picture that a product may cover to count as found."""
 _CONTRAST = 3.5
 """How many times further from the background's colour a product lies than the border does (its
-upper quartile). Of the real and drawn products looked at, textures reached 2.6 and objects began
+upper quartile). Of the real and rendered products looked at, textures reached 2.6 and objects began
 at 4.4."""
 _RING_COVERED = 0.15
 """Share of the border that a product may touch; more is a bright part of a texture."""

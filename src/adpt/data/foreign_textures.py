@@ -14,8 +14,8 @@ from torchvision.transforms.v2 import functional as V
 from adpt.data.files import walk_files
 from adpt.data.images import read_image
 from adpt.data.procedural.camera import Exposure, View
+from adpt.data.procedural.catalogue import PRETRAINING_PRODUCTS
 from adpt.data.procedural.fields import Field, noise, ramp
-from adpt.data.procedural.products import PRETRAINING_PRODUCTS
 from adpt.data.procedural.scene import Frame
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError

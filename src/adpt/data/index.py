@@ -21,8 +21,8 @@ from adpt.data.checks import files_of
 from adpt.data.files import is_hidden
 from adpt.data.sample import Sample
 from adpt.errors import UserError
-from adpt.running.files import replacing
 from adpt.running.paths import index_dir
+from adpt.running.whole_files import replacing
 from adpt.version import __version__
 
 log = logging.getLogger(__name__)

@@ -50,7 +50,7 @@ class Mixed(AnomalyDataModule):
         return "+".join(self.sets)
 
     def prepare_data(self) -> None:
-        """Let each set draw or fetch what it needs."""
+        """Let each set render or fetch what it needs."""
         for data in self.sets.values():
             data.prepare_data()
 

@@ -132,7 +132,7 @@ def say_once(remarks: Mapping[str, str], said: set[str]) -> None:
 
 
 class PretrainingImages(Dataset[Item]):
-    """Images as two photometric views, some normal ones with a drawn defect.
+    """Images as two photometric views, some normal ones with a synthetic defect.
 
     What is drawn depends on seed, epoch and image alone.
     """

@@ -1,4 +1,4 @@
-"""Defects drawn on normal images, so that pretraining sees more kinds than were photographed."""
+"""Synthetic defects on normal images: pretraining sees more kinds than were photographed."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from adpt.errors import DataError
 
 AREA = (0.002, 0.06)
-"""Smallest and largest share of the image that a drawn defect covers."""
+"""Smallest and largest share of the image that a synthetic defect covers."""
 VISIBLE = 8
 """Difference of grey levels, of 255, from which a pixel counts as changed."""
 
@@ -32,7 +32,7 @@ class SyntheticDefects:
         self.share = share
 
     def __call__(self, image: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Draw a defect on a sound image (3, H, W) uint8, or none; `seed` decides everything.
+        """Make a defect on a sound image (3, H, W) uint8, or none; `seed` decides everything.
 
         Returns:
             The image and its mask (H, W) bool: the pixels that changed visibly, small holes closed.
@@ -43,12 +43,12 @@ class SyntheticDefects:
         pixels = image.float()
         spot = _spot(image.shape[1], image.shape[2], generator)
         opacity = 0.3 + 0.7 * torch.rand((), generator=generator)
-        drawn = pixels.lerp(_texture(pixels, generator), opacity * spot)
-        drawn = drawn.round().clamp(0, 255)
-        changed = ((drawn - pixels).abs().amax(0, keepdim=True) > VISIBLE).float()
+        defective = pixels.lerp(_texture(pixels, generator), opacity * spot)
+        defective = defective.round().clamp(0, 255)
+        changed = ((defective - pixels).abs().amax(0, keepdim=True) > VISIBLE).float()
         grown = F.max_pool2d(changed, 5, stride=1, padding=2)
         closed = -F.max_pool2d(-grown, 5, stride=1, padding=2)
-        return drawn.to(torch.uint8), closed[0] > 0
+        return defective.to(torch.uint8), closed[0] > 0
 
 
 def _spot(height: int, width: int, generator: torch.Generator) -> Tensor:

@@ -127,7 +127,7 @@ class TextureDefects:
 
 
 def _shorter_side(geometry: Geometry | None) -> int:
-    """What a texture's shorter side is brought to, as that of the images."""
+    """The size that a texture's shorter side is brought to, as that of the images."""
     side = (geometry or Geometry()).resize
     return side if isinstance(side, int) else max((geometry or Geometry()).image_size)
 

@@ -49,7 +49,7 @@ class PhotometricViews:
 
 
 class Drawn(NamedTuple):
-    """What is done to an image for a view.
+    """The changes to an image for a view.
 
     Attributes:
         jitter: Brightness (0), contrast (1), saturation (2) and hue (3), with their amounts, in

@@ -3,15 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from adpt.evaluation.converting import convert_features
 from adpt.evaluation.feature_cache import FeatureCache
+from adpt.evaluation.feature_kinds import choose_kinds
 from adpt.evaluation.features import Features, extract
-from adpt.evaluation.kinds import choose_kinds
-from adpt.evaluation.matching import (
-    AlignedReferences,
-    FixedReferences,
-    References,
-    convert_features,
-)
+from adpt.evaluation.matching import AlignedReferences, FixedReferences, References
 from adpt.residual import Kind
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ class _Asked(Metric):
     def _ask(
         self, what: str, ask: Callable[[], object], shape: tuple[int, ...], complete: bool = True
     ) -> dict[str, Float64s]:
-        """What the metric gives, arrays of a shape, for all of its names or for some.
+        """The metric's arrays of a shape, for all of its names or for some.
 
         Raises:
             UserError: It gives anything else, or fails by an error of its own.

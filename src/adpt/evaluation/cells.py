@@ -18,7 +18,7 @@ class MethodSpec:
         options: Kind of features to all its options, plain values.
         changed: Kind of features to the options that differ from the published ones.
         unified: One model is made for all classes.
-        uses_defects: It trains on drawn defects.
+        uses_defects: It trains on synthetic defects.
         uses_labels: It trains on labelled images of another set.
         uses_class_token: It is given the backbone's class token.
     """
@@ -62,7 +62,7 @@ class Setting:
         protocol: `clean` or `paper`.
         checks: How often trained methods are scored in training.
         memory_gb: Features up to this size are held in memory while training.
-        refresh: Share of drawn defects that is drawn anew in every epoch.
+        refresh: Share of synthetic defects that is made anew in every epoch.
         heatmaps: Test images a class and method whose score maps are written as PNG.
         tsne: Classes whose patch features are plotted.
     """
@@ -83,7 +83,7 @@ class Setting:
 
     @property
     def of_references(self) -> dict[str, Any]:
-        """What chooses references beside number and seed, as arguments of `encode_class`."""
+        """The choice of references beside number and seed, as arguments of `encode_class`."""
         return {
             "few_shot": self.few_shot,
             "aligned": self.aligned,

@@ -12,14 +12,10 @@ from adpt.data.reference_lists import ReferenceLists
 from adpt.data.references import choose_references
 from adpt.data.sample import UNLABELLED, Sample, Split
 from adpt.errors import DataError
+from adpt.evaluation.converting import convert_features
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.features import Features, extract
-from adpt.evaluation.matching import (
-    AlignedReferences,
-    FixedReferences,
-    References,
-    convert_features,
-)
+from adpt.evaluation.matching import AlignedReferences, FixedReferences, References
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
 from adpt.results.blanks import lacks

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 
 Metrics = dict[str, float]
 

@@ -1,4 +1,4 @@
-"""What could not be had in a run, kept until its end."""
+"""Failures of a run's parts, kept until its end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

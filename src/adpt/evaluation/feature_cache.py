@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from adpt.errors import UserError
-from adpt.running.files import PART, replacing
+from adpt.running.whole_files import PART, replacing
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class FeatureCache:
 
 
 class _Look:
-    """What the folder held when it was last looked at, and what was to be written since."""
+    """Bytes that the folder held when it was last looked at, with those to be written since."""
 
     def __init__(self) -> None:
         self._held, self._until = 0, 0.0

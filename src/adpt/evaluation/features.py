@@ -24,9 +24,9 @@ from adpt.evaluation.feature_cache import (
 from adpt.evaluation.feature_views import Patches, Rows
 from adpt.methods.feature_sets import FeatureSet, InMemory
 from adpt.running.contents import contents
-from adpt.running.files import remove_leftovers
 from adpt.running.progress import Progress, no_progress
 from adpt.running.sources import MAKES_FEATURES, own_code, source_of
+from adpt.running.whole_files import remove_leftovers
 
 if TYPE_CHECKING:
     from adpt.data import AnomalyDataModule, Sample

@@ -26,7 +26,7 @@ CANNOT_DECIDE = frozenset({
     # Where to compute, and what is held where. Not so `data.batch_size`: features of other batches
     # differ by rounding, which training may make more of.
     "device", "memory_gb", "cache", "data.num_workers",
-    # What is drawn and measured beside the figures.
+    # What is rendered and measured beside the figures.
     "heatmaps", "tsne", "submission", "costs",
     # Which cells there are; a cell's own class, method and kind of features are told beside.
     "data.classes", "features", "method",

@@ -10,11 +10,11 @@ from adpt.data import AnomalyDataModule, Sample
 from adpt.data.images import mask_of, upright_size
 from adpt.data.sample import Defect
 from adpt.data.transforms import Geometry
-from adpt.metrics import Region
+from adpt.metrics import TrueRegion
 from adpt.metrics.arrays import Bools, Floats
 
 
-class LaidBack(Sequence[Floats]):
+class PictureMaps(Sequence[Floats]):
     """Score maps laid over their pictures; what a crop left unseen is no part of them.
 
     Args:
@@ -32,11 +32,11 @@ class LaidBack(Sequence[Floats]):
     @overload
     def __getitem__(self, index: int) -> Floats: ...
     @overload
-    def __getitem__(self, index: slice) -> "LaidBack": ...
-    def __getitem__(self, index: int | slice) -> "Floats | LaidBack":
+    def __getitem__(self, index: slice) -> "PictureMaps": ...
+    def __getitem__(self, index: int | slice) -> "Floats | PictureMaps":
         """The map of a picture, (height, width) of what was seen of it."""
         if isinstance(index, slice):
-            return LaidBack(self.maps[index], self.samples[index], self.geometry)
+            return PictureMaps(self.maps[index], self.samples[index], self.geometry)
         size = _size(self.samples[index])
         laid = self.geometry.lay_back(torch.from_numpy(self.maps[index]), size)
         rows, columns = self.geometry.seen(size)
@@ -45,7 +45,7 @@ class LaidBack(Sequence[Floats]):
 
 
 class PictureMasks(Sequence[Bools]):
-    """Masks as their files have them, of the part that was seen; arguments as of `LaidBack`."""
+    """Masks as their files have them, of the part that was seen; arguments as of `PictureMaps`."""
 
     def __init__(self, samples: Sequence[Sample], geometry: Geometry) -> None:
         self.samples, self.geometry = samples, geometry
@@ -83,18 +83,18 @@ class Defects:
     def __init__(self, data: AnomalyDataModule, at_network: bool) -> None:
         self.data, self.at_network = data, at_network
 
-    def __call__(self, sample: Sample) -> list[Region] | None:
+    def __call__(self, sample: Sample) -> list[TrueRegion] | None:
         """An image's defects, less those of which no pixel is left; None where nothing is told."""
         told = self.data.defects_of(sample)
         return None if told is None else [r for one in told if len((r := self._scored(one)).pixels)]
 
-    def _scored(self, defect: Defect) -> Region:
+    def _scored(self, defect: Defect) -> TrueRegion:
         geometry, (mask, enough) = self.data.geometry, defect
         if self.at_network:
             pixels = np.flatnonzero(geometry.mask(mask).numpy())
-            return Region(pixels, max(1, round(enough * len(pixels) / mask.sum())))
+            return TrueRegion(pixels, max(1, round(enough * len(pixels) / mask.sum())))
         rows, columns = (seen.numpy() for seen in geometry.seen(mask.shape))
-        return Region(np.flatnonzero(mask[rows][:, columns]), enough)
+        return TrueRegion(np.flatnonzero(mask[rows][:, columns]), enough)
 
 
 def _size(sample: Sample) -> tuple[int, int]:

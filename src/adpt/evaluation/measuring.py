@@ -1,4 +1,4 @@
-"""What is measured of a class's scores: the seven metrics, and those that a config names."""
+"""Metrics of a class's scores: the seven, and those that a config names."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.evaluation.asked_metrics import asked, check_names
 from adpt.evaluation.features import Features
-from adpt.evaluation.laid_back import LaidBack, PictureMasks
+from adpt.evaluation.laid_back import PictureMaps, PictureMasks
 from adpt.methods.base import Scores, try_making
-from adpt.metrics import Good, Metric, Region, Scored, aupro_dilated, no_good, ranked_metrics
+from adpt.metrics import Good, Metric, Scored, TrueRegion, aupro_dilated, no_good, ranked_metrics
 from adpt.metrics.arrays import finite_scores
 from adpt.metrics.intervals import intervals
 from adpt.results import METRICS
@@ -45,7 +45,7 @@ class Measuring:
     samples: Mapping[str, Sample] = field(default_factory=dict)
     pictures: Geometry | None = None
     with_intervals: bool = False
-    defects_of: Callable[[Sample], Sequence[Region] | None] = no_defects
+    defects_of: Callable[[Sample], Sequence[TrueRegion] | None] = no_defects
 
     def scored(
         self, scores: Scores, test: Features, good: Callable[[], Good | None] = no_good
@@ -59,13 +59,13 @@ class Measuring:
         samples = [self.samples[path] for path in test.paths] if self.samples else []
         labels, image = test.labels.numpy() != 0, finite_scores(scores.image, "image_scores")
 
-        def find_defects(number: int) -> Sequence[Region] | None:
+        def find_defects(number: int) -> Sequence[TrueRegion] | None:
             return self.defects_of(samples[number]) if samples else None
 
         if self.pictures is None or not test.marked:
             known = masks if test.marked else None
             return Scored(maps, known, labels, image, samples, good, find_defects)
-        laid = LaidBack(maps, samples, self.pictures), PictureMasks(samples, self.pictures)
+        laid = PictureMaps(maps, samples, self.pictures), PictureMasks(samples, self.pictures)
         return Scored(*laid, labels, image, samples, good, find_defects)
 
     def measure(self, scored: Scored) -> Metrics:

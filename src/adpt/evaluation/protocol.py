@@ -1,4 +1,4 @@
-"""What `protocol=paper` means for the methods at hand: a table's parts, each in a setting."""
+"""The parts of a table under `protocol=paper`, each in the setting its methods are published in."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -33,7 +33,7 @@ class Part:
     published: Mapping[str, Any] = field(default_factory=dict)
 
     def lacking(self, projector: ProjectorFile | None, lists: ReferenceLists | None) -> list[str]:
-        """What keeps results of this part from being those of the published setting."""
+        """Reasons why results of this part are not those of the published setting."""
         found = list(self.missing or ())
         if projector and not projector.authors:
             found.append("the authors' projector")
@@ -84,7 +84,7 @@ def parts_of(config: DictConfig, set_name: str, classes: Sequence[str]) -> list[
 
 
 def _key(options: Options) -> str:
-    """What methods have in common that can be run together."""
+    """The key that methods share which can be run together."""
     return str(sorted((k, str(v)) for k, v in options.items() if not k.startswith("method.")))
 
 

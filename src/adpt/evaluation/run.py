@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from adpt.evaluation.class_data import ClassData, features_of
-from adpt.evaluation.costs import MethodCosts, in_memory, wait_for
 from adpt.evaluation.epochs import EpochChecks, TrainingPlan
 from adpt.evaluation.feature_views import Chained
 from adpt.evaluation.features import Features
+from adpt.evaluation.measured_costs import MethodCosts, in_memory, wait_for
 from adpt.evaluation.measuring import Measuring
 from adpt.methods.base import Method, Scores, tells_left_out
 from adpt.methods.feature_sets import DefectSet
@@ -124,7 +124,7 @@ def run_method(
         batch_size: Images at a time; changes no score.
         device: Where to compute.
         plan: For trained methods; as `TrainingPlan` has it by default.
-        defects: For methods that train on drawn defects: features of the training images with one.
+        defects: For methods that train on synthetic ones: features of the training images with one.
         measuring: What is measured; the seven metrics and the paper's AUPRO by default.
         costing: Measures what the method costs; None leaves it out.
         progress: Told of epochs.
@@ -172,7 +172,7 @@ def run_method(
     fitting = time.perf_counter() - started - checks.seconds
     costs = costing.finish(method, None if resumed else fitting, len(tests)) if costing else {}
     outcomes = {}
-    good = GoodScores(method, train, batch_size, device)
+    good = GoodScorer(method, train, batch_size, device)
     shared = len(train) == len(tests)
     for number, (class_name, test) in enumerate(tests.items()):
         begun = time.perf_counter()
@@ -210,7 +210,7 @@ def _at_least_single(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32)).cpu()
 
 
-class GoodScores:
+class GoodScorer:
     """Scores of good images that are no test images: those for validation, where a set has some.
 
     Otherwise those of the images that a method was fitted on, each as if it had not been there.

@@ -21,7 +21,7 @@ from adpt.data.images import upright_size
 from adpt.errors import UserError
 from adpt.evaluation.cells import Cell
 from adpt.metrics import Good, Metric, Scored, SegF1
-from adpt.running.files import mark_output, replacing
+from adpt.running.whole_files import mark_output, replacing
 
 log = logging.getLogger(__name__)
 

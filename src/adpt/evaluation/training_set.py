@@ -11,7 +11,7 @@ from adpt.evaluation.encoding import Encoder
 from adpt.evaluation.features import Features
 from adpt.methods.feature_sets import Labels
 from adpt.residual import Kind
-from adpt.results.words import shortened
+from adpt.results.words import few_listed
 from adpt.running.contents import contents
 from adpt.running.progress import Progress, no_progress
 
@@ -101,12 +101,12 @@ def check_suits(
     if common:
         raise UserError(
             "Images of data are among those of train_data, in the classes"
-            f" {shortened(sorted(common))}: what is tested would have been learned. Leave these"
+            f" {few_listed(sorted(common))}: what is tested would have been learned. Leave these"
             " out with train_data.classes or data.classes."
         )
 
 
-def check_options(config: DictConfig) -> None:
+def check_train_data(config: DictConfig) -> None:
     """Refuse what has no meaning where methods are fitted on another set.
 
     Raises:

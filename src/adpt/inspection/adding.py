@@ -12,11 +12,11 @@ import torch
 
 from adpt.data.transforms import Geometry
 from adpt.errors import UserError
-from adpt.inspection.fitted import by_content, digits, shown_pixels
+from adpt.inspection.fitted_model import by_content, digits, shown_pixels
 from adpt.inspection.fitting import ImageFiles
 from adpt.inspection.good import GoodImages, named
 from adpt.inspection.grounds import Grounds
-from adpt.inspection.inputs import Images, listed
+from adpt.inspection.inputs import Images, image_files
 from adpt.inspection.model_file import Model
 from adpt.inspection.scorer import Scorer
 from adpt.methods import Scores
@@ -67,7 +67,7 @@ def with_further(
     former, interest = model.scorer, model.scorer.interest
     inside = None if interest is None else interest.cpu()
     files = ImageFiles(geometry, batch_size, inside)
-    new_files, token = unseen(listed(images, "add"), grounds), former.method.uses_class_token
+    new_files, token = unseen(image_files(images, "add"), grounds), former.method.uses_class_token
     own = files.encoded(former.backbone, new_files, progress, token)
     batches = [
         former.convert([level.to(former.device) for level in own.read(rows.tolist())])

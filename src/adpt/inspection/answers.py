@@ -38,7 +38,9 @@ Found = tuple[str, Inspection | UnreadImage]
 """A product, and an image of it."""
 
 
-def score(products: Products, images: list[Path] | Iterator[str | Path], config: DictConfig) -> int:
+def score_and_write(
+    products: Products, images: list[Path] | Iterator[str | Path], config: DictConfig
+) -> int:
     """Score images, those of a stream one by one, write what was found, and give the exit code.
 
     Raises:
@@ -71,7 +73,7 @@ def score(products: Products, images: list[Path] | Iterator[str | Path], config:
         except BrokenPipeError:
             code = BROKEN_PIPE
     outputs.write_page(config.title if outputs.whole else f"{config.title} (interrupted)")
-    log.info(summary(outputs.rows))
+    log.info(counts_in_words(outputs.rows))
     if table := worst(outputs.rows):
         log.info("Worst first:\n%s", table)
     for notice in drifts.notices:
@@ -143,7 +145,7 @@ def worst(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def summary(rows: Sequence[Row]) -> str:
+def counts_in_words(rows: Sequence[Row]) -> str:
     """How many images were what."""
     anomalous = sum(row.anomalous is True for row in rows)
     unread = sum(bool(row.error) for row in rows)

@@ -16,7 +16,7 @@ from adpt.inspection.good_page import NAME as GOOD_PAGE
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.inputs import find_images, from_stdin
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.products import Products, file_of, files_of
+from adpt.inspection.products import Products, file_of, inspector_files
 from adpt.inspection.threshold import RATE, ThresholdPolicy
 from adpt.inspection.watching import new_images
 from adpt.running.devices import choose_device
@@ -78,13 +78,13 @@ def show_good_images(inspector: Inspector, config: DictConfig) -> None:
     log.info("The good images by score: %s", (folder / GOOD_PAGE).absolute())
 
 
-def load(config: DictConfig) -> Products:
+def load_inspectors(config: DictConfig) -> Products:
     """The inspectors that were fitted before; those of a folder once they are needed."""
     path = expanded(config.inspector)
     if not path.is_dir():
         return Products.of_one(load_one(path, config))
     if config.product is None:
-        files = files_of(path)
+        files = inspector_files(path)
         return Products(files, lambda product: load_one(files[product], config, product))
     name = name_key(config.product)
     return Products.of_one(load_one(file_of(path, name), config, name), name)

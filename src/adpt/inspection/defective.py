@@ -1,4 +1,4 @@
-"""Good images with drawn defects, for methods that train on them."""
+"""Good images with synthetic defects, for methods that train on them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from adpt.evaluation.defect_pool import Convert, DefectPool
 from adpt.inspection.interest import blank
 
 
-def drawn_defects(
+def synthetic_defects(
     paths: Sequence[str],
     geometry: Geometry,
     interest: Tensor | None,
@@ -37,12 +37,12 @@ def drawn_defects(
     """
     blend = TextureDefects(geometry=geometry)
 
-    def draw(image: Tensor, seed: int, path: Path) -> tuple[Tensor, Tensor]:
+    def synthesise(image: Tensor, seed: int, path: Path) -> tuple[Tensor, Tensor]:
         defective, mask = blend(image, seed, path)
         return blank(defective, interest), mask if interest is None else mask & interest
 
     samples = [Sample(Path(path), 0, "", "train") for path in paths]
     return DefectPool(
-        samples, geometry, backbone.encoding(class_token), draw,
+        samples, geometry, backbone.encoding(class_token), synthesise,
         batch_size=batch_size, convert=convert, device=backbone.mean.device, seed=seed,
     )  # fmt: skip

@@ -84,7 +84,7 @@ class Drift:
 
     @property
     def notice(self) -> str:
-        """What to tell a person; "" where scores never moved."""
+        """A message to a person; "" where scores never moved."""
         if self.since is None or self.value is None:
             return ""
         way = "higher" if self.value > 0 else "lower"

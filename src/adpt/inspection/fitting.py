@@ -16,7 +16,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import DataError, UserError
 from adpt.evaluation import Features, FixedReferences, convert_features
 from adpt.evaluation.defect_pool import Convert
-from adpt.inspection.defective import drawn_defects
+from adpt.inspection.defective import synthetic_defects
 from adpt.inspection.inputs import Read, read_batches
 from adpt.inspection.interest import blank
 from adpt.inspection.scorer import Scorer, features_in_memory, references_from
@@ -48,7 +48,7 @@ class Fitter:
         shots: References for residual features.
         seed: Chooses them.
         batch_size: Images at a time; changes no score.
-        files: Reads the images again where a method trains on defects drawn on them; without it
+        files: Reads the images again where a method trains on synthetic defects on them; without it
             there are none.
         convert: Own features of images to what the method sees, once `scorer` has settled it; None
             for own ones.
@@ -91,13 +91,13 @@ class Fitter:
         """A method fitted on all of these images; progress is told of the epochs of a training."""
         method = self.make().to(self.device)
         if isinstance(method, TrainedMethod):
-            drawn = None
+            synthetic = None
             if method.uses_defects and self.files is not None:
-                drawn = drawn_defects(
+                synthetic = synthetic_defects(
                     seen.paths, self.files.geometry, self.files.interest, self.backbone,
                     self.convert, self.batch_size, self.seed, method.uses_class_token,
                 )  # fmt: skip
-            method.train_on(seen, self.device, defects=drawn, progress=progress)
+            method.train_on(seen, self.device, defects=synthetic, progress=progress)
             return method
         with torch.no_grad():
             method.fit(seen.batches(self.batch_size, self.device))

@@ -7,11 +7,11 @@ from adpt.inspection.good import GoodImages
 from adpt.inspection.inputs import picture_of
 from adpt.inspection.inspection import Inspection, LaidBack
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.outputs import THUMBNAIL, render, thumbnail
-from adpt.inspection.page import Card, build_page
+from adpt.inspection.outputs import THUMBNAIL, heatmap_over, thumbnail
+from adpt.inspection.page import Card, build_inspection_page
 from adpt.inspection.rows import Row
-from adpt.running.files import make_output_folder, replacing
 from adpt.running.names import printable
+from adpt.running.whole_files import make_output_folder, replacing
 
 NAME = "good.html"
 _SHOWN = 100
@@ -27,7 +27,7 @@ def write_good_page(folder: Path, inspector: Inspector, good: GoodImages) -> Non
     order = good.scores.image.argsort(descending=True).tolist()
     cards = [_card(inspector, good, row, rank < _SHOWN) for rank, row in enumerate(order)]
     note = "Good images, each scored as if it had not been fitted on."
-    page = build_page("Good images", cards, inspector, [note, *good.remarks])
+    page = build_inspection_page("Good images", cards, inspector, [note, *good.remarks])
     try:
         make_output_folder(folder)
     except OSError as error:
@@ -47,7 +47,7 @@ def _card(inspector: Inspector, good: GoodImages, row: int, shown: bool) -> Card
             laid = LaidBack(inspector.geometry, good.scores.maps[row], size)
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             result = Inspection(path, score, found[2], found[3], laid)
-            sheet = thumbnail(picture, render(picture, result, inspector.settings.normal_map))
+            sheet = thumbnail(picture, heatmap_over(picture, result, inspector.settings.normal_map))
         except BadImageError:  # Gone since it was scored.
             pass
     return Card(Row(printable(path), *found), row, sheet)

@@ -1,4 +1,4 @@
-"""What a threshold was found from, as it is kept in an inspector's file to be found anew."""
+"""The grounds of a threshold, kept in an inspector's file so that it can be found anew."""
 
 import math
 from collections.abc import Mapping

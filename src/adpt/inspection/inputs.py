@@ -30,8 +30,8 @@ from adpt.data.images import PLAIN, ReadingRules, as_rgb, read_image
 from adpt.data.sixteen_bits import scaled
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError, DataError
-from adpt.running.files import OUTPUT_MARK, is_output
 from adpt.running.paths import expanded
+from adpt.running.whole_files import OUTPUT_MARK, is_output
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ def find_images(where: str | os.PathLike[str], option: str) -> list[Path]:
     )
 
 
-def listed(images: Images, option: str) -> list[Path]:
+def image_files(images: Images, option: str) -> list[Path]:
     """The files that `Images` stands for, each once.
 
     Raises:

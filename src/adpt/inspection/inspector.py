@@ -9,7 +9,7 @@ from adpt.data.images import MAX_MEGAPIXELS, reading_rules
 from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError
 from adpt.inspection.adding import with_further
-from adpt.inspection.fitted import FitOptions, fitted_model
+from adpt.inspection.fitted_model import FitOptions, fitted_model
 from adpt.inspection.good import GoodImages
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import (
@@ -245,7 +245,7 @@ class Inspector:
 
     @property
     def grounds(self) -> Grounds | None:
-        """What the threshold was found from; None in files of before."""
+        """The grounds that the threshold was found from; None in files of before."""
         return self._model.grounds
 
     @property

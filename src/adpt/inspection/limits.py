@@ -1,4 +1,4 @@
-"""What good pictures' scores say of further ones: a limit for a rate of false alarms."""
+"""A limit for a rate of false alarms, from good pictures' scores."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -22,7 +22,7 @@ from adpt.backbones import Backbone
 from adpt.errors import UserError
 from adpt.inspection.model_file import Model, read_model, write_model
 from adpt.inspection.scorer import Scorer
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 from adpt.version import __version__
 
 _log = logging.getLogger(__name__)

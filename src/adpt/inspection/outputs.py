@@ -21,18 +21,18 @@ from adpt.errors import BadImageError, UserError
 from adpt.inspection.inputs import UnreadImage, picture_of
 from adpt.inspection.inspection import Inspection
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.page import MOST, Card, build_page, ranked
+from adpt.inspection.page import MOST, Card, build_inspection_page, ranked
 from adpt.inspection.rows import COLUMNS, Row
 from adpt.page.plots import Picture, heatmap, outline
-from adpt.running.files import (
+from adpt.running.names import file_name, printable, spreadsheet_cell
+from adpt.running.paths import expanded
+from adpt.running.whole_files import (
     is_full_disk,
     make_output_folder,
     mark_output,
     remove_leftovers,
     replacing,
 )
-from adpt.running.names import file_name, printable, spreadsheet_cell
-from adpt.running.paths import expanded
 from adpt.running.work_lock import at_work
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class Outputs:
         elif page.exists():
             page = partial
         fitted_here = any(one.good_images is not None for one in self.inspectors.values())
-        text = build_page(title, cards, self.inspectors, good_page=fitted_here)
+        text = build_inspection_page(title, cards, self.inspectors, good_page=fitted_here)
         with replacing(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -236,7 +236,7 @@ class Outputs:
         longest = self.longest_side if wanted else THUMBNAIL
         if longest is not None:
             picture.thumbnail((longest, longest))
-        shown_map = render(picture, result, inspector.settings.normal_map)
+        shown_map = heatmap_over(picture, result, inspector.settings.normal_map)
         if shown:
             keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
             keep(self._cards, (rank, number, thumbnail(picture, shown_map)))
@@ -260,7 +260,9 @@ def _line(row: Row) -> str:
     return json.dumps(row.as_dict()) + "\n"
 
 
-def render(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> Picture:
+def heatmap_over(
+    picture: Image.Image, result: Inspection, normal_map: tuple[float, float]
+) -> Picture:
     """The score map over the picture, (H, W, 3) uint8, of the picture's size.
 
     The colours are one scale for all images of a model: dark up to the median of left-out normal

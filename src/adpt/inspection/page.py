@@ -55,7 +55,7 @@ class Card(NamedTuple):
 
     @property
     def rank(self) -> float:
-        """What images of several products are ordered by."""
+        """The key that images of several products are ordered by."""
         return ranked(self.score, self.row.threshold)
 
     @property
@@ -69,7 +69,7 @@ def ranked(score: float, threshold: float | None) -> float:
     return score / threshold if threshold is not None and threshold > 0 else score
 
 
-def build_page(
+def build_inspection_page(
     title: str,
     cards: Sequence[Card],
     inspectors: Inspector | Mapping[str, Inspector],
@@ -119,7 +119,7 @@ def _counts(cards: Sequence[Card]) -> dict[str, int]:
 def _group(
     product: str, cards: Sequence[Card], shown: Sequence[Card], inspector: Inspector | None
 ) -> dict[str, Any]:
-    """What the page shows of one product; without an inspector these are images of none."""
+    """One product on the page; without an inspector these are images of none."""
     found: dict[str, Any] = {
         "product": product or "Of no product",
         "cards": shown,

@@ -91,7 +91,7 @@ class Products:
         return groups
 
 
-def files_of(folder: Path) -> dict[str, Path]:
+def inspector_files(folder: Path) -> dict[str, Path]:
     """The inspectors' files in a folder, `<product>.adpt.safetensors`, by product.
 
     Raises:
@@ -118,7 +118,7 @@ def file_of(folder: Path, product: str) -> Path:
     Raises:
         UserError: There is none.
     """
-    found = files_of(folder)
+    found = inspector_files(folder)
     if (key := name_key(product)) not in found:
         raise UserError(
             f"product={product}: {folder} has no inspector of it; it has"
@@ -134,5 +134,5 @@ def inspectors_of(where: Path, load: Callable[[Path], Inspector]) -> dict[str, I
         UserError: The folder has none, or one of them cannot be read.
     """
     alone = {name_key(where.name.removesuffix(ENDING)): where}
-    files = files_of(where) if where.is_dir() else alone
+    files = inspector_files(where) if where.is_dir() else alone
     return {product: load(path) for product, path in files.items()}

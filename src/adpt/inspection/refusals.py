@@ -10,8 +10,8 @@ from adpt.inspection.drift import DriftRule
 from adpt.inspection.onnx_file import require_onnx
 from adpt.inspection.sizes import AUTO
 from adpt.inspection.threshold import Threshold
-from adpt.running.files import require_writable
 from adpt.running.paths import expanded
+from adpt.running.whole_files import require_writable
 from adpt.windows import WindowOptions
 
 OF_FITTING = (

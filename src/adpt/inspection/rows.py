@@ -73,7 +73,7 @@ class Row:
         return asdict(self)
 
     def cells(self) -> dict[str, Any]:
-        """What the table's columns hold: of the regions their number, and the largest area."""
+        """The table's columns by name: of the regions their number, and the largest area."""
         largest = self.largest
         return self.as_dict() | {
             "regions": None if self.error else len(self.regions),

@@ -1,4 +1,4 @@
-"""What the losses of a run are called in its log."""
+"""Names of a run's losses in its log."""
 
 import re
 

@@ -111,7 +111,7 @@ class Dinomaly(GroupReconstruction):
         )
 
     def decode(self, fused: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What each layer gives (B, P, D); no further loss."""
+        """Each layer's output (B, P, D); no further loss."""
         rebuilt, layers = self.bottleneck(fused), []
         for layer in self.decoder:
             rebuilt = layer(rebuilt)

@@ -1,4 +1,4 @@
-"""Features, drawn defects, steps: the words between trained methods and the loop around them."""
+"""Features, defects, steps: the words between trained methods and the loop around them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +10,7 @@ AfterEpoch = Callable[[int, float], None]
 """Called with the epochs trained so far and the last one's mean loss; scoring is possible then."""
 
 Defects = tuple[list[Tensor], Tensor]
-"""Levels of images with drawn defects, and (B, H, W) bool masks of the defects."""
+"""Levels of images with synthetic defects, and (B, H, W) bool masks of the defects."""
 
 OptimizerList = Sequence[torch.optim.Optimizer]
 
@@ -47,10 +47,10 @@ class InMemory:
 
 
 class DefectSet(Protocol):
-    """Features of the same images, each with a drawn defect."""
+    """Features of the same images, each with a synthetic defect."""
 
     def start_epoch(self, epoch: int) -> None:
-        """Draw and encode anew the share of images that is due in this epoch."""
+        """Make and encode anew the share of images that is due in this epoch."""
 
     def read(self, rows: Sequence[int]) -> Defects:
         """Levels as of a `FeatureSet`, and (len(rows), H, W) bool masks of the defects."""
@@ -63,7 +63,7 @@ class Labels:
         self.masks = masks
 
     def start_epoch(self, epoch: int) -> None:
-        """Draw nothing."""
+        """Renew nothing."""
 
     def read(self, rows: Sequence[int]) -> Defects:
         """No further levels, and the masks of some images."""

@@ -47,12 +47,12 @@ class Discriminator(nn.Module):
 
 
 class Glass(TrainedMethod):
-    """Score patches by a discriminator of normal ones, noisy ones, and ones with drawn defects.
+    """Score patches by a discriminator of normal ones, noisy ones, and ones with synthetic defects.
 
     Patches are described as PatchCore's are and, with an adaptor, mapped linearly. Global
     synthesis: Gaussian noise is added to normal patches, they climb the discriminator's loss, and
     are pushed into a shell around normality every fifth step. Local synthesis: patches where a
-    defect was drawn on the image, pushed into the next shell outwards. The loss is binary
+    defect was laid on the image, pushed into the next shell outwards. The loss is binary
     cross-entropy of normal and noisy patches, plus the focal loss of the worse half of the patches
     of the images with defects; without such images, the former alone (GLASS, arXiv 2407.09359,
     with the constants of its authors' code).
@@ -178,30 +178,30 @@ class Glass(TrainedMethod):
                 self._centre = self.adaptor(self._mean)
         normal: Tensor = self.adaptor(self.embed(levels)).flatten(0, 1)
         centres = self._centre.repeat(len(levels[0]), 1)
-        drawn: Tensor | None = None
+        synthetic: Tensor | None = None
         anomalous = torch.zeros(len(normal), dtype=torch.bool, device=normal.device)
         if defects is not None:
-            drawn = self.adaptor(self.embed(defects[0])).flatten(0, 1)
+            synthetic = self.adaptor(self.embed(defects[0])).flatten(0, 1)
             grid = levels[-self.num_levels :][0].shape[-2:]
             anomalous = F.adaptive_max_pool2d(defects[1][:, None].float(), grid).flatten() > 0
-        radius = self._radius(normal, drawn, anomalous, centres)
+        radius = self._radius(normal, synthetic, anomalous, centres)
         loss = self._global_loss(normal, centres, radius)
-        if drawn is not None:
+        if synthetic is not None:
             if self.hypothesis == "hypersphere":
-                pushed = truncate(drawn, centres, 2 * radius, 4 * radius)
-                drawn = torch.where(anomalous[:, None], pushed, drawn)
-            scores = self.discriminator(drawn).sigmoid()
+                pushed = truncate(synthetic, centres, 2 * radius, 4 * radius)
+                synthetic = torch.where(anomalous[:, None], pushed, synthetic)
+            scores = self.discriminator(synthetic).sigmoid()
             loss = loss + hard_focal_loss(scores, anomalous, _DROPPED)
         return descend(loss, *optimizers)
 
     @torch.no_grad()
     def _radius(
-        self, normal: Tensor, drawn: Tensor | None, anomalous: Tensor, centres: Tensor
+        self, normal: Tensor, synthetic: Tensor | None, anomalous: Tensor, centres: Tensor
     ) -> Tensor:
         """(): 75 % of the patches without a defect are closer than this to their centre."""
         distances = (normal - centres).norm(dim=1)
-        if drawn is not None:
-            sound = (drawn - centres).norm(dim=1)[~anomalous]
+        if synthetic is not None:
+            sound = (synthetic - centres).norm(dim=1)[~anomalous]
             distances = torch.cat((sound, distances))
         return torch.quantile(distances, _RADIUS_QUANTILE)
 

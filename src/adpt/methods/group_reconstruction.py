@@ -1,4 +1,4 @@
-"""What Dinomaly and INP-Former share: groups of levels, rebuilt by a decoder, compared by angle."""
+"""Groups of levels, rebuilt by a decoder and compared by angle, as Dinomaly and INP-Former do."""
 
 import math
 from abc import abstractmethod
@@ -76,7 +76,7 @@ class GroupReconstruction(TrainedMethod):
 
     @abstractmethod
     def decode(self, fused: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What each layer of the decoder gives, each (B, P, D), and a further loss ().
+        """Outputs of the decoder's layers, each (B, P, D), and a further loss ().
 
         Args:
             fused: (B, P, D), the tokens of all levels.

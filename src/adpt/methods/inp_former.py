@@ -125,7 +125,7 @@ class InpFormer(GroupReconstruction):
         self.decoder = nn.ModuleList(PrototypeLayer(width, heads) for _ in range(self.num_layers))
 
     def decode(self, fused: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What each layer gives (B, P, D), and how far patches lie from their prototypes."""
+        """Each layer's output (B, P, D), and how far patches lie from their prototypes."""
         prototypes = self.find(fused)
         rebuilt, layers = self.bottleneck(fused), []
         for layer in self.decoder:

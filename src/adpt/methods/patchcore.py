@@ -153,7 +153,7 @@ class PatchCore(FittedMethod):
         return min(count, self.max_patches or count)
 
     def _search_in(self, bank: Tensor) -> NearestPatches:
-        """What finds patches' nearest in the bank, made once for a bank."""
+        """The search for patches' nearest in the bank, made once for a bank."""
         if torch.compiler.is_compiling():
             return NearestPatches(bank)
         if self._search is None or self._search.points is not bank:
@@ -168,11 +168,3 @@ class PatchCore(FittedMethod):
     def embed(self, levels: list[Tensor]) -> Tensor:
         """Patches (B, patches of the first used level, embedding_dim) of float32 levels."""
         return embed_neighbourhoods(levels[-self.num_levels :], self.embedding_dim)
-
-
-def nearest_squared_distances(queries: Tensor, bank: Tensor) -> Tensor:
-    """Squared distance (N,) from each query (N, D) to its nearest of the bank (M, D), float32.
-
-    See `NearestPatches`: a query that lies in the bank scores 0.
-    """
-    return NearestPatches(bank).find(queries)[0]

@@ -50,7 +50,7 @@ class TrainedMethod(LearnedMethod):
     unified: ClassVar[bool] = False
     """True for one model of all classes of a set, not one for each."""
     uses_defects: ClassVar[bool] = False
-    """True where training looks at images with drawn defects."""
+    """True where training looks at images with synthetic defects."""
     by_window = False
 
     def __init__(
@@ -91,8 +91,9 @@ class TrainedMethod(LearnedMethod):
             levels: One (B, C, h, w) float32 tensor a level, on the device that computes.
             optimizers: Those of `configure_optimizers`.
             step: Where training stands.
-            defects: The same images with drawn defects, on the same device, or of labelled images
-                no levels and their masks; None unless the method uses them and they can be had.
+            defects: The same images with synthetic defects, on the same device, or of labelled
+                images no levels and their masks; None unless the method uses them and they can
+                be had.
 
         Returns:
             (), the loss, to be logged; training ends with an error where it is not finite.
@@ -122,7 +123,7 @@ class TrainedMethod(LearnedMethod):
         Args:
             features: Features of normal images, of both kinds where it `uses_labels`.
             device: Where to compute.
-            defects: Features of the same images with drawn defects; of labelled images `Labels`.
+            defects: Features of the images with synthetic defects; of labelled images `Labels`.
             after_epoch: Called after every epoch.
             folder: Keeps the state of every epoch until training is done; None keeps none.
             progress: Told of every epoch.

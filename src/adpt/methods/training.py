@@ -112,7 +112,7 @@ class _Training(lightning.LightningModule):
         return self.method.configure_optimizers()
 
     def on_train_epoch_start(self) -> None:
-        """Draw what this epoch shows."""
+        """Renew the synthetic defects that this epoch shows."""
         self.method.train()
         self.losses = []
         if self.defects is not None:
@@ -124,8 +124,8 @@ class _Training(lightning.LightningModule):
         levels = [level.to(self.device) for level in self.features.read(batch)]
         defects = None
         if self.defects is not None:
-            drawn, masks = self.defects.read(batch)
-            defects = [level.to(self.device) for level in drawn], masks.to(self.device)
+            synthetic, masks = self.defects.read(batch)
+            defects = [level.to(self.device) for level in synthetic], masks.to(self.device)
         optimizers: Any = self.optimizers()
         several = optimizers if isinstance(optimizers, list) else [optimizers]
         with seeded(self.device, self.method.seed, step.epoch, step.batch):

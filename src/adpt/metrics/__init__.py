@@ -2,7 +2,6 @@
 
 from adpt.metrics.aupimo import Aupimo
 from adpt.metrics.base import Metric, RankedMetric
-from adpt.metrics.curves import Aupro, IoUMax, MeanOfSeven
 from adpt.metrics.dilated import aupro_dilated
 from adpt.metrics.exact import (
     anomaly_metrics,
@@ -13,9 +12,10 @@ from adpt.metrics.exact import (
     f1_max,
     ranked_metrics,
 )
+from adpt.metrics.further import Aupro, IoUMax, MeanOfSeven
 from adpt.metrics.grouped import AurocByKind, SampleAuroc
 from adpt.metrics.ranking import Ranking, Rankings, rank_maps
-from adpt.metrics.scored import Good, Pictured, Region, Scored, no_good
+from adpt.metrics.scored import Good, Pictured, Scored, TrueRegion, no_good
 from adpt.metrics.segmentation import SegF1
 from adpt.metrics.spro import SPRO
 
@@ -32,10 +32,10 @@ __all__ = [
     "RankedMetric",
     "Ranking",
     "Rankings",
-    "Region",
     "SampleAuroc",
     "Scored",
     "SegF1",
+    "TrueRegion",
     "anomaly_metrics",
     "aupro",
     "aupro_dilated",

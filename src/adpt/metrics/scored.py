@@ -37,7 +37,7 @@ class Pictured(Protocol):
         """The piece that is seen, by a name that all views of it share; "" where there is none."""
 
 
-class Region(NamedTuple):
+class TrueRegion(NamedTuple):
     """A defect of a test image.
 
     Attributes:
@@ -66,17 +66,17 @@ def no_good() -> Good | None:
     return None
 
 
-def no_regions(number: int) -> Sequence[Region] | None:
+def no_regions(number: int) -> Sequence[TrueRegion] | None:
     """Nothing, where a set does not tell an image's defects apart."""
     return None
 
 
-def connected(mask: Bools) -> list[Region]:
+def connected(mask: Bools) -> list[TrueRegion]:
     """The 8-connected regions of a mask (H, W), all of whose pixels are to be found."""
     places, numbers = np.flatnonzero(mask), ndimage.label(mask, np.ones((3, 3)))[0][mask]
     order = np.argsort(numbers, kind="stable")
     parts = np.split(places[order], np.flatnonzero(np.diff(numbers[order])) + 1)
-    return [Region(pixels, len(pixels)) for pixels in parts if len(pixels)]
+    return [TrueRegion(pixels, len(pixels)) for pixels in parts if len(pixels)]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Scored:
     image_scores: Floats
     samples: Sequence[Pictured] = ()
     score_good: Callable[[], Good | None] = no_good
-    find_regions: Callable[[int], Sequence[Region] | None] = no_regions
+    find_regions: Callable[[int], Sequence[TrueRegion] | None] = no_regions
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -117,7 +117,7 @@ class Scored:
         known = None if masks is None else np.asarray(masks)
         return rank_maps(maps, known, self.image_scores, labels=self.labels)
 
-    def regions(self, number: int) -> Sequence[Region]:
+    def regions(self, number: int) -> Sequence[TrueRegion]:
         """The defects of an image, as its set tells them, else the 8-connected ones of its mask."""
         found = self.find_regions(number)
         if found is None:

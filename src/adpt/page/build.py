@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from adpt.errors import UserError
-from adpt.page import conditions, costs, curves, embeddings, score_maps
+from adpt.page import costs, curves, embeddings, origin, score_maps
 from adpt.page.classes import one_summary
 from adpt.page.headline import headlines
 from adpt.page.render import render
 from adpt.results import SHOWN, Record, latest, mean_tables, summarise
 from adpt.results.reported import Reported
 from adpt.results.words import LEGEND
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 
 
 def build_page(
@@ -66,7 +66,7 @@ def build_page(
         yield "Curves", "curves", curves.section(summaries, folder)
         yield "Score maps", "score_maps", score_maps.section(folders)
         yield "t-SNE", "embeddings", embeddings.section(folders)
-        yield "Origin", "conditions", conditions.section(records)
+        yield "Origin", "origin", origin.section(records)
 
     page = render(
         "report.html.j2",

@@ -6,10 +6,10 @@ from typing import NamedTuple
 from adpt.results import Summary
 from adpt.results.compare import class_table
 from adpt.results.table import Table
-from adpt.results.training import training_table
+from adpt.results.training_course import training_table
 
 
-class Shown(NamedTuple):
+class ClassTables(NamedTuple):
     """A summary's tables.
 
     Attributes:
@@ -27,11 +27,11 @@ class Shown(NamedTuple):
     training: Table | None
 
 
-def one_summary(summary: Summary, metrics: Sequence[str]) -> Shown:
+def one_summary(summary: Summary, metrics: Sequence[str]) -> ClassTables:
     """Tables of a summary, with these metrics in the first one."""
     table = class_table(summary, metrics)
     recorded = [metric for metric in summary.mean.metrics if metric not in metrics]
     others = [class_table(summary, recorded[i : i + 2]) for i in range(0, len(recorded), 2)]
     notes = dict.fromkeys(note for other in others for note in other.notes)
     new = [note for note in notes if note not in table.notes]
-    return Shown(summary, table, others, new, training_table(summary, metrics))
+    return ClassTables(summary, table, others, new, training_table(summary, metrics))

@@ -1,4 +1,4 @@
-"""What methods cost: the tables, and accuracy against latency as a picture."""
+"""Costs of methods: the tables, and accuracy against latency as a picture."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from adpt.page.headline import axis
 from adpt.results import Summary, title
-from adpt.results.costs import Costed, cost_tables, costed
+from adpt.results.cost_tables import Costed, cost_tables, costed
 from adpt.results.table import Table
 
 WIDTH, HEIGHT = 460.0, 260.0
@@ -62,25 +62,25 @@ class Scatter(NamedTuple):
     unnamed: int
 
 
-class Shown(NamedTuple):
+class SetCosts(NamedTuple):
     """A data set's table and pictures."""
 
     table: Table
     pictures: list[Scatter]
 
 
-def section(summaries: Sequence[Summary], metrics: Sequence[str]) -> list[Shown]:
+def section(summaries: Sequence[Summary], metrics: Sequence[str]) -> list[SetCosts]:
     """Tables and pictures of each data set that costs were measured on."""
     sets = costed(summaries, metrics).values()
     return [
-        Shown(table, [one for metric in metrics if (one := _scatter(rows, metric))])
+        SetCosts(table, [one for metric in metrics if (one := _scatter(rows, metric))])
         for table, rows in zip(cost_tables(summaries, metrics), sets, strict=True)
     ]
 
 
 def _scatter(rows: Sequence[Costed], metric: str) -> Scatter | None:
     shown = (row for row in rows if not math.isnan(row.metrics[metric]))
-    known = [row for row in shown if row.costs.get("ms_1", 0) > 0]  # Their logarithm is drawn.
+    known = [row for row in shown if row.costs.get("ms_1", 0) > 0]  # Their logarithm is plotted.
     if len(known) < 2:
         return None
     place, texts = axis([row.metrics[metric] for row in known])

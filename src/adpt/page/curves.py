@@ -38,7 +38,7 @@ class Plots(NamedTuple):
     plots: list[svg.Plot]
 
 
-class Shown(NamedTuple):
+class SummaryCurves(NamedTuple):
     """A summary's plots: of its mean or its only class, and of the classes, folded up."""
 
     summary: Summary
@@ -46,7 +46,7 @@ class Shown(NamedTuple):
     classes: list[Plots]
 
 
-class Section(NamedTuple):
+class Curves(NamedTuple):
     """Plots of all summaries.
 
     Attributes:
@@ -57,10 +57,10 @@ class Section(NamedTuple):
 
     total: int
     crowded: bool
-    results: list[Shown]
+    results: list[SummaryCurves]
 
 
-def section(summaries: Sequence[Summary], folder: Path) -> Section | None:
+def section(summaries: Sequence[Summary], folder: Path) -> Curves | None:
     """Plots of each summary and its classes; None where no details lie in the folder.
 
     Args:
@@ -79,7 +79,7 @@ def section(summaries: Sequence[Summary], folder: Path) -> Section | None:
         for summary, found in zip(summaries, classes, strict=True)
         if found
     ]
-    return Section(total, crowded, shown) if total else None
+    return Curves(total, crowded, shown) if total else None
 
 
 def mean_curve(curves: Sequence[Floats]) -> Floats:
@@ -115,14 +115,14 @@ def _by_class(summary: Summary, files: Mapping[str, Path]) -> dict[str, dict[str
 
 def _shown(
     summary: Summary, found: Mapping[str, Mapping[str, Sequence[Path]]], crowded: bool
-) -> Shown:
+) -> SummaryCurves:
     classes = {name: _arrays(kinds) for name, kinds in found.items()}
     if len(classes) == 1:
         ((name, arrays),) = classes.items()
-        return Shown(summary, Plots(name, _plots(arrays)), [])
+        return SummaryCurves(summary, Plots(name, _plots(arrays)), [])
     folded = {} if crowded else classes
     each = [Plots(name, _plots(arrays)) for name, arrays in folded.items()]
-    return Shown(summary, _mean(list(classes.values())), each)
+    return SummaryCurves(summary, _mean(list(classes.values())), each)
 
 
 def _arrays(kinds: Mapping[str, Sequence[Path]]) -> Arrays:

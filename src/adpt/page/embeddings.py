@@ -13,7 +13,7 @@ from adpt.results.embedding import Embedding, load_embedding
 _MARGIN = 0.03
 
 
-class Shown(NamedTuple):
+class ClassEmbeddings(NamedTuple):
     """A class's layouts, and of how many patches they are."""
 
     title: str
@@ -22,7 +22,7 @@ class Shown(NamedTuple):
     plots: list[Plot]
 
 
-def section(folders: Sequence[Path]) -> list[Shown]:
+def section(folders: Sequence[Path]) -> list[ClassEmbeddings]:
     """Layouts by data set and class.
 
     Args:
@@ -34,12 +34,12 @@ def section(folders: Sequence[Path]) -> list[Shown]:
     return [_class(path) for folder in folders for path in sorted(folder.glob("tsne/*/*.npz"))]
 
 
-def _class(path: Path) -> Shown:
+def _class(path: Path) -> ClassEmbeddings:
     embedding = load_embedding(path)
     anomalous = int(embedding.anomalous.sum())
     plots = [_plot(kind, embedding) for kind in embedding.points]
     normal = len(embedding.anomalous) - anomalous
-    return Shown(f"{path.parent.name} · {path.stem}", normal, anomalous, plots)
+    return ClassEmbeddings(f"{path.parent.name} · {path.stem}", normal, anomalous, plots)
 
 
 def _plot(kind: str, embedding: Embedding) -> Plot:

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from adpt.results import Comparison, Summary, title
-from adpt.results.compare import name_among
 from adpt.results.record import FEATURES
+from adpt.results.row_names import name_among
 
 _MOST_ROWS = 24
 _STEP = 0.05
 """The axis begins and ends at a multiple of this share."""
 
 
-class Row(NamedTuple):
+class DotRow(NamedTuple):
     """A row: its name, and the dots' places from left to right in [0, 1] by kind of features."""
 
     name: str
@@ -31,7 +31,7 @@ class Headline(NamedTuple):
     """
 
     title: str
-    rows: list[Row]
+    rows: list[DotRow]
     ticks: list[str]
     more: int
 
@@ -69,7 +69,7 @@ def _headline(metric: str, rows: Sequence[tuple[str, Comparison]]) -> Headline |
         return None
     shown = kept[:_MOST_ROWS]
     place, ticks = axis([value for _, values in shown for value in values.values()])
-    placed = [Row(n, {kind: place(v) for kind, v in values.items()}) for n, values in shown]
+    placed = [DotRow(n, {kind: place(v) for kind, v in values.items()}) for n, values in shown]
     return Headline(f"{title(metric)} in percent", placed, ticks, len(kept) - len(shown))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 
 Picture = npt.NDArray[np.uint8]
 _Numbers = npt.NDArray[Any]

@@ -37,7 +37,7 @@ class Embedded(NamedTuple):
     height: int
 
 
-class Shown(NamedTuple):
+class ClassMaps(NamedTuple):
     """Some of a class's panels under their headings, "" where none is needed."""
 
     class_name: str
@@ -46,7 +46,7 @@ class Shown(NamedTuple):
     total: int
 
 
-def section(folders: Sequence[Path]) -> list[tuple[str, list[Shown]]]:
+def section(folders: Sequence[Path]) -> list[tuple[str, list[ClassMaps]]]:
     """Panels by data set and method, class by class.
 
     Args:
@@ -66,7 +66,7 @@ def section(folders: Sequence[Path]) -> list[tuple[str, list[Shown]]]:
     # Where there are more classes than pictures may be, the last ones show none.
     left, budget = _MOST, max(1, _MOST // max(1, sum(map(len, blocks.values()))))
     several = len({folder for folder, _, _ in blocks}) > 1
-    shown: list[tuple[str, list[Shown]]] = []
+    shown: list[tuple[str, list[ClassMaps]]] = []
     for (folder, dataset, method), classes in blocks.items():
         title = f"{dataset} · {method}" + (f" ({folder.name})" if several else "")
         shown.append((title, []))
@@ -76,7 +76,7 @@ def section(folders: Sequence[Path]) -> list[tuple[str, list[Shown]]]:
     return shown
 
 
-def _class(name: str, paths: Sequence[Path], budget: int) -> Shown:
+def _class(name: str, paths: Sequence[Path], budget: int) -> ClassMaps:
     groups: list[list[Path]] = [[] for _ in _GROUPS]
     for path in paths:
         place = next(i for i, (_, start, _) in enumerate(_GROUPS) if path.stem.startswith(start))
@@ -89,7 +89,7 @@ def _class(name: str, paths: Sequence[Path], budget: int) -> Shown:
         (_GROUPS[place][0] if extremes else "", [_embedded(p) for p in group if p in by_turns])
         for place, group in zip(_ORDER, ordered, strict=True)
     ]
-    return Shown(name, [one for one in found if one[1]], len(by_turns), len(paths))
+    return ClassMaps(name, [one for one in found if one[1]], len(by_turns), len(paths))
 
 
 def _embedded(path: Path) -> Embedded:

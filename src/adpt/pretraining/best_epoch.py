@@ -13,7 +13,7 @@ from adpt.errors import UserError
 from adpt.methods import Method
 from adpt.pretraining.callbacks import DownstreamCheck, SaveProjector
 from adpt.pretraining.module import Pretraining
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 from adpt.weights import save_projector
 from adpt.weights.hub import VARIANTS
 

@@ -23,8 +23,8 @@ from adpt.evaluation.panels import choose_images, class_folder, render_panels
 from adpt.methods import Method, try_making
 from adpt.pretraining import Pretraining
 from adpt.results.details import Details
-from adpt.running.files import mark_output
-from adpt.tracking import check_metrics, log_check, summarise_by_mean
+from adpt.running.whole_files import mark_output
+from adpt.tracking import log_check, name_figures, summarise_by_mean
 from adpt.weights import ProjectorFile, save_backbone, save_projector
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class SaveProjector(lightning.Callback):
     def metadata(
         self, trainer: lightning.Trainer, module: Pretraining, epoch: int
     ) -> dict[str, str]:
-        """What a projector's file says of itself after so many epochs."""
+        """A projector file's account of itself after so many epochs."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         backbone = module.backbone
         seen = set(image_folders(data.pretraining_samples()))
@@ -179,9 +179,9 @@ class DownstreamCheck(lightning.Callback):
     """
 
     option = "downstream_check"
-    """What the command line calls it by."""
+    """Its name on the command line."""
     reference_options: Mapping[str, Any] = MappingProxyType({})
-    """What chooses references beside number and seed, as arguments of `encode_class`."""
+    """The choice of references beside number and seed, as arguments of `encode_class`."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class DownstreamCheck(lightning.Callback):
     def _check(
         self, trainer: lightning.Trainer, module: Pretraining, kind: Any
     ) -> dict[str, float]:
-        """Check all classes; names of figures, as `check_metrics` gives them, to values."""
+        """Check all classes; names of figures, as `name_figures` gives them, to values."""
         # Classes are dealt out to the processes; every process then learns all results.
         measured: dict[tuple[str, str, str], float] = {}
         pictures: list[Path] = []
@@ -266,7 +266,7 @@ class DownstreamCheck(lightning.Callback):
             torch.distributed.all_gather_object(parts, (measured, pictures))
             measured = {name: value for part in parts for name, value in part[0].items()}
             pictures = [path for part in parts for path in part[1]]
-        figures = check_metrics(self._where, kind, measured)
+        figures = name_figures(self._where, kind, measured)
         if trainer.is_global_zero:
             for name, value in self._means(figures).items():
                 log.info("%s %.4f", name, value)

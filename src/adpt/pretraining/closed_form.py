@@ -15,14 +15,14 @@ from adpt.pretraining.module import Pretraining
 from adpt.pretraining.patches import patch_labels
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
-from adpt.projector.closed_form import ResidualMoments, fill
+from adpt.projector.moments import ResidualMoments, fill
 from adpt.residual import residual_features
 
 
 class ClosedForm(Pretraining):
     """A linear projector that weighs directions by how much louder they are on defects.
 
-    Each level's matrix is `projector.closed_form.loudness` of the residual features of all
+    Each level's matrix is `projector.moments.loudness` of the residual features of all
     products, each product in units of its own references' residuals. All products weigh alike,
     whatever the number of their images. An epoch gathers the moments; a further one adds other
     views and references.
@@ -69,9 +69,9 @@ class ClosedForm(Pretraining):
         samples = data.pretraining_samples()
         counted = Counter((s.class_name, bool(s.label)) for s in samples)
         for name, _ in list(counted):
-            drawn = data.defects.share * counted[name, False]
-            self.images[name, True] = counted[name, True] + drawn
-            self.images[name, False] = counted[name, False] - drawn
+            synthetic = data.defects.share * counted[name, False]
+            self.images[name, True] = counted[name, True] + synthetic
+            self.images[name, False] = counted[name, False] - synthetic
         # For images with a single reference, which says nothing of its scale.
         one_each = {(s.class_name, s.view): str(s.image) for s in samples}
         scales = self.references.scale_of(list(one_each.values()))

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from adpt.running.checkpoints import find_checkpoint, steps_of
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 
 _NAME = "metrics.csv"
 _SECONDS = 10.0

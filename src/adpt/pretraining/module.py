@@ -11,6 +11,7 @@ from adpt.backbones.base import Backbone
 from adpt.data.sample import Batch, Sample
 from adpt.errors import UserError
 from adpt.losses import terms_of
+from adpt.pretraining.centres import PatchMeans
 from adpt.pretraining.gathering import count, gather
 from adpt.pretraining.patches import patch_labels, rows_of, separation
 from adpt.pretraining.reference_pool import ReferencePool
@@ -147,9 +148,7 @@ class Pretraining(LightningModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         self._redraw(0)
         samples = self.centre_samples(data)
-        sums = [torch.zeros(width, dtype=torch.float64) for width in self.backbone.channels]
-        norms = torch.zeros(len(sums), dtype=torch.float64)
-        patches = torch.zeros(len(sums), dtype=torch.float64)
+        means = PatchMeans(self.backbone.channels).to(self.device)
         share = samples[rank::world_size]
         seen = 0
         with StepBar("Centres", shown=rank == 0) as progress:
@@ -157,16 +156,13 @@ class Pretraining(LightningModule):
                 seen += len(batch) + len(batch.skipped)
                 progress("normal images", seen, len(share))
                 if len(batch):
-                    self._add(batch, sums, norms, patches)
-        total = torch.cat([*sums, norms, patches]).to(self.device, torch.float64)
-        if world_size > 1:
-            torch.distributed.all_reduce(total)
-        *sums, norms, patches = total.split([*self.backbone.channels, len(sums), len(sums)])
+                    means.update(self._before_projection(batch), self._reference_scale(batch))
+        centres, norms = means.compute()
         by_references = self.projector.scale_by_references
         if self.scale_levels or by_references:
-            self.projector.scale.copy_((norms / patches).clamp(min=1e-6))
+            self.projector.scale.copy_(norms.clamp(min=1e-6))
         for level, centre in enumerate(self.centres):
-            centre.copy_(sums[level] / patches[level])
+            centre.copy_(centres[level])
             if not by_references:
                 centre /= self.projector.scale[level]
         self.centred.fill_(True)
@@ -187,20 +183,12 @@ class Pretraining(LightningModule):
         if self.uses_references:
             self.references.redraw(epoch, self.trainer.global_rank, self.trainer.world_size)
 
-    def _add(self, batch: Batch, sums: list[Tensor], norms: Tensor, patches: Tensor) -> None:
+    def _before_projection(self, batch: Batch) -> list[Tensor]:
         levels = self.encode(batch.image)
-        if self.projector.on_residuals:
-            references = self.references.draw(batch.path, self.centre_shots)
-            levels = self.residuals(levels, references)
-        scale = self._reference_scale(batch)
-        for level, features in enumerate(levels):
-            rows = rows_of(features).double()
-            norms[level] += rows.norm(dim=-1).sum().cpu()
-            if scale is not None:
-                image = scale[:, level].repeat_interleave(len(rows) // len(batch))
-                rows = rows / image[:, None]
-            sums[level] += rows.sum(0).cpu()
-            patches[level] += len(rows)
+        if not self.projector.on_residuals:
+            return levels
+        references = self.references.draw(batch.path, self.centre_shots)
+        return self.residuals(levels, references)
 
     # ---- A step ------------------------------------------------------------------------------
 

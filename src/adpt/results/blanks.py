@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from adpt.results.metric_names import METRICS, NEEDS, title
 from adpt.results.record import Record
-from adpt.results.words import listed, shortened
+from adpt.results.words import few_listed, listed
 
 
 def lacks(counts: Mapping[str, int]) -> list[str]:
@@ -47,7 +47,8 @@ def blanks(records: Iterable[Record], metrics: Sequence[str]) -> list[str]:
         for why, names in found.items():
             classes.setdefault((why, listed(names)), []).append(where)
     blank = [
-        f"{shortened(where)}: {why}, which leaves {n} blank." for (why, n), where in classes.items()
+        f"{few_listed(where)}: {why}, which leaves {n} blank."
+        for (why, n), where in classes.items()
     ]
     return [*blank, *vanished]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from adpt.results.record import Record
-from adpt.results.words import causes, distinct, short_commit, shortened
+from adpt.results.words import causes, distinct, few_listed, short_commit
 
 _HASH = 64
 """Digits of a hash, which tells a reader nothing."""
@@ -32,17 +32,17 @@ def cautions(records: Iterable[Record]) -> list[str]:
         ("weights of the same backbone", [] if of_options else _weights(records)),
     ):
         if len(texts) > 1:
-            found.append(f"These results come from different {noun}: {shortened(texts)}.")
+            found.append(f"These results come from different {noun}: {few_listed(texts)}.")
     for name in causes(options):
         values = options[name]
-        told = f": {shortened(values)}" if all(len(value) < _HASH for value in values) else ""
+        told = f": {few_listed(values)}" if all(len(value) < _HASH for value in values) else ""
         found.append(f"Results that stand side by side here differ in {name}{told}.")
     if replaced := distinct(text for record in records for text in record.instead_of):
-        found.append(f"Earlier results are not shown, of {shortened(replaced)}.")
+        found.append(f"Earlier results are not shown, of {few_listed(replaced)}.")
     if seen := distinct(f"{r.dataset} {r.class_name}" for r in records if saw_the_images(r)):
         found.append(
             "The projector was trained on images that are evaluated here, of "
-            f"{shortened(seen)}: pretrained figures say nothing of products it has not seen."
+            f"{few_listed(seen)}: pretrained figures say nothing of products it has not seen."
         )
     return found
 

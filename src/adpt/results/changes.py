@@ -1,4 +1,4 @@
-"""What changed between two folders of results, cell by cell."""
+"""Changes between two folders of results, cell by cell."""
 
 import csv
 import math
@@ -12,9 +12,9 @@ from adpt.cli.values import differing
 from adpt.results.metric_names import SHOWN, in_order, title
 from adpt.results.record import Record, latest
 from adpt.results.table import UNKNOWN, Block, Cell, Column, Figure, Line, Table, gain
-from adpt.results.words import causes, listed, percent, plural, shortened
-from adpt.running.files import replacing
+from adpt.results.words import causes, few_listed, listed, percent, plural
 from adpt.running.names import spreadsheet_cell
+from adpt.running.whole_files import replacing
 
 _CONDITIONS = ("backbone", "protocol", "seed", "shots", "projector", "projector_sha256")
 
@@ -237,7 +237,7 @@ def _notes(changes: Changes, names: tuple[str, str]) -> Iterable[str]:
     for records, name in ((changes.gone, names[0]), (changes.new, names[1])):
         if records:
             where = dict.fromkeys(f"{r.dataset} {r.class_name} · {r.method}" for r in records)
-            yield f"{plural(len(records), 'result')} only in {name}: {shortened(list(where))}."
+            yield f"{plural(len(records), 'result')} only in {name}: {few_listed(list(where))}."
 
 
 def _same(one: float, other: float) -> bool:

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
-from typing import NamedTuple
 
 from adpt.results.blanks import blanks
-from adpt.results.budget import MARK, footnote
+from adpt.results.budget import footnote
 from adpt.results.caution import cautions
 from adpt.results.metric_names import SHOWN, title
 from adpt.results.paired import MEANING, over_classes
 from adpt.results.record import FEATURES, Record
+from adpt.results.row_names import Key, keys_of, name_of, order_of, unmarked, with_classes
 from adpt.results.summary import NOTHING, Compared, Comparison, Summary, mean_of
 from adpt.results.table import (
     MINUS,
@@ -24,20 +23,11 @@ from adpt.results.table import (
     gain,
     values,
 )
-from adpt.results.training import epochs_in_words
-from adpt.results.words import PROTOCOL_MEANING, listed, plural, setting_in_words
+from adpt.results.training_course import epochs_in_words
+from adpt.results.words import PROTOCOL_MEANING, listed, setting_in_words
 
 _OVER_CLASSES = "gain over classes"
 _BLANK: Cell = (Figure(""),)
-
-
-class Key(NamedTuple):
-    """Tells a block of lines from the others of its table."""
-
-    method: str
-    options: str
-    shots: int | None
-    variant: str | None
 
 
 def overviews(summaries: Sequence[Summary], metrics: Sequence[str] = SHOWN) -> list[Table]:
@@ -103,7 +93,7 @@ def caption(summary: Summary) -> str:
 
 
 def _bracketed(summaries: Iterable[Summary]) -> list[str]:
-    """What stands in brackets, in a sentence, where something does."""
+    """The sentence on figures in brackets, where there are any."""
     rows = [row for summary in summaries for row in summary.rows]
     if not any(cell.intervals for row in rows for cell in row.metrics.values()):
         return []
@@ -163,7 +153,7 @@ def _overview(summaries: Sequence[Summary], metrics: Sequence[str]) -> Table:
                 notes.append(f"{name}: no mean over data sets, for {have} are complete.")
         of_key = list(by_dataset.values())
         if of_key[0].budget:
-            notes.append(footnote(plain(key), of_key[0].budget))
+            notes.append(footnote(unmarked(key), of_key[0].budget))
         recorded = {features for summary in of_key for features in summary.features}
         blocks.append(Block(name, _lines(cells, [f for f in FEATURES if f in recorded])))
     tested = any(line.name == _OVER_CLASSES for block in blocks for line in block.lines)
@@ -213,87 +203,6 @@ def mean_in(summary: Summary | None, metric: str) -> Comparison:
     return summary.mean.metrics.get(metric, NOTHING) if summary else NOTHING
 
 
-def keys_of(summaries: Sequence[Summary]) -> list[Key]:
-    """What tells each summary from the others of its table but its data set."""
-    variants = {summary.variant for summary in summaries} - {None}
-    shots: dict[str, set[int]] = {}
-    for summary in summaries:
-        if summary.shots is not None:
-            shots.setdefault(summary.method, set()).add(summary.shots)
-    keys = []
-    for summary in summaries:
-        number, others = summary.shots, shots.get(summary.method, set())
-        if number is None and len(others) == 1:
-            # Own features alone, as yet, belong beside the others of their method.
-            number = next(iter(others))
-        options = ", ".join(summary.budget)
-        keys.append(Key(summary.name, options, number, _variant(summary, variants)))
-    return keys
-
-
-def _variant(summary: Summary, variants: set[str | None]) -> str | None:
-    # Projectors told apart on one data set may be single on another: there they go by their hash.
-    alone = summary.projector_sha256
-    return summary.variant or (alone if alone in variants else None)
-
-
-def order_of(key: Key, keys: Sequence[Key]) -> tuple[int, int, int]:
-    """Sorts keys by method as they first came, then by number of references."""
-    methods = list(dict.fromkeys(plain(other) for other in keys))
-    return methods.index(plain(key)), key.shots or 0, keys.index(key)
-
-
-def plain(key: Key) -> str:
-    """The method's name without its mark."""
-    return key.method.removesuffix(MARK)
-
-
-def name_of(key: Key, keys: Iterable[Key]) -> str:
-    """The method's name with what tells it from others of these keys."""
-    parts = [key.method]
-    if key.options and len({k.options for k in keys if plain(k) == plain(key)}) > 1:
-        parts.append(key.options)
-    if key.shots is not None and len({k.shots for k in keys if k.shots is not None}) > 1:
-        parts.append(plural(key.shots, "reference"))
-    if key.variant is not None:
-        parts.append(variant_in_words(key.variant))
-    return ", ".join(parts)
-
-
-def name_among(summary: Summary, summaries: Sequence[Summary]) -> str:
-    """The method, with what differs between summaries of any data sets and backbones."""
-    parts = [summary.name]
-    for part in ("dataset", "backbone", "protocol"):
-        if len({getattr(one, part) for one in summaries}) > 1:
-            parts.append(getattr(summary, part))
-    same = [one for one in summaries if one.name == summary.name]
-    if len({one.shots for one in same}) > 1 and summary.shots is not None:
-        parts.append(plural(summary.shots, "reference"))
-    if len({str(one.varied) for one in same}) > 1:
-        parts += setting_in_words(summary.varied)
-    if len({one.variant for one in same}) > 1 and summary.variant is not None:
-        parts.append(variant_in_words(summary.variant))
-    return " · ".join(parts)
-
-
-def variant_in_words(variant: str) -> str:
-    """Projectors by name on the hub, end of a path, or start of a hash."""
-    if variant.startswith("hub:"):
-        return f"projector {variant}"
-    path = PurePath(variant)
-    parts = [part for part in path.parts if part != "*"]
-    return f"projectors {'/'.join(parts[-3:])}" if path.suffix else f"projector {variant[:8]}"
-
-
-def with_classes(dataset: str, summaries: Iterable[Summary]) -> str:
-    """A data set's name with its number of classes, where all summaries have as many."""
-    counts = {len(s.rows) for s in summaries if s.dataset == dataset}
-    if len(counts) > 1:
-        return dataset
-    number = counts.pop()
-    return f"{dataset} ({number} {'class' if number == 1 else 'classes'})"
-
-
 def incomplete(summaries: Mapping[str, Summary], metrics: Sequence[str]) -> list[str]:
     """Notes on means without some classes or seeds, or over fewer classes than their neighbours."""
     most: dict[str, int] = {}
@@ -326,7 +235,7 @@ def _uneven(records: Sequence[Record]) -> bool:
 
 
 def conditions_of(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
-    """What a table of these summaries shows, and under which conditions it was taken."""
+    """A sentence on what a table of these summaries shows, and under which conditions."""
     first = summaries[0]
     seeds = sorted({seed for summary in summaries for seed in summary.seeds})
     shots = sorted({summary.shots for summary in summaries if summary.shots is not None})

@@ -9,8 +9,8 @@ from typing import Any
 from adpt.results.budget import budget
 from adpt.results.metric_names import METRICS
 from adpt.results.record import Record, latest
-from adpt.running.files import replacing
 from adpt.running.names import spreadsheet_cell
+from adpt.running.whole_files import replacing
 
 _WHAT = (
     "dataset", "class_name", "method", "features", "backbone", "protocol", "seed", "shots"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.metrics import Ranking, Rankings, rank_maps
-from adpt.results.arrays import load_arrays, save_arrays, unreadable
+from adpt.results.npz_file import load_arrays, save_arrays, unreadable
 
 MAP_SIDE = 64
 """Longest side of the kept score maps: they are smooth, so that little is lost."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from adpt.results.compare import class_table, overviews
 from adpt.results.conditions import commands, facts
-from adpt.results.costs import cost_tables
+from adpt.results.cost_tables import cost_tables
 from adpt.results.latex import to_latex
 from adpt.results.markdown import escape, to_markdown
 from adpt.results.metric_names import SHOWN
@@ -13,7 +13,7 @@ from adpt.results.reported import Reported, reported_table
 from adpt.results.standings import standings
 from adpt.results.summary import Summary, summarise
 from adpt.results.table import Table
-from adpt.results.training import training_table
+from adpt.results.training_course import training_table
 from adpt.results.words import LEGEND
 
 _AT_ONCE = 6

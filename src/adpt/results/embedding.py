@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adpt.errors import UserError
-from adpt.results.arrays import load_arrays, save_arrays, unreadable
+from adpt.results.npz_file import load_arrays, save_arrays, unreadable
 
 POINTS = 2000
 """Patches in a picture: more take minutes and hide one another."""

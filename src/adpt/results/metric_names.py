@@ -35,7 +35,7 @@ NEEDS = {
         "it needs images for validation, or a method that tells scores of left-out good images"
     ),
 }
-"""What a further metric needs beside images of both labels and masks."""
+"""Needs of a further metric beside images of both labels and masks."""
 
 SHOWN = ("image_auroc", "pixel_aupro")
 """The pair of metrics that the paper's tables show."""

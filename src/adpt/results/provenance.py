@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.results.words import plural
 from adpt.version import __version__
-
-if TYPE_CHECKING:
-    import torch
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning")
 _OURS = ("src", "conf", "pyproject.toml")
@@ -138,17 +136,13 @@ def _command() -> str:
 
 
 def _hardware() -> str:
-    import torch
-
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     gpus = [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
     return ", ".join([*gpus, f"{_processor()}, {os.cpu_count()} cores"])
 
 
-def computing_on(device: "torch.device") -> str:
-    """What computes, in words: a GPU by its name, and threads of a processor."""
-    import torch
-
+def computing_on(device: torch.device) -> str:
+    """The device in words: a GPU by its name, and threads of a processor."""
     cpu = f"{plural(torch.get_num_threads(), 'thread')} of {_processor()}"
     return f"{torch.cuda.get_device_name(device)}, {cpu}" if device.type == "cuda" else cpu
 

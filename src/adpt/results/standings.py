@@ -8,19 +8,10 @@ from dataclasses import replace
 from adpt.results.blanks import blanks
 from adpt.results.budget import footnote
 from adpt.results.caution import cautions
-from adpt.results.compare import (
-    Key,
-    conditions_of,
-    incomplete,
-    keys_of,
-    mean_in,
-    name_of,
-    order_of,
-    plain,
-    with_classes,
-)
+from adpt.results.compare import conditions_of, incomplete, mean_in
 from adpt.results.metric_names import SHOWN, title
 from adpt.results.record import FEATURES
+from adpt.results.row_names import Key, keys_of, name_of, order_of, unmarked, with_classes
 from adpt.results.summary import NOTHING, Comparison, Summary, mean_of
 from adpt.results.table import UNKNOWN, Block, Column, Figure, Line, Table
 from adpt.results.words import percent, setting_in_words
@@ -69,7 +60,7 @@ def _standing(summaries: Sequence[Summary], metrics: Sequence[str], kind: str) -
         Line(name_of(key, rows), tuple((figure,) for figure in figures))
         for key, figures in zip(ordered, zip(*values, strict=True), strict=True)
     ]
-    budgets = {plain(key): s.budget for key in ordered for s in rows[key].values() if s.budget}
+    budgets = {unmarked(key): s.budget for key in ordered for s in rows[key].values() if s.budget}
     named = {
         f"{name} · {name_of(key, rows)}: ": summary
         for key in ordered

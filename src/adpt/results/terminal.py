@@ -2,20 +2,20 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from adpt.results.compare import class_table, overviews
-from adpt.results.costs import cost_tables
+from adpt.results.cost_tables import cost_tables
 from adpt.results.metric_names import SHOWN
 from adpt.results.record import Record
 from adpt.results.standings import standings
 from adpt.results.summary import Summary, summarise
 from adpt.results.table import Block, Cell, Figure, Table
 from adpt.running.names import printable_text
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
 
 _WIDTH = 140
 _BESIDE = 3
@@ -25,7 +25,7 @@ _COLOURS = {1: "green", -1: "red"}
 
 def print_table(
     records: Iterable[Record],
-    console: "Console | None" = None,
+    console: Console | None = None,
     metrics: Sequence[str] = SHOWN,
 ) -> None:
     """Print own, residual and pretrained features with their differences in points.
@@ -57,12 +57,8 @@ def _beside(summary: Summary, metrics: Sequence[str]) -> list[Sequence[str]]:
     return [recorded[start : start + room] for start in range(0, len(recorded), room)]
 
 
-def print_one(table: Table, console: "Console | None" = None) -> None:
+def print_one(table: Table, console: Console | None = None) -> None:
     """Print one table with its title, caption and notes, to standard output by default."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
     # Files and pipes have no width of their own; Rich would take 80.
     console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(_text(table.title, "bold"))
@@ -91,7 +87,7 @@ def _rows(block: Block) -> "Iterable[list[Text]]":
         yield [_text(line.name), *map(_cell, line.cells)]
 
 
-def _cell(cell: Cell) -> "Text":
+def _cell(cell: Cell) -> Text:
     return _text(" / ").join(_text(figure.text, _style(figure)) for figure in cell)
 
 
@@ -101,8 +97,6 @@ def _style(figure: Figure) -> str:
     return _COLOURS.get(figure.trend, "")
 
 
-def _text(said: str, style: str = "") -> "Text":
+def _text(said: str, style: str = "") -> Text:
     """Text that gives a terminal no orders, wherever the results come from."""
-    from rich.text import Text
-
     return Text(printable_text(said), style)

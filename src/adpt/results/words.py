@@ -89,7 +89,7 @@ def causes(told: Iterable[str]) -> list[str]:
     return [one for one in told if not one.startswith(follow)]
 
 
-def shortened(texts: Sequence[str]) -> str:
+def few_listed(texts: Sequence[str]) -> str:
     """Texts as a list in a sentence; of more than four the others are counted."""
     more = len(texts) - _SHOWN
     return listed([*texts[:_SHOWN], f"{more} more"] if more > 0 else texts)

@@ -10,9 +10,9 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from adpt.errors import UserError, WeightsError
-from adpt.running.files import replacing
 from adpt.running.interruption import Notice
 from adpt.running.unpickling import load_tensors
+from adpt.running.whole_files import replacing
 
 LAST = "last.ckpt"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from adpt.running.files import sha256
 from adpt.running.progress import Progress, no_progress
+from adpt.running.whole_files import sha256
 
 _THREADS = 4
 _SETTLED = 2.0

@@ -19,13 +19,14 @@ DECIDES_NOTHING = (
     "cli", "data/examination", "doctor.py", "errors.py", "evaluation/panels.py", "page",
     "publish.py", "report.py", "results", "running", "tracking",
     # What trains projectors, which are known by their tensors, or inspects one's own product.
-    "anomalib.py", "inspection", "predict.py", "pretraining", "train.py",
+    "anomalib.py", "inspection", "predict.py", "pretraining", "serve.py", "serving", "train.py",
 )  # fmt: skip
 """Rooms and modules of adpt without influence on the result of an evaluation."""
 
 MAKES_FEATURES = ("backbones", "data", "evaluation/features.py",
-                  "evaluation/feature_views.py", "evaluation/matching.py", "nearest.py",
-                  "projector", "residual.py", "windows.py")  # fmt: skip
+                  "evaluation/feature_views.py", "evaluation/matching.py",
+                  "evaluation/converting.py", "nearest.py", "projector", "residual.py",
+                  "windows.py")  # fmt: skip
 """Rooms and modules of adpt that features come out of, from the image file on."""
 
 

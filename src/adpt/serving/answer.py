@@ -7,13 +7,13 @@ from PIL import Image
 
 from adpt.inspection import Inspector, RegionRule, UnreadImage
 from adpt.inspection.inputs import picture_of
-from adpt.inspection.outputs import Format, encoded, render
+from adpt.inspection.outputs import Format, encoded, heatmap_over
 from adpt.inspection.rows import Row
 from adpt.running.names import printable
 
 
 class Answer(NamedTuple):
-    """What is told of a picture.
+    """The answer on a picture.
 
     Attributes:
         row: As in the tables of `adpt.predict`.
@@ -61,5 +61,5 @@ def inspect(
     picture = picture_of(path, inspector.geometry.rules)
     if longest_side is not None:
         picture.thumbnail((longest_side, longest_side))
-    shown = Image.fromarray(render(picture, found, inspector.settings.normal_map))
+    shown = Image.fromarray(heatmap_over(picture, found, inspector.settings.normal_map))
     return Answer(row, encoded(shown, heatmap))

@@ -1,4 +1,4 @@
-"""What a server counts, in the text format that Prometheus reads."""
+"""Counts of a server, in the text format that Prometheus reads."""
 
 from bisect import bisect_left
 from collections import Counter

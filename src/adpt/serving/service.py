@@ -1,4 +1,4 @@
-"""What a server does with a request for an inspection, and what it knows of itself."""
+"""A request for an inspection on its way through the server, and what that knows of itself."""
 
 import asyncio
 import base64

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from adpt.results import provenance
-from adpt.running.files import replacing, sha256
+from adpt.running.whole_files import replacing, sha256
 from adpt.tracking.logger import wandb_runs
 from adpt.weights import ProjectorFile, projector_metadata
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.errors import UserError
-from adpt.running.files import make_output_folder
+from adpt.running.whole_files import make_output_folder
 
 if TYPE_CHECKING:
     import wandb
@@ -48,9 +50,6 @@ def wandb_logger(
     Raises:
         UserError: `mode` is something else.
     """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
     if mode not in ("online", "offline"):
         raise UserError(
             f"logger.wandb.mode is online or offline, not {mode!r}; logger=csv for none."

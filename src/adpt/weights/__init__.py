@@ -1,5 +1,6 @@
 """Projector weights: ours, the published ones, and where they come from."""
 
+from adpt.weights.authors_file import PUBLISHED_NAMES
 from adpt.weights.projector_file import (
     FORMAT,
     ProjectorFile,
@@ -10,7 +11,6 @@ from adpt.weights.projector_file import (
     save_backbone,
     save_projector,
 )
-from adpt.weights.published import PUBLISHED_NAMES
 
 __all__ = [
     "FORMAT",

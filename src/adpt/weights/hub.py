@@ -1,4 +1,9 @@
-"""Projectors on the Hugging Face hub: their names, downloads that are verified, and uploads."""
+"""Projectors on the Hugging Face hub: their names, downloads that are verified, and uploads.
+
+The hub is asked first, for the commit and the SHA-256 that a record keeps; its cache only where it
+is not reached. Weights of backbones are known by their content instead, so that their cache is
+asked first and works without the hub: `backbones/weights_file.py`.
+"""
 
 import logging
 import re
@@ -15,7 +20,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from adpt.errors import UserError, WeightsError
-from adpt.running.files import sha256
+from adpt.running.whole_files import sha256
 
 log = logging.getLogger(__name__)
 

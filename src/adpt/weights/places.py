@@ -1,4 +1,4 @@
-"""What a projector's file says of itself, told without the places of the machine it was made on."""
+"""A projector file's account of itself, without the places of the machine it was made on."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _PERSONAL = ("logger", "run_name", "data_dir", "output_dir", "ckpt_path", "proje
 
 
 def without_places(metadata: Mapping[str, str]) -> dict[str, str]:
-    """What a projector's file says of itself, to be published: without places of its machine.
+    """A projector file's account of itself, to be published: without places of its machine.
 
     Folders of images become keys, paths below the data's root begin there, and of any other
     absolute path the last name is left. What cannot be read is left out.

@@ -14,9 +14,9 @@ from torch import Tensor
 from adpt.errors import UserError, WeightsError
 from adpt.projector import OPTIONS, FeatureProjector
 from adpt.projector.blocks import BLOCKS
-from adpt.running.files import sha256
+from adpt.running.whole_files import sha256
+from adpt.weights.authors_file import AUTHORS_SETS, read_published
 from adpt.weights.hub import HubFile, download, is_hub_name, parse
-from adpt.weights.published import AUTHORS_SETS, read_published
 from adpt.weights.tensor_file import write_tensors
 
 if TYPE_CHECKING:

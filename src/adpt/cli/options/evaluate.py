@@ -8,12 +8,12 @@ from adpt.cli.types import Text
 
 
 class DefectSection(Section):
-    """Defects drawn on training images, for methods that train on them (GLASS)."""
+    """Synthetic defects on training images, for methods that train on them (GLASS)."""
 
     refresh: Share
-    """share of the images whose defect is drawn and encoded anew in every epoch"""
+    """share of the images whose defect is made and encoded anew in every epoch"""
     draw: Made
-    """what draws them"""
+    """what makes them"""
 
 
 class PublishedSection(Section):
@@ -94,7 +94,7 @@ class Evaluate(Section):
     memory_gb: Size
     """features up to this size are held in memory while a method trains"""
     defects: DefectSection
-    """drawn on training images, for methods that train on them (GLASS)"""
+    """synthetic ones on training images, for methods that train on them (GLASS)"""
     published: PublishedSection
     """what protocol=paper alone needs"""
     device: Text

@@ -20,8 +20,8 @@ from adpt.data.finding import Finding
 from adpt.data.images import ReadingRules
 from adpt.data.masks import MOST
 from adpt.errors import DataError
-from adpt.running.files import is_output
 from adpt.running.progress import Progress, no_progress
+from adpt.running.whole_files import is_output
 
 # After these it is no wonder if images are missing.
 UNLISTED = {"list", "listing", "path outside the set"}

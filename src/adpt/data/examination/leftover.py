@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adpt.data.files import NOT_READ, is_hidden, is_image
 from adpt.data.finding import Finding
-from adpt.running.files import OUTPUT_MARK
+from adpt.running.whole_files import OUTPUT_MARK
 
 
 def left_out(

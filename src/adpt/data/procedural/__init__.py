@@ -6,7 +6,7 @@ relief of a product) → `lettering`, `textures`, `metalware`, `board`, `printed
 `layouts`, `writer` (files).
 """
 
-from adpt.data.procedural.products import DOWNSTREAM_PRODUCTS, PRETRAINING_PRODUCTS, Product
+from adpt.data.procedural.catalogue import DOWNSTREAM_PRODUCTS, PRETRAINING_PRODUCTS, Product
 from adpt.data.procedural.writer import render_downstream_set, render_pretraining_set
 
 __all__ = [

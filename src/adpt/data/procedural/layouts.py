@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from adpt.data.procedural.products import Product
-from adpt.data.procedural.render import Shot
+from adpt.data.procedural.catalogue import Product
+from adpt.data.procedural.photographs import Shot
 
 DEFECT_CODES = {
     "dent": "AK",

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from adpt.data.procedural.catalogue import DOWNSTREAM_PRODUCTS, PRETRAINING_PRODUCTS, Product
 from adpt.data.procedural.layouts import Job, mvtec_jobs, realiad_jobs, realiad_splits
-from adpt.data.procedural.products import DOWNSTREAM_PRODUCTS, PRETRAINING_PRODUCTS, Product
-from adpt.data.procedural.render import photograph, photograph_defect
+from adpt.data.procedural.photographs import photograph, photograph_defect
 from adpt.errors import DataError
 
 STAMP = "procedural.json"

@@ -1,14 +1,15 @@
-"""What methods cost, beside their accuracy: a line for each method and kind of features."""
+"""Costs of methods beside their accuracy: a line for each method and kind of features."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from adpt.results.compare import mean_in, name_among
+from adpt.results.compare import mean_in
 from adpt.results.conditions import period
 from adpt.results.metric_names import title
 from adpt.results.record import Record
+from adpt.results.row_names import name_among
 from adpt.results.summary import Summary
 from adpt.results.table import Block, Column, Figure, Line, Table
 from adpt.results.words import distinct, listed, percent

@@ -18,7 +18,7 @@ from adpt.errors import UserError
 from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
 from adpt.inspection.good import GoodImages
 from adpt.inspection.grounds import Grounds
-from adpt.inspection.inputs import Images, listed
+from adpt.inspection.inputs import Images, image_files
 from adpt.inspection.interest import read_interest
 from adpt.inspection.model_file import Model
 from adpt.inspection.settings import Settings
@@ -33,9 +33,9 @@ from adpt.inspection.spec import (
 from adpt.inspection.threshold import ThresholdPolicy
 from adpt.methods import FeatureNorm
 from adpt.residual import Kind
-from adpt.running.files import sha256
 from adpt.running.names import printable
 from adpt.running.progress import Progress
+from adpt.running.whole_files import sha256
 from adpt.weights import load_matching_projector
 from adpt.windows import WindowOptions
 
@@ -82,7 +82,7 @@ def fitted_model(
         UserError: As of `Inspector.fit`.
     """
     kind = kind_of(options.features, options.projector is not None)
-    good = listed(images, "fit")
+    good = image_files(images, "fit")
     cut = WindowOptions.of(options.windows)
     size = settled_size(
         options.image_size, options.resize, good, partial(patch_of, options.backbone), cut
@@ -100,8 +100,8 @@ def fitted_model(
         bit_depth = deepest[0] if deepest else None
         geometry.rules = reading_rules(bit_depth, False, most)
     inside = None if options.roi is None else read_interest(options.roi, geometry)
-    further = None if policy.good_test is None else listed(policy.good_test, "good_test")
-    defects = None if policy.defects is None else listed(policy.defects, "defects")
+    further = None if policy.good_test is None else image_files(policy.good_test, "good_test")
+    defects = None if policy.defects is None else image_files(policy.defects, "defects")
     refuse_good(defects or (), [*good, *(further or ())])
     backbone = backbone_spec(options.backbone, size, cut)
     built = make_backbone(backbone).to(options.device)
@@ -177,5 +177,5 @@ def refuse_good(defects: Sequence[Path], good: Sequence[Path]) -> None:
 
 
 def digits(path: str | Path) -> str:
-    """What tells an image file from others, whatever it is called."""
+    """The part of a hash that tells an image file from others, whatever it is called."""
     return sha256(Path(path))[:_DIGITS]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adpt.errors import UserError
-from adpt.running.files import replacing
+from adpt.running.whole_files import replacing
 
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

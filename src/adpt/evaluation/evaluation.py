@@ -14,28 +14,28 @@ from adpt.data import AnomalyDataModule
 from adpt.data.sample import Split
 from adpt.data.texture_defects import TextureDefects
 from adpt.errors import UserError
+from adpt.evaluation.beside_records import BesideRecords
 from adpt.evaluation.cells import Cell
 from adpt.evaluation.class_data import ClassData, Pair, counts_of
-from adpt.evaluation.costs import EncodingCosts
 from adpt.evaluation.defect_pool import DefectPool
 from adpt.evaluation.encoding import Encoder, LoadedProjector
 from adpt.evaluation.epochs import TrainingPlan
 from adpt.evaluation.failures import Failure
 from adpt.evaluation.feature_cache import FeatureCache
 from adpt.evaluation.identity import Identity
+from adpt.evaluation.measured_costs import EncodingCosts
 from adpt.evaluation.measuring import Measuring
-from adpt.evaluation.panels import class_folder, write_panels
 from adpt.evaluation.run import Outcome, run_method
 from adpt.evaluation.submission import Submission
 from adpt.evaluation.training_set import TrainingSet
 from adpt.methods.feature_sets import DefectSet
 from adpt.residual import Kind
 from adpt.results import Record
-from adpt.results.details import load_details, save_details
+from adpt.results.details import save_details
 from adpt.results.embedding import embed, save_embedding
-from adpt.running.files import is_full_disk, mark_output
 from adpt.running.names import printable
 from adpt.running.progress import Progress, StepBar
+from adpt.running.whole_files import is_full_disk
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Evaluation:
         device: Where to compute.
         folder: Where details, heatmaps and the state of interrupted trainings go.
         cache: Keeps features on disk.
-        defects: Draws the defects that some methods train on.
+        defects: Makes the synthetic defects that some methods train on.
         measuring: What is measured, as of `run_method`.
         submission: Writes the files that a benchmark's server takes; None writes none.
         costs: True measures what each method costs.
@@ -90,6 +90,7 @@ class Evaluation:
                 f" are {', '.join(self.data.classes)}."
             )
         self.cells = self.identity.cells(self.kinds)
+        self.files = BesideRecords(self.folder, self.data, self.cells, self.setting.heatmaps)
         training = self.identity.training
         self.encoder = self._encoder("data", self.data, "test" if training else None)
         self.encoding_costs = EncodingCosts(self.encoder)
@@ -124,7 +125,7 @@ class Evaluation:
             due = [cell for cell in cells if cell.class_name == name]
             own = [cell for cell in due if cell not in together]
             shared = due if self.training else together
-            embedding = self._embedding_path(name) if name in self.setting.tsne else None
+            embedding = self.files.embedding(name) if name in self.setting.tsne else None
             if embedding and due:
                 embedding.unlink(missing_ok=True)  # Of other features than the results to come.
             if not (own or shared or (embedding and not embedding.exists())):
@@ -150,8 +151,8 @@ class Evaluation:
         Patch features that were embedded go, and `run` embeds them where they are asked for.
         """
         for name, method in dict.fromkeys((cell.class_name, cell.method) for cell in cells):
-            self._embedding_path(name).unlink(missing_ok=True)
-            self._try(f"{name}, heatmaps of {method}", self._write_panels, name, method)
+            self.files.embedding(name).unlink(missing_ok=True)
+            self._try(f"{name}, heatmaps of {method}", self.files.write_panels, name, method)
 
     # ---- From features to records ------------------------------------------------------------
 
@@ -189,7 +190,9 @@ class Evaluation:
                 )
                 yield from records or []
         for class_name, name in dict.fromkeys((cell.class_name, cell.method) for cell in cells):
-            self._try(f"{class_name}, heatmaps of {name}", self._write_panels, class_name, name)
+            self._try(
+                f"{class_name}, heatmaps of {name}", self.files.write_panels, class_name, name
+            )
 
     def _features(self, encoded: Mapping[str, ClassData], kind: Kind) -> dict[str, Pair]:
         return {name: self.encoder.features(one, kind) for name, one in encoded.items()}
@@ -272,7 +275,7 @@ class Evaluation:
     ) -> Record:
         if self.submission is not None:
             self.submission.write(cell, outcome.maps, outcome.scored)
-        path = self._details_path(cell)
+        path = self.files.details(cell)
         save_details(outcome.details, path)
         projector = self.projector.file if self.projector and cell.kind == "pretrained" else None
         root = str(self.data.root.absolute())
@@ -310,25 +313,6 @@ class Evaluation:
             history=outcome.history,
             details=path.name,
         )
-
-    def _details_path(self, cell: Cell) -> Path:
-        return self.folder / "details" / f"{cell.sha256[:16]}.npz"
-
-    def _write_panels(self, class_name: str, method: str) -> None:
-        if not self.setting.heatmaps:
-            return
-        kinds = {
-            cell.kind: load_details(self._details_path(cell))
-            for cell in self.cells
-            if (cell.class_name, cell.method) == (class_name, method)
-            and self._details_path(cell).exists()
-        }
-        folder = self.folder / "heatmaps" / self.data.set_name / class_folder(class_name) / method
-        mark_output(folder)
-        write_panels(folder, self.data, kinds, self.setting.heatmaps)
-
-    def _embedding_path(self, class_name: str) -> Path:
-        return self.folder / "tsne" / self.data.set_name / f"{class_folder(class_name)}.npz"
 
     def _write_embedding(self, encoded: ClassData, path: Path) -> None:
         levels = {

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from adpt.data.procedural.camera import Exposure
+from adpt.data.procedural.catalogue import Product
 from adpt.data.procedural.defects import DEFECTS
 from adpt.data.procedural.fields import Field
-from adpt.data.procedural.products import Product
 from adpt.data.procedural.scene import Frame, Scene
 
 Picture = NDArray[np.uint8]

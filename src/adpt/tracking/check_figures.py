@@ -14,7 +14,7 @@ Figures = Mapping[tuple[str, str, str], float]
 """Class, method and metric to a value, nan where it is not defined."""
 
 
-def check_metrics(where: str, kind: str, figures: Figures) -> dict[str, float]:
+def name_figures(where: str, kind: str, figures: Figures) -> dict[str, float]:
     """Name the figures of a check, and their means over classes.
 
     W&B makes a section of a run's page of what stands before the first slash, so the few means

@@ -1,4 +1,4 @@
-"""What methods cost beside what they achieve: seconds, milliseconds an image, memory, size."""
+"""Costs of methods, measured: seconds, milliseconds an image, memory, size."""
 
 import ctypes
 import gc
@@ -169,7 +169,7 @@ class PeakMemory:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What is taken meanwhile does not count."""
+        """Memory taken meanwhile does not count."""
         self.highest = max(self.highest, self._peak())
         try:
             yield

@@ -4,12 +4,10 @@ import logging
 import sys
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
-from adpt.running.paths import conf_dir
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +37,7 @@ def doctor(config: DictConfig) -> None:
         sys.exit(1)
 
 
-@command
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="doctor")
+@command("doctor")
 def main(config: DictConfig) -> None:
     """List every fault of a data set."""
     doctor(config)

@@ -4,7 +4,6 @@ import logging
 from functools import partial
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,7 +11,6 @@ from adpt.cli.command_line import hydras_words
 from adpt.cli.entry import check_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
 from adpt.running.interruption import advising
-from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
 
 log = logging.getLogger(__name__)
@@ -99,8 +97,7 @@ def how_to_go_on(folder: Path) -> str:
     )
 
 
-@partial(command, words_of=hydras_words)
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="evaluate")
+@command("evaluate", words_of=hydras_words)
 def main(config: DictConfig) -> None:
     """Evaluate methods on own and on pretrained features."""
     evaluate(config)

@@ -7,12 +7,10 @@ A stream whose reader leaves ends with 141.
 
 import sys
 
-import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
 from adpt.cli.sweeps import failure_file
-from adpt.running.paths import conf_dir
 
 
 @entry
@@ -37,8 +35,7 @@ def predict(config: DictConfig) -> None:
         sys.exit(code)
 
 
-@command
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="predict")
+@command("predict")
 def main(config: DictConfig) -> None:
     """Fit on good images, find anomalous ones."""
     predict(config)

@@ -5,13 +5,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
 from adpt.cli.values import names
 from adpt.errors import UserError
-from adpt.running.paths import conf_dir
 
 if TYPE_CHECKING:
     from adpt.weights import ProjectorFile
@@ -74,8 +72,7 @@ def repository(name: str) -> str:
     return name
 
 
-@command
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="publish")
+@command("publish")
 def main(config: DictConfig) -> None:
     """Publish a projector."""
     publish(config)

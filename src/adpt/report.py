@@ -1,10 +1,8 @@
 """Show recorded results as tables and a page: `python -m adpt.report results=outputs/demo`."""
 
-import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
-from adpt.running.paths import conf_dir
 
 
 @entry
@@ -18,8 +16,7 @@ def report(config: DictConfig) -> None:
         write_changes(config)
 
 
-@command
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="report")
+@command("report")
 def main(config: DictConfig) -> None:
     """Show recorded results."""
     report(config)

@@ -7,13 +7,11 @@ import logging
 from functools import partial
 from importlib.util import find_spec
 
-import hydra
 from omegaconf import DictConfig
 
 from adpt.cli.entry import command, entry
 from adpt.errors import UserError
 from adpt.running.interruption import Stopped
-from adpt.running.paths import conf_dir
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +48,7 @@ def serve(config: DictConfig) -> None:
         log.info("%s All pictures taken in are answered.", stopped)
 
 
-@command
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="serve")
+@command("serve")
 def main(config: DictConfig) -> None:
     """Inspect pictures over HTTP."""
     serve(config)

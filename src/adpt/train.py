@@ -3,13 +3,11 @@
 import logging
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from adpt.cli.entry import check_backbone, check_multirun, command, entry, instantiate_all
 from adpt.running.interruption import advising
-from adpt.running.paths import conf_dir
 from adpt.running.work_lock import alone_in_output_dir
 
 log = logging.getLogger(__name__)
@@ -87,8 +85,7 @@ def how_to_resume(folder: Path) -> str:
     )
 
 
-@command
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+@command("train")
 def main(config: DictConfig) -> float | None:
     """Pretrain the projector."""
     return train(config)

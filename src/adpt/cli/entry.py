@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -21,6 +22,7 @@ from adpt.cli.sweeps import failure_file, sweep_job
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
 from adpt.running.names import printable_text
+from adpt.running.paths import conf_dir
 
 log = logging.getLogger(__name__)
 
@@ -28,31 +30,38 @@ T = TypeVar("T")
 
 
 def command(
-    main: Callable[..., T], words_of: Callable[[list[str]], list[str]] = list
-) -> Callable[..., T]:
-    """Make a command end with one message where Hydra would end with a trace, before it starts.
+    name: str, words_of: Callable[[list[str]], list[str]] = list
+) -> Callable[[Callable[[DictConfig], T]], Callable[..., T]]:
+    """Make a function of a config a command of Hydra's, on the primary config of that name.
 
-    Modules in the current folder are found, as `python -m` finds them for a module.
+    It ends with one message where Hydra would end with a trace, before it starts. Modules in the
+    current folder are found, as `python -m` finds them for a module.
 
     Args:
-        main: Hydra's.
+        name: The command's.
         words_of: Makes Hydra's words of those of the command line.
     """
 
-    @functools.wraps(main)
-    def run(*config: DictConfig) -> T:
-        folder = str(Path.cwd())
-        if not sys.flags.safe_path and folder not in sys.path:
-            sys.path.insert(0, folder)
-        try:
-            check_words(sys.argv[1:])
-            sys.argv[1:] = words_of(sys.argv[1:])
-        except UserError as error:
-            print(f"\nadpt: {printable_text(str(error))}", file=sys.stderr)
-            sys.exit(1)
-        return main(*config)
+    def made(main: Callable[[DictConfig], T]) -> Callable[..., T]:
+        of_hydra = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
+        composed: Callable[..., T] = of_hydra(main)
 
-    return run
+        @functools.wraps(main)
+        def run(*config: DictConfig) -> T:
+            folder = str(Path.cwd())
+            if not sys.flags.safe_path and folder not in sys.path:
+                sys.path.insert(0, folder)
+            try:
+                check_words(sys.argv[1:])
+                sys.argv[1:] = words_of(sys.argv[1:])
+            except UserError as error:
+                print(f"\nadpt: {printable_text(str(error))}", file=sys.stderr)
+                sys.exit(1)
+            return composed(*config)
+
+        return run
+
+    return made
 
 
 def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:

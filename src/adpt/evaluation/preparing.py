@@ -74,14 +74,6 @@ def due_of(config: DictConfig, evaluation: Evaluation) -> list[Cell]:
     return [cell for cell in cells if cell in due or cell in lacking]
 
 
-def submission_of(config: DictConfig, data: AnomalyDataModule) -> Submission | None:
-    """The writer of files that a benchmark's server takes, where they are asked for."""
-    if config.submission is None:
-        return None
-    metrics = make_metrics(OmegaConf.select(config, "metric"))
-    return Submission(Path(config.submission), data, metrics)
-
-
 def windows_of(config: DictConfig) -> WindowOptions | None:
     """The windows that images are seen through."""
     return WindowOptions.of(cast(dict[str, Any], OmegaConf.to_container(config.windows)))
@@ -133,6 +125,7 @@ def prepare(
         origin["projector_pretraining"] = pretraining
     if file and file.source:
         origin["projector_source"] = dict(file.source)
+    metrics, to = make_metrics(OmegaConf.select(config, "metric")), config.submission
     with StepBar("Identifying", shown=len(data.samples) > 5000) as progress:
         identity = Identity(
             cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
@@ -154,14 +147,14 @@ def prepare(
         cache=instantiate(config.cache) if config.cache else None,
         defects=instantiate(config.defects.draw, geometry=data.geometry),
         measuring=Measuring(
-            make_metrics(OmegaConf.select(config, "metric")),
+            metrics,
             config.published.dilated_overlap,
             {str(sample.image): sample for sample in data.samples},
             data.geometry if config.metric_resolution == "picture" else None,
             config.intervals,
             Defects(data, config.metric_resolution == "network"),
         ),
-        submission=submission_of(config, data),
+        submission=None if to is None else Submission(Path(to), data, metrics),
         costs=config.costs,
         origin=origin,
     )

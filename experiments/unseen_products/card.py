@@ -6,7 +6,7 @@ python experiments/unseen_products/card.py
 from products import GROUP_OF
 from table import averaged, difference, read, written
 
-from adpt.running.files import sha256
+from adpt.running.whole_files import sha256
 from adpt.weights import find_projector
 
 NETWORK = "efficientnet_lite0"

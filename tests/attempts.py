@@ -1,4 +1,4 @@
-"""Entries run in processes that can be signalled at any moment, without importing torch each time."""
+"""Entries run in processes that can be signalled at any moment, without importing torch anew."""
 
 import json
 import resource

@@ -42,7 +42,7 @@ class Forked(subprocess.Popen[Any]):
         umask = os.umask(0)
         os.umask(umask)
         asked = {
-            "words": [*map(os.fspath, args[1:])], "cwd": os.fspath(cwd or os.getcwd()),
+            "words": [*map(os.fspath, args[1:])], "cwd": os.fspath(cwd or Path.cwd()),
             "env": env, "umask": umask, "session": session,
         }  # fmt: skip
         streams = [
@@ -77,7 +77,7 @@ class Forked(subprocess.Popen[Any]):
 def run(
     words: Sequence[str | Path],
     *,
-    input: str | bytes | None = None,
+    input: str | bytes | None = None,  # noqa: A002 - as subprocess calls it
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,

@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -122,17 +123,17 @@ def run(kind: str, words: list[str]) -> None:
     """Run a module (`-m`), code (`-c`) or a file as Python's main module."""
     if kind == "-m":
         name, *sys.argv[1:] = words
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, str(Path.cwd()))
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     elif kind == "-c":
         code, *sys.argv[1:] = words
         sys.argv[0] = "-c"
         sys.path.insert(0, "")
         module = sys.modules["__main__"] = ModuleType("__main__")
-        exec(compile(code, "<string>", "exec"), module.__dict__)
+        exec(compile(code, "<string>", "exec"), module.__dict__)  # noqa: S102
     else:
         sys.argv[:] = [kind, *words]
-        sys.path.insert(0, os.path.dirname(os.path.abspath(kind)))
+        sys.path.insert(0, str(Path(kind).absolute().parent))
         runpy.run_path(kind, run_name="__main__")
 
 

@@ -13,7 +13,7 @@ from select import select
 from subprocess import PIPE, CompletedProcess
 from typing import Any
 
-_MAY_DIFFER = ("ADPT_", "COLUMNS", "OMP_NUM_THREADS", "PYTEST_", "WANDB_")
+_MAY_DIFFER = ("ADPT_", "COLUMNS", "HOME", "NETRC", "OMP_NUM_THREADS", "PYTEST_", "WANDB_")
 """Variables that nothing reads while it is imported."""
 
 

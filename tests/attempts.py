@@ -1,33 +1,26 @@
-"""Entries run in processes that can be signalled at any moment, without importing torch each time.
+"""Entries run in processes that can be signalled at any moment, without importing torch anew."""
 
-A server process imports everything once and forks a child for each attempt.
-"""
-
-import multiprocessing
-import os
+import json
 import resource
 import signal
+import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import TimeoutExpired
 
-import torch
-
+import warm
 from adpt import evaluate, train
 from runs import evaluation, training
 
-_PRELOADED = [
-    "attempts",
-    "pytest",
-    "lightning",
-    "adpt.pretraining.callbacks",
-    "adpt.evaluation.evaluation",
-    "adpt.data",
-    "adpt.methods.training",
-    "adpt.page",
-    "adpt.pretraining",
-    "adpt.tracking",
-]
+_SCRIPT = """
+import json, sys
+tests, *words = json.loads(sys.argv[1])
+sys.path.insert(0, tests)
+from attempts import work
+work(*words)
+"""
 
 
 @dataclass(frozen=True)
@@ -57,34 +50,30 @@ def attempt(
         signum: The signal.
         largest_file: Size in bytes beyond which writing fails, as on a full disk.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
     said = folder.with_name(f"{folder.name}.txt")
-    process = context.Process(target=_run, args=(entry, folder, overrides, said, largest_file))
+    words = [str(Path(__file__).parent), entry, str(folder), overrides, largest_file]
     started = time.perf_counter()
-    process.start()
+    with said.open("wb") as file:
+        process = warm.Forked(
+            [sys.executable, "-c", _SCRIPT, json.dumps(words)], stdout=file, stderr=file
+        )
     if after is not None:
-        process.join(after)
-        if process.is_alive():
-            os.kill(process.pid or 0, signum)
-    process.join(60)
-    assert process.exitcode is not None, "the process has not ended"
-    output = said.read_text(errors="replace") if said.exists() else ""
-    said.unlink(missing_ok=True)
-    return Ended(process.exitcode, output, time.perf_counter() - started)
+        with suppress(TimeoutExpired):
+            process.wait(after)
+        process.send_signal(signum)  # None is sent to one that has ended.
+    code = process.wait(60)
+    seconds = time.perf_counter() - started
+    output = said.read_text(errors="replace")
+    said.unlink()
+    return Ended(code, output, seconds)
 
 
-def _run(
-    entry: str, folder: Path, overrides: list[str], said: Path, largest_file: int | None
-) -> None:
-    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    torch.set_num_threads(1)
+def work(entry: str, folder: str, overrides: list[str], largest_file: int | None) -> None:
+    """What an attempt's process does."""
     if largest_file is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
     if entry == "train":
-        train.train(training(folder, *overrides))
+        train.train(training(Path(folder), *overrides))
     else:
-        evaluate.evaluate(evaluation(folder, *overrides))
+        evaluate.evaluate(evaluation(Path(folder), *overrides))

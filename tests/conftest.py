@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import drawn
+import parsed
+
+parsed.remember()
 
 
 @pytest.fixture(autouse=True)

@@ -97,9 +97,8 @@ def command(
     """Run `python -m adpt.<module>` in a process of its own; None removes a variable."""
     changed = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment
     env = {name: value for name, value in changed.items() if value is not None}
-    if warm.suits(env):
-        return warm.run(f"adpt.{module}", list(arguments), cwd, env, timeout)
-    return subprocess.run(
+    run = warm.run if warm.suits(env) else subprocess.run
+    return run(
         [sys.executable, "-m", f"adpt.{module}", *arguments],
         cwd=cwd,
         env=env,
@@ -109,7 +108,7 @@ def command(
     )
 
 
-# Runs `main` of each command in turn: torch is imported once for all of them.
+# Runs `main` of each command in turn: what one has prepared is there for the next.
 _SCRIPT = """
 import contextlib, importlib, io, json, sys
 for module, *words in json.loads(sys.stdin.read()):
@@ -127,7 +126,7 @@ for module, *words in json.loads(sys.stdin.read()):
 
 def run_all(commands: list[list[str]], folder: Path) -> list[tuple[int, str]]:
     """Run commands, each a module and its words, in one process; exit codes, and what they say."""
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", _SCRIPT], input=json.dumps(commands),
         cwd=folder, capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import warm
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
 
@@ -69,7 +70,7 @@ def projectors(tmp_path: Path) -> dict[str, Path]:
 
 
 def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return warm.run(
         [sys.executable, *arguments],
         cwd=cwd,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

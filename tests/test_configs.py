@@ -104,6 +104,15 @@ def compose_choice(file: str, primary: str, *overrides: str) -> DictConfig:
         )
 
 
+@pytest.fixture(scope="module", params=CHOICES, ids="-".join)
+def choice(request: pytest.FixtureRequest) -> tuple[str, str, DictConfig]:
+    """A choice, and what it composes to without Hydra's own options; tests read it alone."""
+    config = compose_choice(*request.param)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    return *request.param, config
+
+
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Every part of a config that names something to build, with its place."""
     if OmegaConf.is_dict(node):
@@ -142,9 +151,10 @@ def test_every_file_is_one_of_the_choices() -> None:
     assert {file for file, _ in CHOICES} | BASES | PROTOCOLS == set(FILES)
 
 
-@pytest.mark.parametrize(("file", "primary"), CHOICES)
-def test_file_composes_and_every_reference_in_it_resolves(file: str, primary: str) -> None:
-    config = compose_choice(file, primary)
+def test_file_composes_and_every_reference_in_it_resolves(
+    choice: tuple[str, str, DictConfig],
+) -> None:
+    file, primary, config = choice
     given = ("output_dir", "run_name", "title", "output")
     overrides = [
         f"{key}=somewhere"
@@ -158,11 +168,10 @@ def test_file_composes_and_every_reference_in_it_resolves(file: str, primary: st
     assert "defaults" not in str(resolved.keys())
 
 
-@pytest.mark.parametrize(("file", "primary"), CHOICES)
-def test_every_key_is_an_argument_of_what_it_configures(file: str, primary: str) -> None:
-    config = compose_choice(file, primary)
-    OmegaConf.set_struct(config, False)
-    config.pop("hydra")
+def test_every_key_is_an_argument_of_what_it_configures(
+    choice: tuple[str, str, DictConfig],
+) -> None:
+    file, _, config = choice
     for place, node in targets(config):
         target = get_object(node._target_)
         takes, needs = accepted(target)

@@ -1,13 +1,15 @@
 """Two processes compute the gradient of one on the same global batch."""
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
+import warm
 from adpt.backbones import build_backbone
 from adpt.data import Folder
 from adpt.pretraining import Pretraining, gather
@@ -139,7 +141,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> list[dict[str, dict[str, Tensor]]]:
-    multiprocessing.spawn(process, (folder,), nprocs=2)
+    # Forks of a process that has computed nothing yet; this one has.
+    script = "import test_distributed as t; t.process(int(sys.argv[3]), Path(sys.argv[2]))"
+    script = f"import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); {script}"
+    words = [sys.executable, "-c", script, Path(__file__).parent, folder]
+    processes = [warm.Forked([*words, str(rank)]) for rank in (0, 1)]
+    assert [each.wait() for each in processes] == [0, 0]
     return [torch.load(folder / f"rank_{rank}.pt") for rank in (0, 1)]
 
 

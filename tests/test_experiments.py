@@ -1,6 +1,6 @@
 """Scripts of experiments can be imported, and do their work only where they are started."""
 
-import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,9 +31,8 @@ def test_every_script_is_imported_without_working(name: str, tmp_path: Path) -> 
     if extra and find_spec(extra) is None:
         pytest.skip(f"{extra} is not installed: pip install 'adpt[{name}]'")
     scripts = [str(s) for s in SCRIPTS if s.relative_to(FOLDER).parts[0] == name]
-    (tmp_path / "imported.py").write_text(IMPORT)
-    words = [str(FOLDER / name), *scripts]
-    done = warm.run("imported", words, tmp_path, dict(os.environ), timeout=300)
+    words = [sys.executable, "-c", IMPORT, FOLDER / name, *scripts]
+    done = warm.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert {path.name for path in tmp_path.iterdir()} <= {"imported.py", "__pycache__"}
+    assert not list(tmp_path.iterdir())

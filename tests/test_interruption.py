@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import drawn
+import warm
 from adpt.data import Folder
 from adpt.running.interruption import spare_worker, starting_workers, stopping
 
@@ -82,7 +83,7 @@ except Stopped as stopped:
 def test_a_process_that_holds_a_loader_ends_with_its_workers(tmp_path: Path) -> None:
     # Workers that only ignored SIGTERM would be waited for, for ever.
     root = drawn.draw_folder(tmp_path / "own", ("key",))
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", HOLDING, str(root)], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 128 + signal.SIGTERM

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from adpt.evaluation.feature_cache import SUFFIX, FeatureCache, FeatureSpace
 from adpt.results import read_records
 from adpt.running.whole_files import OUTPUT_MARK, remove_leftovers, replacing
 from adpt.running.work_lock import LOCK
@@ -127,7 +128,13 @@ def read_page(path: Path) -> None:
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
+def read_features(path: Path) -> None:
+    space = path.parents[1]
+    FeatureSpace(FeatureCache(space.parent), space.name, torch.float32).read([path.stem])
+
+
 READ: dict[str, Callable[[Path], object]] = {
+    SUFFIX: read_features,
     ".safetensors": load_file,
     ".ckpt": lambda path: torch.load(path, weights_only=True),
     ".npz": lambda path: [array.shape for array in np.load(path).values()],

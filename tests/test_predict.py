@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 import adpt
 import drawn
+import warm
 from adpt.errors import UserError
 from adpt.predict import predict
 from runs import command, composed, rows, run_all, run_task
@@ -184,7 +185,7 @@ def test_the_page_shows_every_image_and_asks_for_no_other_file(model, photos, tm
 
 def test_a_stream_is_answered_line_by_line(model: Path, photos: Path, tmp_path: Path) -> None:
     words = [f"inspector={model}", "images=-", "output_dir=out", "device=cpu"]
-    process = subprocess.Popen(
+    process = warm.Forked(
         [sys.executable, "-m", "adpt.predict", *words],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -235,7 +236,7 @@ def test_a_stream_whose_reader_leaves_ends_quietly(model, photos, tmp_path: Path
     pictures = "\n".join(map(str, sorted((photos / "test").rglob("*.png"))))
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-m", "adpt.predict", f"inspector={model}", "images=-", "output_dir=out"],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

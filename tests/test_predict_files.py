@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 import adpt
 import drawn
+import warm
 from adpt.errors import DataError, UserError
 from adpt.inspection import UnreadImage
 from adpt.inspection.outputs import Outputs
@@ -208,7 +208,7 @@ def test_names_of_every_kind_are_scored_and_written(model, odd, tmp_path, monkey
 
 def test_the_same_names_come_in_a_stream(model, odd, tmp_path) -> None:
     told = [name for name in NAMES if "\n" not in name]
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-m", "adpt.predict", f"inspector={model}", "images=-", "device=cpu",
          f"output_dir={tmp_path}/out"],
         cwd=odd, input=b"\n".join(map(os.fsencode, told)), capture_output=True, check=False,

@@ -16,6 +16,7 @@ from PIL import Image
 
 import adpt
 import drawn
+import warm
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.outputs import Outputs
 from adpt.predict import predict
@@ -122,7 +123,7 @@ def test_a_killed_run_leaves_the_one_before_and_a_readable_table(
     out = tmp_path / "out"
     run(words[0], f"output_dir={out}", f"images={photos}")
     before = content(out)
-    process = subprocess.Popen(
+    process = warm.Forked(
         [sys.executable, "-m", "adpt.predict", *words, "images=-", "device=cpu"],
         cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

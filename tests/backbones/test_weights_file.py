@@ -1,7 +1,6 @@
 """Weights files: found, read without running anything, and refused with a reason."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+import warm
 from adpt.backbones import build_backbone, weights_file
 from adpt.backbones.recipes import Recipe
 from adpt.backbones.timm import build_timm
@@ -181,8 +181,9 @@ def test_without_network_one_message_comes_soon(tmp_path: Path) -> None:
     # Nothing listens at this address, so the connection is refused as without network.
     away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    result = subprocess.run(
+    result = warm.run(
         [sys.executable, "-c", script],
+        lean=True,
         env={**environment, **away},
         capture_output=True,
         text=True,

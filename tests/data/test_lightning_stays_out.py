@@ -1,7 +1,8 @@
 """Whatever reads pictures can be imported without Lightning, Hydra and the like."""
 
-import subprocess
 import sys
+
+import warm
 
 # The package itself offers the data modules, which are Lightning's.
 IMPORTING = """
@@ -18,7 +19,7 @@ print([name for name in ("lightning", "hydra", "wandb", "matplotlib") if name in
 
 
 def test_reading_brings_no_lightning() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTING], check=True, capture_output=True, text=True
+    done = warm.run(
+        [sys.executable, "-c", IMPORTING], lean=True, check=True, capture_output=True, text=True
     )
     assert done.stdout == "[]\n"

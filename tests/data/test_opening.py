@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 import drawn
+import warm
 from adpt.data import Folder, Sample
 from adpt.data.examination.pictures import examine_sample
 from adpt.data.images import ReadingRules, depth_in_use, read_image, read_mask, upright_size
@@ -147,8 +147,8 @@ def test_the_limit_of_a_set_holds_in_workers(folder_root: Path) -> None:
 
 def test_importing_adpt_leaves_pillow_as_it_is() -> None:
     code = "import adpt.data, adpt.inspection; from PIL import Image; print(Image.MAX_IMAGE_PIXELS)"
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    run = warm.run(
+        [sys.executable, "-c", code], lean=True, capture_output=True, text=True, check=True
     )
     assert int(run.stdout) == Image.MAX_IMAGE_PIXELS
 

@@ -136,7 +136,7 @@ def _write_all(folder: Path) -> None:
 
 
 def test_processes_that_write_the_same_files_leave_whole_ones(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_write_all, args=(tmp_path,)) for _ in range(2)]
     for process in processes:
         process.start()

@@ -1,7 +1,6 @@
 """An inspector on a machine that has neither Hydra nor Lightning, W&B or Matplotlib."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from omegaconf import OmegaConf
 
 import adpt
 import drawn
+import warm
 from adpt.inspection.spec import METHODS, build
 from adpt.projector import FeatureProjector
 from adpt.running.lean import without
@@ -66,9 +66,10 @@ def test_models_are_loaded_and_score_without_them(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.safetensors")
         made.save(paths[-1])
         expected.append(made.predict(image).score)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, image, *paths], capture_output=True, text=True, timeout=120
-    )
+    done = warm.run(
+        [sys.executable, "-c", SCRIPT, image, *paths],
+        lean=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == expected
 
@@ -78,7 +79,7 @@ def test_nothing_of_theirs_is_imported_where_they_are() -> None:
         "import sys, adpt.inspection\n"
         "print({'hydra', 'omegaconf', 'lightning', 'wandb', 'matplotlib'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = warm.run([sys.executable, "-c", script], lean=True, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
 
 

@@ -1,6 +1,5 @@
 """The loop around trained methods: order, randomness, interruption, state."""
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import warm
 from adpt.errors import UserError
 from adpt.methods.base import Scores
 from adpt.methods.feature_sets import Defects, InMemory, Optimizers, Step
@@ -149,7 +149,7 @@ def test_scoring_before_training_or_with_other_levels_says_what_to_do() -> None:
 
 def test_methods_come_without_lightning() -> None:
     script = "import sys, adpt.methods, adpt.methods.trained; print('lightning' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = warm.run([sys.executable, "-c", script], lean=True, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import drawn
+import warm
 from adpt.serve import serve
 from adpt.serving import server
 from adpt.serving import service as services
@@ -89,7 +90,7 @@ class Process:
     """A server in a process."""
 
     def __init__(self, *words: str, **environment: str) -> None:
-        self.process = subprocess.Popen(
+        self.process = warm.Forked(
             [sys.executable, "-u", "-m", "adpt.serve", "device=cpu", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

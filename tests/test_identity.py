@@ -397,7 +397,7 @@ def by_cell(records: list[Record]) -> dict[str | None, Any]:
 @pytest.fixture
 def quick_costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Costs are measured in one round, and what was there before is no garbage to look through."""
-    monkeypatch.setattr("adpt.evaluation.costs.ROUNDS", 1)
+    monkeypatch.setattr("adpt.evaluation.measured_costs.ROUNDS", 1)
     gc.collect()
     gc.freeze()
     yield

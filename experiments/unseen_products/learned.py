@@ -8,7 +8,6 @@ those that are there are not computed again. CACHE is that of run.py.
 """
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -31,21 +30,16 @@ from run import (
     SIZES,
     Table,
     cell_of,
-    drawn_views,
     quiet,
     scored,
 )
+from seen import PLAIN, Pair, Views, both, sources_seen
 from stored import Pictures, Product, load_product
 from torch import Tensor
 
-from adpt.backbones import build_backbone
-from adpt.data import Folder
-from adpt.data.reading import PlainImages
-from adpt.data.views import PhotometricViews
 from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss
 from adpt.pretraining.patches import patch_labels, rows_of
 from adpt.projector import FeatureProjector
-from adpt.residual import residual_features
 
 IMAGES = 8
 
@@ -65,9 +59,9 @@ class Training(NamedTuple):
     average: bool = False
     products: int = 4
     """Of a step's 8 images, half of them defective."""
-    drawn: bool = False
-    alike: bool = False
-    """Both views of real sources are the first, as those of drawn ones are always alike."""
+    views: Pair = both("full")
+    drawn: Pair | None = None
+    """Views of drawn products beside the real ones."""
     hardest: float = 1.0
     """Share of the normal patches that the angle loss sees, the longest ones."""
     stop_early: bool = False
@@ -105,72 +99,42 @@ VARIANTS |= {
         "64 references": {"references": 64},
         "1024 references": {"references": 1024},
         "weight decay 0.05": {"weight_decay": 0.05},
-        "real and drawn": {"drawn": True},
-        "both views alike": {"alike": True},
+        "real and drawn": {"drawn": PLAIN},
+        "both views alike": {"views": (("full", 0), ("full", 0))},
         "50 steps": {"steps": 50},
-        "real and drawn, shorter": {"drawn": True, "shorter": True},
-        "real and drawn, shorter, norm alone": {"drawn": True, "shorter": True, "angle": False},
-        "real and drawn, shorter, linear": {"drawn": True, "shorter": True, "block": "linear"},
-        "real and drawn, shorter, 500 steps": {"drawn": True, "shorter": True, "steps": 500},
+        "real and drawn, shorter": {"drawn": PLAIN, "shorter": True},
+        "real and drawn, shorter, norm alone": {"drawn": PLAIN, "shorter": True, "angle": False},
+        "real and drawn, shorter, linear": {"drawn": PLAIN, "shorter": True, "block": "linear"},
+        "real and drawn, shorter, 500 steps": {"drawn": PLAIN, "shorter": True, "steps": 500},
         "hard patches": {"hardest": 0.1},
         "stopped early": {"stop_early": True},
+        "both views plain": {"views": PLAIN},
+        "weak": {"views": both("weak")},
+        "plain and weak": {"views": (("plain", 0), ("weak", 1))},
+        "plain and full": {"views": (("plain", 0), ("full", 1))},
+        "references too": {"views": both("together")},
+        "real and drawn, weak, shorter": {
+            "views": both("weak"),
+            "drawn": both("weak"),
+            "shorter": True,
+        },
+        "real and drawn, full": {"drawn": both("full")},
+        "real and drawn, references too, shorter": {
+            "views": both("together"),
+            "drawn": both("together"),
+            "shorter": True,
+        },
     }.items()
 }
 
 
 CHOSEN = "scaled, from the identity, real and drawn, shorter"
 """Of the variants that take 200 steps the best on the groups for choosing."""
-
-
-class Views(NamedTuple):
-    """A source product: (2, N, C, h, w) residuals of two views a level, and what they show."""
-
-    levels: list[Tensor]
-    masks: Tensor
-    labels: Tensor
-    scale: Tensor
-
-
-def views_of(cache: Path, network: str, name: str) -> Views:
-    """Two photometric views of a source product's images, encoded once."""
-    path = cache / f"{network}.{name}.views.pt"
-    if not path.exists():
-        torch.save(encoded(cache, network, name)._asdict(), path)
-        print("views of", network, name, flush=True)
-    return Views(**torch.load(path, mmap=True))
-
-
-def encoded(cache: Path, network: str, name: str) -> Views:
-    """Encode a product's two views, and take the nearest of its references from each."""
-    product = load_product(cache, network, name, **encode.LIMITS)
-    parts = (product.train, product.test)
-    if name.startswith("drawn_"):  # As it is, twice.
-        levels = [torch.cat([part.residual[i] for part in parts]).expand(2, -1, -1, -1, -1)
-                  for i in range(len(product.references))]  # fmt: skip
-    else:
-        shared = Path(os.environ["SHARED"])
-        data = Folder(shared / "data" / PRODUCTS[name], classes=[name])
-        data.setup()
-        samples = {f"{s.split}/{s.defect}/{s.image.name}": s
-                   for s in data.samples if s.class_name == name}  # fmt: skip
-        names = [one for part in parts for one in part.names]
-        reader, render = PlainImages([samples[n] for n in names], data.geometry), PhotometricViews()
-        weights = {"mobilenetv2": shared / "weights" / "mobilenetv2_100.safetensors"}.get(network)
-        backbone = build_backbone(network, levels=encode.LEVELS, weights=weights)
-        rows = []
-        for index, one in enumerate(names):
-            with torch.no_grad():
-                seen = backbone(render(reader[index].image, index))
-            rest = [k for k, other in enumerate(product.chosen) if other != one]
-            among = [level[rest].flatten(0, 1) for level in product.references]
-            rows.append(residual_features(seen, among))
-        levels = [torch.stack(level, 1) for level in zip(*rows, strict=True)]
-    return Views(
-        [level.half() for level in levels],
-        torch.cat([part.masks for part in parts]),
-        torch.cat([part.labels for part in parts]),
-        product.scale,
-    )
+BESIDE = (
+    "own", "residual", "closed form", "scaled, from the identity, real and drawn, weak, shorter"
+)  # fmt: skip
+"""What PatchCore sees a share of beside own features; of own ones, those of levels scaled alike."""
+SHARE = 0.3
 
 
 def steps(sources: Sequence[Views], training: Training, seed: int) -> Iterator[list[tuple]]:
@@ -197,7 +161,7 @@ def train(
     """
     torch.manual_seed(seed)
     projector = FeatureProjector(
-        [level.shape[2] for level in sources[0].levels],
+        [level.shape[1] for level in sources[0].pair[0]],
         num_heads=4,
         num_references=training.references,
         start_at_identity=training.at_identity,
@@ -208,8 +172,8 @@ def train(
     scales = [one.scale if training.scaled else torch.ones(len(one.scale)) for one in sources]
     centres = [
         torch.stack(
-            [one.levels[i][:, one.labels == 0].float().mean((0, 1, 3, 4)) / scale[i]
-             for one, scale in zip(sources, scales, strict=True)]
+            [torch.stack([view[i][one.labels == 0].float() for view in one.pair])
+             .mean((0, 1, 3, 4)) / scale[i] for one, scale in zip(sources, scales, strict=True)]
         ).mean(0)
         for i in range(len(projector.channels))
     ]  # fmt: skip
@@ -228,10 +192,11 @@ def train(
     if held:
         print(told_of, f"before: held out {best[0]:.2f}")
     for batch in steps(sources, training, seed):
-        levels = [torch.cat([sources[k].levels[i][:, rows].float() for k, rows in batch], 1)
-                  for i in range(len(centres))]  # fmt: skip
-        if training.alike:
-            levels = [level[:1].expand(2, -1, -1, -1, -1) for level in levels]
+        levels = [
+            torch.stack([torch.cat([sources[k].pair[view][i][rows].float() for k, rows in batch])
+                         for view in (0, 1)])
+            for i in range(len(centres))
+        ]  # fmt: skip
         masks = torch.cat([sources[k].masks[rows] for k, rows in batch])
         scale = torch.cat([scales[k].expand(len(rows), -1) for k, rows in batch])
         projected = projector([level.flatten(0, 1) for level in levels], scale.repeat(2, 1))
@@ -253,16 +218,15 @@ def train(
         if held and len(losses) % 25 == 0:
             found = feature_norm(projector, held)
             print(
-                told_of, f"after {len(losses)} steps: loss {loss.item():.2f}, held out {found:.2f}"
+                told_of, f"after {len(losses)} steps: loss {losses[-1]:.2f}, held out {found:.2f}"
             )
             if found > best[0]:
                 best = found, deepcopy(projector.state_dict())
     if held:
         projector.load_state_dict(best[1])
     tenth = max(1, len(losses) // 10)
-    print(
-        told_of, f"loss {np.mean(losses[:tenth]):.2f} -> {np.mean(losses[-tenth:]):.2f}", flush=True
-    )
+    first, last = (np.mean(part) for part in (losses[:tenth], losses[-tenth:]))
+    print(told_of, f"loss {first:.2f} -> {last:.2f}", flush=True)
     return (mean.module if training.average else projector).eval()
 
 
@@ -279,6 +243,20 @@ def seen_through(projector: FeatureProjector, shorter: bool = False) -> Recipe:
         return [share * torch.cat(level) for share, level in zip(shares, levels, strict=True)]
 
     return recipe
+
+
+def beside_own(recipe: Recipe) -> Recipe:
+    """Own features and a share of others, each level of both as long as the other on average."""
+
+    def both(product: Product, pictures: Pictures) -> list[Tensor]:
+        parts = []
+        for one, share in ((own, 1.0), (recipe, SHARE)):
+            lengths = [level.norm(dim=1).mean() for level in one(product, product.train)]
+            levels = zip(one(product, pictures), lengths, strict=True)
+            parts.append([share * level / length for level, length in levels])
+        return [torch.cat(level, 1) for level in zip(*parts, strict=True)]
+
+    return both
 
 
 def hard(features: Tensor, anomalous: Tensor, share: float) -> Tensor:
@@ -323,20 +301,24 @@ def variants(cache: Path, table: Table) -> None:
     for features in (*plain, *VARIANTS):
         cells = [cell_of("variants", network, name, method, features, "reported", 0)
                  for name in targets for method in ("padim", "feature_norm")]  # fmt: skip
-        if not table.lacks(cells):
+        seen = f"own beside {SHARE} x {features}"
+        beside = [cell_of("variants", network, name, "patchcore", seen, "reported", 0)
+                  for name in targets if features in BESIDE]  # fmt: skip
+        if not table.lacks([*cells, *beside]):
             continue
         started = time.process_time()
         if features in plain:
             recipe = plain[features]
         else:
             training = VARIANTS[features]
-            named, held = [*sources, *(drawn_views(cache, network) if training.drawn else ())], []
+            named, held = sources, []
             if training.stop_early:
                 named = [name for name in named if name not in HELD]
                 held = [load_product(cache, network, name, **SIZES) for name in HELD]
-            views = [views_of(cache, network, name) for name in named]
+            views = sources_seen(cache, network, named, training.views, training.drawn)
             recipe = seen_through(train(views, training, 0, features, held), training.shorter)
         measure(table, cells, recipe, cache, started)
+        measure(table, beside, beside_own(recipe), cache, started)
 
 
 def reported(cache: Path, table: Table, features: Sequence[str]) -> None:
@@ -348,10 +330,10 @@ def reported(cache: Path, table: Table, features: Sequence[str]) -> None:
                      for target in targets for method in CHEAP]  # fmt: skip
             if table.lacks(cells):
                 started = time.process_time()
-                drawn = drawn_views(cache, network) if VARIANTS[name].drawn else []
-                views = [views_of(cache, network, one) for one in (*sources_of(targets[0]), *drawn)]
-                made = train(views, VARIANTS[name], 0, f"{network} {group} {name}")
-                recipe = seen_through(made, VARIANTS[name].shorter)
+                training, named = VARIANTS[name], sources_of(targets[0])
+                views = sources_seen(cache, network, named, training.views, training.drawn)
+                made = train(views, training, 0, f"{network} {group} {name}")
+                recipe = seen_through(made, training.shorter)
                 measure(table, cells, recipe, cache, started)
 
 

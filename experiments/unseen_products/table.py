@@ -1,4 +1,4 @@
-"""Print the README's tables from results.csv, learned.csv and lengths.csv.
+"""Print the README's tables from results.csv, learned.csv, views.csv and lengths.csv.
 
 python experiments/unseen_products/table.py
 """
@@ -95,9 +95,12 @@ def print_learned(found: dict) -> None:
     for (part, backbone, method, features, sources), figures in learned.items():
         if part == "variants":
             print("|", method, "|", features, "|", written(averaged(figures)), "|")
-            alone = learned[part, backbone, method, "levels alone", sources]
+            alone = learned.get((part, backbone, method, "levels alone", sources))
+            if not alone:
+                alone = same["settled", backbone, method, "own", "all others"]
+            print("  compared with:", written(averaged({name: alone[name] for name in figures})))
             gaps = {name: f"{row[1] - alone[name][1]:+.1f}" for name, row in figures.items()}
-            print("  pixel AP less that of levels alone:", gaps)
+            print("  pixel AP less that of levels alone, of own ones for PatchCore:", gaps)
         else:
             plain = [found["settled", backbone, method, kind, sources]
                      for kind in ("own", "residual")]  # fmt: skip
@@ -107,6 +110,17 @@ def print_learned(found: dict) -> None:
             if alone:
                 gaps = [difference(figures, alone, metric, REPORTED) for metric in range(3)]
                 print("  less levels alone of the same seed, seven groups:", ", ".join(gaps))
+
+
+def print_views() -> None:
+    """What each kind of views does to residuals, in the mean over products."""
+    kinds = defaultdict(list)
+    with Path(__file__).with_name("views.csv").open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            kind = kinds[row["kind"], row["stride"]]
+            kind.append([float(row[n]) for n in ("length", "average_precision", "likeness")])
+    for key, rows in kinds.items():
+        print("|", *key, "|", " / ".join(f"{mean(c):.2f}" for c in zip(*rows, strict=True)), "|")
 
 
 def main() -> None:
@@ -132,6 +146,7 @@ def main() -> None:
     print_learned(found)
     for key, figures in read("lengths.csv").items():
         print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
+    print_views()
 
 
 if __name__ == "__main__":

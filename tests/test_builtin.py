@@ -1,23 +1,18 @@
 """The projector that is installed with adpt."""
 
-import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-import warm
 from adpt.backbones import build_backbone
 from adpt.errors import WeightsError
 from adpt.weights import find_projector, load_matching_projector
+import warm
 from small import SmallBackbone
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "unseen_products"
-SHOWN = """
-import runpy, sys
-sys.path[0] = sys.argv[1]
-print(runpy.run_path(f"{sys.argv[1]}/card.py")["card"](), end="")
-"""
 
 
 def test_builtin_projector_fits_the_backbone_that_is_installed() -> None:
@@ -37,9 +32,10 @@ def test_builtin_projector_refuses_other_levels() -> None:
         load_matching_projector("builtin", SmallBackbone(), torch.device("cpu"))
 
 
-def test_model_card_is_what_the_measured_rows_say(tmp_path: Path) -> None:
-    (tmp_path / "shown.py").write_text(SHOWN)
-    done = warm.run("shown", [str(FOLDER)], tmp_path, dict(os.environ), timeout=60)
+def test_model_card_is_what_the_measured_rows_say() -> None:
+    shown = "import runpy; print(runpy.run_path('card.py')['card'](), end='')"
+    words = [sys.executable, "-c", shown]
+    done = warm.run(words, cwd=FOLDER, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     installed = find_projector("builtin")
     assert done.stdout == installed.path.with_suffix(".md").read_text(encoding="utf-8")

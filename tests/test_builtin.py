@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import warm
 from adpt.backbones import build_backbone
 from adpt.errors import WeightsError
 from adpt.weights import find_projector, load_matching_projector
-import warm
 from small import SmallBackbone
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "unseen_products"

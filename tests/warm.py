@@ -13,14 +13,15 @@ from select import select
 from subprocess import PIPE, CompletedProcess
 from typing import Any
 
-_MAY_DIFFER = ("ADPT_", "COLUMNS", "HOME", "NETRC", "OMP_NUM_THREADS", "PYTEST_", "WANDB_")
+_MAY_DIFFER = ("ADPT_", "COLUMNS", "HOME", "NETRC", "OMP_NUM_THREADS", "PL_", "PYTEST_", "WANDB_")
 """Variables that nothing reads while it is imported."""
 
 
 class Forked(subprocess.Popen[Any]):
     """`subprocess.Popen([sys.executable, ...])`, but in a fork.
 
-    Arguments, environment, folder, streams, signals and exit code are as those of a process.
+    Arguments, environment, folder, streams, signals and exit code are as those of a process. It is
+    a process of its own where its environment decides over what is imported.
 
     Args:
         words: The interpreter and its words: `-u` or not, then `-m`, `-c` or a file, and what
@@ -32,13 +33,16 @@ class Forked(subprocess.Popen[Any]):
 
     def __init__(self, words: Sequence[str | Path], lean: bool = False, **options: Any) -> None:
         self._lean = lean
+        self._watch: socket.socket | None = None
         super().__init__(list(words), **options)
 
     def _execute_child(self, args: list[Any], *others: Any) -> None:
         cwd, env, pipes, session = others[4], others[5], others[9:15], others[20]
         env = dict(os.environ if env is None else env)
         assert args[0] == sys.executable
-        assert self._lean or suits(env), "a fork has what it imported in another environment"
+        if not (self._lean or suits(env)):
+            super()._execute_child(args, *others)
+            return
         umask = os.umask(0)
         os.umask(umask)
         asked = {
@@ -59,6 +63,8 @@ class Forked(subprocess.Popen[Any]):
         self._close_pipe_fds(*pipes)
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if self._watch is None:
+            return super()._try_wait(wait_flags)
         if wait_flags & os.WNOHANG and not select([self._watch], [], [], 0)[0]:
             return 0, 0
         status = int(self._told.readline())
@@ -66,7 +72,9 @@ class Forked(subprocess.Popen[Any]):
         self._watch.close()
         return self.pid, status
 
-    def _internal_poll(self, *_: Any, **__: Any) -> int | None:
+    def _internal_poll(self, *others: Any, **named: Any) -> int | None:
+        if self._watch is None:
+            return super()._internal_poll(*others, **named)
         if self.returncode is None:
             pid, status = self._try_wait(os.WNOHANG)
             if pid:

@@ -48,9 +48,17 @@ def spread(rows: list[int], most: int) -> list[int]:
 
 
 def load_product(
-    cache: Path, network: str, name: str, *, train: int, good: int, defective: int, seed: int = 0
+    cache: Path,
+    network: str,
+    name: str,
+    *,
+    train: int,
+    good: int,
+    defective: int,
+    seed: int = 0,
+    shots: int = SHOTS,
 ) -> Product:
-    """Read a product, with its residuals against k references chosen by the seed."""
+    """Read a product, with its residuals against some references chosen by the seed."""
     stored = torch.load(cache / f"{network}.{name}.plain.pt", mmap=True)
     splits, labels = stored["splits"], stored["labels"].tolist()
     normal = [i for i, split in enumerate(splits) if split == "train"]
@@ -61,7 +69,7 @@ def load_product(
     # Among those that a source has.
     training = spread(spread(normal, encode.LIMITS["train"]), train)
     order = torch.randperm(len(training), generator=torch.Generator().manual_seed(seed))
-    chosen = [training[int(i)] for i in order[:SHOTS]]
+    chosen = [training[int(i)] for i in order[:shots]]
     references = [level[chosen].float().flatten(2).transpose(1, 2) for level in stored["levels"]]
     names = [stored["names"][i] for i in chosen]
     test = spread(tested[0], good) + spread(tested[1], defective)

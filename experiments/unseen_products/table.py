@@ -1,4 +1,4 @@
-"""Print the README's tables from results.csv, learned.csv, views.csv and lengths.csv.
+"""Print the README's tables from results.csv, learned.csv, views.csv, lengths.csv and further.csv.
 
 python experiments/unseen_products/table.py
 """
@@ -144,8 +144,9 @@ def main() -> None:
         if key[0] == "grid":
             print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
     print_learned(found)
-    for key, figures in read("lengths.csv").items():
-        print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
+    for name in ("lengths.csv", "further.csv"):
+        for key, figures in read(name).items():
+            print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
     print_views()
 
 

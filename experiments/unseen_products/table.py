@@ -4,6 +4,7 @@ python experiments/unseen_products/table.py
 """
 
 import csv
+import itertools
 from collections import defaultdict
 from math import comb
 from pathlib import Path
@@ -11,6 +12,9 @@ from statistics import mean, stdev
 
 from products import GROUP_OF, REPORTED
 
+NETWORKS = ("efficientnet_lite0", "mobilenetv2")
+FEW = ("metal_nut", "capsule")
+"""Products with four images to fit on."""
 METRICS = ("image_auroc", "pixel_ap", "pixel_aupro")
 Figures = dict[str, list[float]]
 """Product to its figures, by the order of METRICS."""
@@ -56,8 +60,9 @@ def difference(made: Figures, other: Figures, metric: int, groups=None) -> str:
     worse = sum(made[n][metric] < other[n][metric] for n in names)
     tail = sum(comb(better + worse, k) for k in range(max(better, worse), better + worse + 1))
     chance = min(1.0, 2 * tail / 2 ** (better + worse))
+    told = "< 0.001" if chance < 0.0005 else f"{chance:.3f}"
     error = stdev(gaps) / len(gaps) ** 0.5
-    return f"{mean(gaps):+.1f} ± {error:.1f} ({better}:{worse}, p {chance:.3f})"
+    return f"{mean(gaps):+.1f} ± {error:.1f} ({better}:{worse}, p {told})"
 
 
 def written(values: list[float]) -> str:
@@ -123,6 +128,42 @@ def print_views() -> None:
         print("|", *key, "|", " / ".join(f"{mean(c):.2f}" for c in zip(*rows, strict=True)), "|")
 
 
+def over_groups(made: Figures, other: Figures, metric: int, groups=None) -> str:
+    """How many groups are better, and how many worse."""
+    first, second = by_group(made), by_group(other)
+    gaps = [first[g][metric] - second[g][metric] for g in first if groups is None or g in groups]
+    return f"{sum(gap > 0 for gap in gaps)}:{sum(gap < 0 for gap in gaps)}"
+
+
+def print_checks(found: dict) -> None:
+    """What the README says beside its tables."""
+    same = read("results.csv", "0")
+    for backbone, method in itertools.product(NETWORKS, ("padim", "feature_norm")):
+        kinds = ("pretrained", "residual", "levels alone")
+        made, residual, alone = (found["settled", backbone, method, k, "all others"] for k in kinds)
+        counts = [over_groups(made, residual, m, g) for g in (None, REPORTED) for m in (1, 2)]
+        print(f"{method}, {backbone}: groups better than residual, all and seven:", *counts)
+        print("  less levels alone:", [difference(made, alone, m) for m in range(3)])
+        print("  less residual, image AUROC:", difference(made, residual, 0))
+    for backbone, method in itertools.product(NETWORKS, ("cflow", "uniad")):
+        kinds = ("own", "residual", "pretrained", "pretrained residuals")
+        rows = [found.get(("trained", backbone, method, kind, "all others")) for kind in kinds]
+        some = [{n: row for n, row in (of or {}).items() if n not in FEW} for of in rows]
+        print(f"{method}, {backbone}, without {FEW}:")
+        for name, one, base in (("residual less own", 1, 0), ("pretrained less residual", 2, 1),
+                                ("pretrained residuals less residual", 3, 1)):  # fmt: skip
+            if some[one]:
+                print(f"  {name}:", [difference(some[one], some[base], m) for m in (1, 2)])
+    for method in ("padim", "feature_norm"):
+        made = same["shipped", NETWORKS[0], method, "pretrained", "drawn"]
+        every = same["settled", NETWORKS[0], method, "levels alone", "all others"]
+        alone = {name: every[name] for name in made}
+        print(f"{method}, nine groups, levels alone:", written(averaged(alone)))
+        print("  drawn less that:", [difference(made, alone, m) for m in range(3)])
+        residual = same["settled", NETWORKS[0], method, "residual", "all others"]
+        print("  residual, all groups, seed 0:", written(averaged(residual)))
+
+
 def main() -> None:
     """Print everything."""
     found = read("results.csv")
@@ -148,6 +189,7 @@ def main() -> None:
         for key, figures in read(name).items():
             print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
     print_views()
+    print_checks(found)
 
 
 if __name__ == "__main__":

@@ -198,3 +198,18 @@ def test_images_need_not_be_square_as_far_as_patches_divide_them() -> None:
         assert level.shape[-1] * 2 == level.shape[-2] * 3
     with pytest.raises(UserError, match=r"side of 90 in image_size.*nearest that do are 80 and 96"):
         build_backbone("vit_tiny_patch16_224", image_size=[64, 90], pretrained=False)
+
+
+class Claims(Identity):
+    """Claims levels of these widths, and gives one of three channels."""
+
+    def __init__(self, *channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+
+@pytest.mark.parametrize("channels", [(5,), (3, 3), ()])
+def test_levels_of_other_widths_than_claimed_are_refused(channels: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"Claims.levels gave \[\(1, 3, 4, 4\)\]: its channels"):
+        Claims(*channels)(torch.rand(1, 3, 4, 4))
+    assert len(Claims(3)(torch.rand(1, 3, 4, 4))) == 1

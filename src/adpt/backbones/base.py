@@ -119,7 +119,8 @@ class Backbone(nn.Module, ABC):
             One (B, C, h, w) tensor a level, shallow to deep.
 
         Raises:
-            UserError: The class token is wanted, and it has none, or its class gives another thing.
+            UserError: The class token is wanted, and it has none, or its class gives other levels
+                than its channels say.
         """
         if class_token:
             self.require_class_token("A method")
@@ -138,18 +139,25 @@ class Backbone(nn.Module, ABC):
             else:
                 parts = [make(few) for few in images.split(AT_ONCE)]
                 levels = [torch.cat(level) for level in zip(*parts, strict=True)]
-            if class_token:
-                self._check_token(levels)
+            self._check(levels, class_token)
             return [rounded(level.contiguous(), self.precision, self.name) for level in levels]
 
-    def _check_token(self, levels: Levels) -> None:
-        # A level that passed for the token would be lacking in what other methods see.
-        count = len(self.channels)
-        if len(levels) != count + 1 or levels[-1].ndim != 4 or levels[-1].shape[-2:] != (1, 1):
-            shapes = [tuple(level.shape) for level in levels]
+    def _check(self, levels: Levels, class_token: bool) -> None:
+        # A level that passed for the token would be lacking in what other methods see, and methods
+        # and projectors are made by the widths that are claimed.
+        widths = [level.shape[1] if level.ndim == 4 else None for level in levels]
+        shapes = [tuple(level.shape) for level in levels]
+        if class_token and (
+            len(levels) != len(self.channels) + 1 or shapes[-1][2:] != (1, 1) or None in widths
+        ):
             raise UserError(
-                f"{type(self).__name__}.levels_and_token gave {shapes}:"
-                f" it is to give its {count} levels and behind them the class token, (B, C, 1, 1)."
+                f"{type(self).__name__}.levels_and_token gave {shapes}: it is to give its"
+                f" {len(self.channels)} levels and behind them the class token, (B, C, 1, 1)."
+            )
+        if widths[: len(levels) - class_token] != list(self.channels):
+            raise UserError(
+                f"{type(self).__name__}.levels gave {shapes}: its channels say that it gives"
+                f" levels (B, C, h, w) of widths {list(self.channels)}, shallow to deep."
             )
 
     @property

@@ -248,7 +248,7 @@ def test_all_is_bfloat16_but_the_normalisation_of_images(tmp_path: Path) -> None
 
     def levels(images: Tensor) -> Levels:
         seen.append(images)
-        return [torch.zeros(len(images), 1, 1, 1)]
+        return [torch.zeros(len(images), width, 1, 1) for width in module.backbone.channels]
 
     module.backbone.levels = levels
     images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)

@@ -94,11 +94,10 @@ def quiet_logging() -> Iterator[None]:
 def command(
     module: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m adpt.<module>` in a process of its own; None removes a variable."""
+    """Run `python -m adpt.<module>`; None removes a variable."""
     changed = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment
     env = {name: value for name, value in changed.items() if value is not None}
-    run = warm.run if warm.suits(env) else subprocess.run
-    return run(
+    return warm.run(
         [sys.executable, "-m", f"adpt.{module}", *arguments],
         cwd=cwd,
         env=env,

@@ -40,7 +40,7 @@ class Forked(subprocess.Popen[Any]):
         cwd, env, pipes, session = others[4], others[5], others[9:15], others[20]
         env = dict(os.environ if env is None else env)
         assert args[0] == sys.executable
-        if not (self._lean or suits(env)):
+        if not (self._lean or _suits(env)):
             super()._execute_child(args, *others)
             return
         umask = os.umask(0)
@@ -108,7 +108,7 @@ def run(
     return done
 
 
-def suits(environment: dict[str, str]) -> bool:
+def _suits(environment: dict[str, str]) -> bool:
     """True if a command may run in a fork: its environment is that of these tests, or nearly."""
     mine = _first_environment()
     differ = {name for name in mine.keys() | environment if mine.get(name) != environment.get(name)}

@@ -15,7 +15,7 @@ import encode
 import torch
 from measure import Recipe
 from products import CHOOSING, GROUP_OF, PRODUCTS
-from recipes import SHRINKAGE, Choice, joined, projector_of, residual, through
+from recipes import LENGTH, SHRINKAGE, Choice, joined, projector_of, residual, through
 from run import CHEAP, LEVELS_ALONE, NETWORKS, ON_RESIDUALS, SIZES, Table, cell_of, quiet, scored
 from stored import Pictures, Product, load_product
 from torch import Tensor
@@ -43,7 +43,7 @@ def fewer(cache: Path, sources: Sequence[str], count: int) -> FeatureProjector:
         order = (values - values.mean()).abs().argsort(descending=True)
         values[order[count:]] = values[order[count:]].mean()
         matrix = vectors * values @ vectors.T
-        matrix *= 0.3 * share / (matrix @ normal @ matrix).trace().sqrt()
+        matrix *= LENGTH * share / (matrix @ normal @ matrix).trace().sqrt()
         projector.get_parameter(f"blocks.{level}.linear.weight").data.copy_(matrix)
     return projector
 
@@ -57,25 +57,26 @@ def together(product: Product, pictures: Pictures) -> Tensor:
     )
 
 
-def for_all(cache: Path, sources: Sequence[str], power: float) -> Recipe:
-    """One matrix for all levels together, by moments of the sources, each weighing alike."""
+def moments_together(cache: Path, sources: Sequence[str]) -> list[Tensor]:
+    """Second moments of normal and of anomalous patches of all levels, sources weighing alike."""
     moments = [torch.zeros(()), torch.zeros(())]
     for name in sources:
         product = load_product(cache, NETWORK, name, **encode.LIMITS)
-        sums, counts = [torch.zeros(()), torch.zeros(())], [0, 0]
+        found: list[list[Tensor]] = [[], []]
         for part in (product.train, product.test):
-            for row, mask in enumerate(part.masks):
-                rows = slice(row, row + 1)
-                levels = [level[rows] for level in part.residual]
-                one = Pictures(part.names[rows], [], levels, part.labels[rows], mask[None])
-                patches = together(product, one)[0].flatten(1).T
-                kind = int(mask.any())
+            for one, mask in zip(together(product, part), part.masks, strict=True):
+                patches, kind = one.flatten(1).T, int(mask.any())
                 if kind:
-                    patches = patches[patch_labels(mask[None], part.residual[0].shape[-2:])[0]]
-                sums[kind] = sums[kind] + patches.T @ patches / max(1, len(patches))
-                counts[kind] += len(patches) > 0
-        moments = [total + s / n for total, s, n in zip(moments, sums, counts, strict=True)]
-    matrix = loudness(moments[0].double(), moments[1].double(), power, SHRINKAGE).float()
+                    patches = patches[patch_labels(mask[None], one.shape[-2:])[0]]
+                if len(patches):
+                    found[kind].append(patches.T @ patches / len(patches))
+        moments = [total + sum(s) / len(s) for total, s in zip(moments, found, strict=True)]
+    return moments
+
+
+def for_all(moments: Sequence[Tensor], power: float) -> Recipe:
+    """One matrix for all levels together."""
+    matrix = loudness(*(one.double() for one in moments), power, SHRINKAGE).float()
 
     def recipe(product: Product, pictures: Pictures) -> list[Tensor]:
         return [0.05 * torch.einsum("ck,nkhw->nchw", matrix, together(product, pictures))]
@@ -100,8 +101,9 @@ def main() -> None:
     }
     for count in DIRECTIONS:
         tried[f"closed form, {count} directions a level", 8] = through(fewer(cache, sources, count))
+    moments = moments_together(cache, sources)
     for power in (0, 0.25, 0.5):
-        tried[f"one matrix for all levels, power {power}", 8] = for_all(cache, sources, power)
+        tried[f"one matrix for all levels, power {power}", 8] = for_all(moments, power)
     for (features, shots), recipe in tried.items():
         for name in (name for name in PRODUCTS if GROUP_OF[name] in CHOOSING):
             product = load_product(cache, NETWORK, name, **SIZES, shots=shots)

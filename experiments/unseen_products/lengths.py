@@ -19,9 +19,9 @@ from run import CHEAP, NETWORKS, SIZES, TRAINED, Table, cell_of, quiet, scored, 
 from stored import load_product
 
 LENGTHS = (0.3, 3, 30)
-"""Root mean square of normal patches on the finest level; of residuals, or own features."""
+"""Root mean square of normal patches on the finest level, of what is projected."""
 SHAPES = {"shorter": (1, 0.5, 0.25), "alike": (1, 1, 1)}
-"""Lengths of the levels, in those of the finest."""
+"""Lengths of the levels, in that of the finest."""
 
 
 def recipes(cache: Path) -> dict[str, Recipe]:
@@ -44,7 +44,7 @@ def main() -> None:
     """Run the methods that the command line names, or all."""
     encode.main()
     quiet()
-    cache, asked = Path(sys.argv[1]), sys.argv[2:] or ["uniad", "cflow", "glass", "padim"]
+    cache, asked = Path(sys.argv[1]), sys.argv[2:] or ["uniad", "cflow", "padim"]
     table = Table(Path(__file__).with_name("lengths.csv"))
     names = [name for name in PRODUCTS if GROUP_OF[name] in CHOOSING]
     products = [load_product(cache, NETWORKS[0], name, **SIZES) for name in names]

@@ -32,7 +32,7 @@ python -m adpt.evaluate method=[padim,feature_norm] projector=builtin data=folde
 |---|---|---|---|---|---|
 {rows}
 
-Without directions, levels scaled alone, PaDiM has {alone[0]} and FeatureNorm {alone[1]}: what the drawn defects add is within its error.
+Without directions, levels scaled alone, {alone}.
 
 **Not for** telling good parts from bad by one threshold: `adpt.predict` with PaDiM on own features of four levels gave better verdicts (`experiments/builtin_default`), most of all for parts that always lie in the same place. With PatchCore, CFLOW, UniAD and GLASS it was not measured; projectors made for them did not gain. Other levels and other backbones are refused.
 """  # noqa: E501
@@ -51,7 +51,8 @@ def card() -> str:
         )  # fmt: skip
         cells = [written(averaged(figures)) for figures in (own, residual, made)]
         cells += [difference(made, residual, metric) for metric in (1, 2)]
-        alone.append(written(averaged(levels)))
+        added = " and ".join(difference(made, levels, metric) for metric in (1, 2))
+        alone.append(f"{name} has {written(averaged(levels))}; drawn defects add {added}")
         rows.append(f"| {' | '.join((name, *cells))} |")
     told = {name: projector.metadata[name] for name in ("levels", "channels", "made_of")}
     return TEXT.format(
@@ -61,7 +62,7 @@ def card() -> str:
         products=len(made),
         groups=len({GROUP_OF[product] for product in made}),
         rows="\n".join(rows),
-        alone=alone,
+        alone=", ".join(alone),
         **told,
     )
 

@@ -51,6 +51,7 @@ class FitOptions:
     method_options: Mapping[str, Any]
     backbone: str | Mapping[str, Any]
     projector: str | os.PathLike[str] | None
+    projector_block: str | None
     features: Kind | None
     shots: int
     seed: int
@@ -108,7 +109,7 @@ def fitted_model(
     if made.uses_class_token:
         built.require_class_token(f"method={options.method}")
     weights = os.fspath(options.projector) if options.projector else None
-    projector = load_matching_projector(weights, built, options.device)
+    projector = load_matching_projector(weights, built, options.device, options.projector_block)
     files = ImageFiles(geometry, options.batch_size, inside)
     fitter = Fitter(
         built, projector, kind, make, options.shots, options.seed, options.batch_size, files

@@ -69,6 +69,8 @@ class StepBar:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
+        if not self._bar.live.is_started:
+            return
         if error is None:
             self._bar.update(self._task, description=f"{self._title}: done", completed=1, total=1)
         self._bar.stop()

@@ -16,7 +16,7 @@ from adpt.data.images import reading_rules
 from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good_images import GoodImages
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import Images, image_files
 from adpt.inspection.interest import read_interest

@@ -10,7 +10,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError
 from adpt.inspection.adding import with_further
 from adpt.inspection.fitted_model import FitOptions, fitted_model
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good_images import GoodImages
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import (
     ImageInput,

@@ -16,7 +16,7 @@ import adpt
 import drawn
 from adpt.errors import UserError
 from adpt.inspection import ThresholdPolicy
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good_images import GoodImages
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.limits import GoodScores

@@ -31,7 +31,7 @@ SMALL = "backbone=efficientnet_lite0"
 @pytest.mark.parametrize(
     ("module", "arguments", "said"),
     [
-        ("train", ["colour=blue"], r"Could not override 'colour'"),
+        ("train", ["colour=blue"], r"adpt: colour=blue: there is no option colour\."),
         (
             "predict",
             ["backbone=embedded"],
@@ -42,7 +42,7 @@ SMALL = "backbone=efficientnet_lite0"
             ["-m", "backbone=clip_l,embedded"],
             r"adpt: backbone=clip_l,embedded: .* no more",
         ),
-        ("train", ["backbone=clip_xl"], r"Could not find 'backbone/clip_xl'"),
+        ("train", ["backbone=clip_xl"], r"adpt: backbone=clip_xl: .* did you mean clip_l\?"),
         ("train", ["data=folder", "data.root=nowhere"], r"adpt: There is no folder nowhere\."),
         ("evaluate", ["data=folder", "data.root={root}", "data.classes=[kay]"], "known are key"),
         (
@@ -61,7 +61,7 @@ SMALL = "backbone=efficientnet_lite0"
             r"Add trainer=cpu\.",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
-        ("evaluate", ["data=folder", "data.root={root}", "data.speed=9"], r"Could not override"),
+        ("evaluate", ["data=folder", "data.root={root}", "data.speed=9"], r"adpt: data\.speed=9: "),
     ],
 )
 def test_a_mistake_ends_with_one_clear_message(

@@ -51,6 +51,12 @@ def test_the_command_lists_faults_writes_json_and_exits_with_one(
     ]
 
 
+def test_a_folder_that_is_not_there_is_told_and_no_bar_is_shown(tmp_path: Path, capsys) -> None:
+    with pytest.raises(UserError, match="There is no folder"):
+        run_task(doctor, config(tmp_path / "nowhere"))
+    assert capsys.readouterr().out == ""
+
+
 def test_a_sound_set_ends_with_one_clear_line(folder_root: Path, tmp_path: Path, capsys) -> None:
     run_task(doctor, config(folder_root, f"json={tmp_path}/found.json"))
     said = capsys.readouterr().out.splitlines()

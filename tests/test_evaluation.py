@@ -1,5 +1,6 @@
 """Tables: what is recorded is not computed again, and one failure does not stop the rest."""
 
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from adpt.evaluation import DefectPool
 from adpt.evaluation import evaluation as module
 from adpt.evaluation.cells import Cell
 from adpt.evaluation.evaluation import Evaluation
+from adpt.methods import FeatureNorm, Scores
 from adpt.projector import FeatureProjector
 from adpt.results import Record, markdown_report, read_records
 from adpt.results.budget import budget
@@ -240,6 +242,29 @@ def test_one_failed_cell_leaves_the_rest(
     with pytest.raises(UserError, match="key, padim on own features: out of memory"):
         results(root, tmp_path / "out")
     assert len(read_records(tmp_path / "out")) == 7
+
+
+class Coarse(FeatureNorm):
+    """A method of one's own whose maps are not of its image_size."""
+
+    def score(self, levels: list[Tensor]) -> Scores:
+        maps = levels[0].mean(1)
+        return Scores(maps, maps.amax((1, 2)))
+
+
+def test_maps_of_a_wrong_size_are_told_once_with_the_class_that_made_them(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [f"+method.coarse._target_={__name__}.Coarse", "+method.coarse._partial_=true"]
+    size = "+method.coarse.image_size=${data.image_size}"
+    with pytest.raises(UserError, match="4 of the steps failed") as caught:
+        results(root, tmp_path / "out", *words, size, "method=[]")
+    (line,) = str(caught.value).splitlines()[1:]
+    where, said = line.split(f": {__name__}.Coarse.score gives maps ")
+    assert len(where.split("; ")) == 4
+    assert "bottle, coarse on own features; " in where
+    assert re.match(r"\(\d+, 6, 6\) and image scores \(\d+,\), where .* \(B, 48, 48\)", said)
+    assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
 
 
 @pytest.fixture

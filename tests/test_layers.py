@@ -152,3 +152,19 @@ def test_import_with_the_table_is_accepted(name: str, source: str) -> None:
 )  # fmt: skip
 def test_targets_that_config_files_named_before_are_found(name: str) -> None:
     assert get_class(name).__name__ == name.rpartition(".")[2]
+
+
+# What several modules are each asked for: a command's start, a section of the page, a format's
+# escapes, a network's weights.
+ASKED_OF_SEVERAL = {"main", "section", "escape", "to_timm"}
+
+
+def test_a_public_name_stands_for_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for module, source in sources(Path(adpt.__file__).parent).items():
+        defined = (ast.FunctionDef, ast.ClassDef)
+        names = {node.name for node in ast.parse(source).body if isinstance(node, defined)}
+        for name in names:
+            places.setdefault(name, []).append(module)
+    twice = {name: found for name, found in places.items() if len(found) > 1 and name[0] != "_"}
+    assert twice.keys() == ASKED_OF_SEVERAL, twice

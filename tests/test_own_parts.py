@@ -87,10 +87,12 @@ def test_no_code_is_run_because_a_file_names_it(own: str, tmp_path: Path) -> Non
     save_projector(projector, path)
     del sys.modules["own_blocks"]
     for block in (None, "own_blocks.Other"):
-        with pytest.raises(WeightsError, match=r"projector_block=own_blocks\.Doubling"):
+        with pytest.raises(WeightsError, match=r"made with the block own_blocks\.Doubling") as told:
             load_projector(path, block=block)
-    with pytest.raises(ValueError, match="no code is run"):
-        filled_projector(projector.options, projector.state_dict())
+        assert "projector_block=own_blocks.Doubling" in str(told.value)
+        assert "whole projector" not in str(told.value)
+    with pytest.raises(WeightsError, match="no code is run"):
+        filled_projector(projector.options, projector.state_dict(), path)
     assert "own_blocks" not in sys.modules
 
 

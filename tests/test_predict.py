@@ -22,6 +22,8 @@ import drawn
 import warm
 from adpt.errors import UserError
 from adpt.predict import predict
+from adpt.projector import FeatureProjector
+from adpt.weights import save_projector
 from runs import command, composed, rows, run_all, run_task
 
 TINY = ["backbone.levels=[2,3]", "data.image_size=48"]
@@ -459,6 +461,56 @@ def own(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
+
+
+GAIN = """
+from adpt.projector import ProjectorBlock
+from torch import nn, ones
+
+
+class Gain(ProjectorBlock):
+    def __init__(self, channels, num_heads, num_references):
+        super().__init__()
+        self.gain = nn.Parameter(2 * ones(channels))
+
+    def forward(self, tokens, references=None):
+        return tokens * self.gain
+"""
+
+
+def test_a_projector_with_a_block_of_ones_own(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gain.py").write_text(GAIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_projector(FeatureProjector([40, 112], block="gain.Gain"), tmp_path / "p.safetensors")
+    named = "projector_block=gain.Gain"
+    fit = [
+        "fit={photos}/train/good", "projector=p.safetensors", "backbone=efficientnet_lite0",
+        "backbone.levels=[2,3]", "data.image_size=48", "method=padim", "shots=2",
+        "images={photos}/test",
+    ]  # fmt: skip
+    again = ["images={photos}/test", "inspector=gained.adpt"]
+    lines = [
+        [*fit, "output_dir=unnamed"],
+        [*fit, "output_dir=fitted", named, "inspector=gained.adpt"],
+        [*again, "output_dir=unnamed"],
+        [*again, "output_dir=again", named],
+        [*again, "output_dir=other", "projector_block=gain.Other"],
+    ]
+    said = []
+    for words in lines:
+        given = [word.format(photos=photos) for word in words]
+        done = command("predict", *given, "device=cpu", "exit_code=false", cwd=tmp_path)
+        said.append(done.stderr)
+        assert done.returncode == (0 if words[-1] in (named, "inspector=gained.adpt") else 1)
+    for refused in (said[0], said[2], said[4]):
+        assert re.search(r"made with the block gain\.Gain, .* projector_block=gain\.Gain", refused)
+        assert "Traceback" not in refused
+    fitted, loaded = (
+        [row["score"] for row in rows(tmp_path / n / "scores.csv")] for n in ("fitted", "again")
+    )
+    assert fitted == loaded
 
 
 def score_again(folder: Path, photos: Path, *words: str) -> subprocess.CompletedProcess[str]:

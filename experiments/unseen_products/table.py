@@ -1,4 +1,4 @@
-"""Print the README's tables from results.csv, learned.csv, views.csv, lengths.csv and further.csv.
+"""Print the README's tables from the csv files beside it.
 
 python experiments/unseen_products/table.py
 """
@@ -185,7 +185,7 @@ def main() -> None:
         if key[0] == "grid":
             print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
     print_learned(found)
-    for name in ("lengths.csv", "further.csv"):
+    for name in ("lengths.csv", "closed_forms.csv"):
         for key, figures in read(name).items():
             print("|", key[2], "|", key[3], "|", written(averaged(figures)), "|")
     print_views()

@@ -17,7 +17,7 @@ from adpt.data import MVTecLOCO
 from adpt.errors import UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import evaluation as module
-from adpt.evaluation.laid_back import Defects
+from adpt.evaluation.picture_maps import Defects
 from adpt.evaluation.run import Outcome
 from adpt.metrics import AurocByKind, SampleAuroc, SegF1
 from adpt.results import Record, read_records

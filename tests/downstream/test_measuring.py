@@ -18,8 +18,8 @@ from adpt.errors import BadImageError, UserError
 from adpt.evaluate import evaluate
 from adpt.evaluation import encode_class, run_method
 from adpt.evaluation.class_data import features_of
-from adpt.evaluation.laid_back import PictureMaps, PictureMasks
 from adpt.evaluation.measuring import Measuring, make_metrics
+from adpt.evaluation.picture_maps import PictureMaps, PictureMasks
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore, Scores
 from adpt.metrics import Metric, RankedMetric, Rankings, Scored, SegF1, anomaly_metrics
 from adpt.results import METRICS, read_records

@@ -12,7 +12,7 @@ import drawn
 import warm
 from adpt.inspection.spec import METHODS, build
 from adpt.projector import FeatureProjector
-from adpt.running.lean import without
+from adpt.running.blocked_imports import without
 from adpt.weights import save_projector
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

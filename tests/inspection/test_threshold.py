@@ -232,3 +232,13 @@ def test_what_is_told_is_how_many_exceed_it() -> None:
     assert found.origin.endswith("2 of which exceed it")
     few = from_rate(scores[:18], 0.05, "")
     assert "their highest score: about 1 normal image in 19" in few.origin
+
+
+@pytest.mark.parametrize(("rate", "fewest"), [(0.05, 13), (0.01, 66), (0.1, 6)])
+def test_a_threshold_that_nothing_bounds_from_below_says_so(rate: float, fewest: int) -> None:
+    said = f"nothing bounds it from below, which takes {fewest} images"
+    for count in (fewest - 1, fewest):
+        # One far above the others, which a limit from their middle leaves beyond it.
+        found = from_rate([*np.linspace(1, 1.01, count - 1), 90.0], rate, "x")
+        assert found.value < 90
+        assert (said in found.origin) == (count < fewest)

@@ -11,7 +11,7 @@ from torch import Tensor
 from adpt.errors import UserError
 from adpt.methods import ResAD
 from adpt.methods.feature_sets import InMemory, Labels, Step
-from adpt.methods.resad import focal, matched
+from adpt.methods.resad import matched, smoothed_focal
 from filled import fill, numbers
 
 SHAPES = [(6, 6, 8), (8, 3, 4), (10, 3, 4)]
@@ -136,7 +136,7 @@ def test_focal_loss_equals_the_literal_one() -> None:
     chances = [1 / (1 + math.exp(-logit)) for logit in logits.tolist()]
     smooth = [(1 - 1e-5) * c + 1e-5 * (1 - c) + 1e-5 for c in chances]
     expected = sum(-((1 - c) ** 2) * math.log(c) for c in smooth) / len(smooth)
-    assert float(focal(logits)) == pytest.approx(expected, rel=1e-5)
+    assert float(smoothed_focal(logits)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_rates_fall_twice_and_both_optimizers_decay() -> None:

@@ -38,7 +38,7 @@ def result(
         {metric: values[kind] + change for metric, values in METRICS.items()},
         seed=seed,
         shots=8 if kind else None,
-        references=(f"{name}/0001.png",) if kind else (),
+        references=tuple(f"{name}/{number:04}.png" for number in range(8)) if kind else (),
         counts={"train": 90, "test": 20, "anomalous": 10, "skipped": 0},
         seconds={"fit": 1.5},
         provenance=ORIGIN | {"command": f"python -m adpt.evaluate data={dataset} seed={seed}"},

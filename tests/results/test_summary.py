@@ -6,6 +6,8 @@ import statistics
 import pytest
 
 from adpt.results import METRICS, percent, points, setting_in_words, summarise
+from adpt.results.compare import conditions_of
+from adpt.results.conditions import facts
 from adpt.results.summary import Comparison, mean_of
 from adpt.results.words import options_in_words
 from recorded import a_record, three
@@ -170,3 +172,23 @@ def test_options_in_words_say_for_which_features() -> None:
 def test_metrics_have_names_for_readers() -> None:
     assert METRICS["image_auroc"] == "image AUROC"
     assert len(set(METRICS.values())) == len(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"a": 5}, "5 references per class"),
+        ({"a": 1}, "1 reference per class"),
+        ({"a": 8, "b": 5}, "5 and 8 references per class"),
+    ],
+)
+def test_the_references_that_there_were_are_told(found: dict[str, int], said: str) -> None:
+    records = [
+        a_record("residual", class_name=name, references=tuple(map(str, range(number))))
+        for name, number in found.items()
+    ]
+    summaries = summarise(records)
+    assert f", {said}, " in summaries[0].setting
+    assert f"; {said}; " in conditions_of(summaries, ["image_auroc"])
+    numbers = [str(number) for number in sorted(found.values())]
+    assert sorted(facts(records)["References per class"]) == numbers

@@ -1,6 +1,5 @@
 """A composed config against what is declared, before any work."""
 
-import difflib
 import pkgutil
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -8,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from adpt.cli.command_line import GROUPS
-from adpt.cli.keys import arguments, own_folders, targets_in
+from adpt.cli.keys import arguments, nearest, own_folders, targets_in
 from adpt.cli.options import COMMANDS, Made, Parts, Section
 from adpt.cli.origins import Place, Source, hydra_run, plain, references, refers, sources, where
 from adpt.cli.types import fits, wanted
@@ -222,24 +221,14 @@ class _Check:
             return f"{message}."
         if len(place) == 1 and place[0] in self.choices:
             return f"{message}. A file whose keys go to the top begins with '# @package _global_'."
-        nearest = self._nearest(place, fault.instead)
-        if nearest:
-            return f"{message}; did you mean {nearest}?"
+        name = nearest(place, fault.instead, self.known)
+        if name:
+            return f"{message}; did you mean {name}?"
         if len(place) == 1:
             return f"{message}. `--cfg job` shows the keys."
         names = sorted(fault.instead)
         more = ", ..." if len(names) > _SHOWN else ""
         return f"{message}; there are {', '.join(names[:_SHOWN]) or 'none'}{more}."
-
-    def _nearest(self, place: Place, instead: frozenset[str]) -> str | None:
-        beside = difflib.get_close_matches(place[-1], sorted(instead), 1)
-        if beside:
-            return ".".join((*place[:-1], beside[0]))
-        by_name: dict[str, Place] = {}
-        for known in sorted(self.known, key=lambda one: (len(one), one)):
-            by_name.setdefault(known[-1], known)
-        elsewhere = difflib.get_close_matches(place[-1], sorted(by_name), 1, cutoff=0.75)
-        return ".".join(by_name[elsewhere[0]]) if elsewhere else None
 
 
 def _not_imported(place: Place, target: str, error: Exception) -> str:

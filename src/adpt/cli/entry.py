@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from adpt.cli.command_line import check_words
+from adpt.cli.composing import told_in_one_line
 from adpt.cli.sweeps import failure_file, sweep_job
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
@@ -51,13 +52,15 @@ def command(
             folder = str(Path.cwd())
             if not sys.flags.safe_path and folder not in sys.path:
                 sys.path.insert(0, folder)
+            words = sys.argv[1:]
             try:
-                check_words(sys.argv[1:])
-                sys.argv[1:] = words_of(sys.argv[1:])
+                check_words(words)
+                sys.argv[1:] = words_of(words)
             except UserError as error:
                 print(f"\nadpt: {printable_text(str(error))}", file=sys.stderr)
                 sys.exit(1)
-            return composed(*config)
+            with told_in_one_line(name, words):
+                return composed(*config)
 
         return run
 
@@ -176,7 +179,7 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
     return built
 
 
-def check_backbone(config: DictConfig) -> None:
+def check_backbone_config(config: DictConfig) -> None:
     """Refuse a backbone that cannot be built, before a set is rendered or listed for it.
 
     Only what `adpt.backbones.build_backbone` makes can be told without making it.

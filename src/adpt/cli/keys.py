@@ -1,14 +1,15 @@
-"""Arguments of a class or function, and which parts a folder of configuration has."""
+"""Keys of a config: a class's arguments, the parts of a folder, the name nearest to another."""
 
+import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from adpt.cli.origins import hydra_run, plain
+from adpt.cli.origins import Place, hydra_run, plain
 from adpt.cli.types import hints
 from adpt.running.paths import conf_dir
 
@@ -41,7 +42,7 @@ def targets_in(folder: Path, group: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted((folder / group).glob("*.yaml")):
         content = plain(OmegaConf.load(file))
-        package = _package(file) or group
+        package = package_of(file) or group
         if "_target_" in content:
             found[package.rpartition(".")[2]] = content["_target_"]
         for name, part in content.items():
@@ -58,7 +59,25 @@ def own_folders() -> list[Path]:
     return [folder for folder in folders if folder != conf_dir()]
 
 
-def _package(file: Path) -> str | None:
+def package_of(file: Path) -> str | None:
     """The place in the config that a file's first lines name for it."""
     found = re.search(r"^#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else None
+
+
+def nearest(place: Place, beside: Iterable[str], known: Iterable[Place]) -> str | None:
+    """The name, from the top down, that comes nearest to one that is not known.
+
+    Args:
+        place: Where the unknown name stands.
+        beside: Names that may stand there.
+        known: Other places, any of which may be meant if its last name is near enough.
+    """
+    near = difflib.get_close_matches(place[-1], sorted(beside), 1)
+    if near:
+        return ".".join((*place[:-1], near[0]))
+    by_name: dict[str, Place] = {}
+    for one in sorted(known, key=lambda one: (len(one), one)):
+        by_name.setdefault(one[-1], one)
+    elsewhere = difflib.get_close_matches(place[-1], sorted(by_name), 1, cutoff=0.75)
+    return ".".join(by_name[elsewhere[0]]) if elsewhere else None

@@ -189,7 +189,7 @@ def folder_on_disk(folder: Path) -> Path | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def inside(root: Path, relative: str, source: Path) -> Path:
+def listed_file(root: Path, relative: str, source: Path) -> Path:
     """A file that a list names relative to `root`.
 
     Raises:

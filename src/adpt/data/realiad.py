@@ -12,7 +12,7 @@ from adpt.data.base import AnomalyDataModule
 from adpt.data.files import (
     folder_in_any_case,
     folders_by_name,
-    inside,
+    listed_file,
     name_key,
     subfolders,
     walk_files,
@@ -179,7 +179,7 @@ class RealIAD(AnomalyDataModule):
     def _open_split(self, file: Path) -> tuple[str, Path, dict[Split, list[Any]]]:
         with _expecting_split(file):
             content = json.loads(file.read_text(encoding="utf-8"))
-            folder = inside(self.images, content["meta"]["prefix"], file)
+            folder = listed_file(self.images, content["meta"]["prefix"], file)
             parts: dict[Split, list[Any]] = {split: list(content[split]) for split in SPLITS}
             return content["meta"]["normal_class"], folder, parts
 
@@ -194,10 +194,10 @@ class RealIAD(AnomalyDataModule):
     ) -> Sample:
         """The image that an entry of a split file names, relative to `folder`."""
         with _expecting_split(file):
-            image = inside(folder, entry["image_path"], file)
+            image = listed_file(folder, entry["image_path"], file)
             defect = entry["anomaly_class"]
             mask = None if self.masks == "none" else entry["mask_path"]
-            masked = None if mask is None else inside(folder, mask, file)
+            masked = None if mask is None else listed_file(folder, mask, file)
             anomalous = defect != normal_class
             if self.masks != "none" and anomalous != (mask is not None):
                 raise DataError(

@@ -44,7 +44,7 @@ class PhotometricViews:
         if drawn.grey:
             pixels = luma(pixels).expand(3, -1, -1)
         if drawn.sigma is not None:
-            pixels = blur(pixels, drawn.sigma)
+            pixels = gaussian_blur(pixels, drawn.sigma)
         return pixels.to(torch.uint8)
 
 
@@ -108,7 +108,7 @@ def hue(pixels: Tensor, turn: float) -> Tensor:
     return torch.floor(channels.mul_(255.999 / 255))
 
 
-def blur(pixels: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(pixels: Tensor, sigma: float) -> Tensor:
     """Weigh with a Gaussian of σ pixels over 9 × 9 of them, mirrored at the edges."""
     weights = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(RADIUS + 1)]
     total = 2 * sum(weights) - weights[0]

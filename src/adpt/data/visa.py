@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from adpt.data.base import AnomalyDataModule
-from adpt.data.files import images_in, inside, name_key, subfolders
+from adpt.data.files import images_in, listed_file, name_key, subfolders
 from adpt.data.finding import Finding, no_image, no_images
 from adpt.data.sample import Sample, Split
 from adpt.errors import DataError
@@ -120,10 +120,10 @@ class VisA(AnomalyDataModule):
         if self.masks == "none":
             mask = ""
         return Sample(
-            image=inside(self.root, row["image"] or "", self.split_file),
+            image=listed_file(self.root, row["image"] or "", self.split_file),
             label=int(anomalous),
             class_name=row["object"],
             split=cast(Split, split),
-            mask=inside(self.root, mask, self.split_file) if anomalous and mask else None,
+            mask=listed_file(self.root, mask, self.split_file) if anomalous and mask else None,
             defect="anomaly" if anomalous else "good",
         )

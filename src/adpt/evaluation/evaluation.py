@@ -328,7 +328,9 @@ class Evaluation:
         except Exception as error:
             if is_full_disk(error):
                 raise
-            log.error("%s failed: %s", where, error)
+            failure = Failure(where, error)
+            said = any(one.message == failure.message for one in self.failures)
+            log.log(logging.DEBUG if said else logging.ERROR, "%s failed: %s", where, error)
             log.debug("", exc_info=True)
-            self.failures.append(Failure(where, error))
+            self.failures.append(failure)
             return None

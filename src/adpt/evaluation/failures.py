@@ -13,6 +13,11 @@ class Failure:
     where: str
     error: Exception
 
+    @property
+    def message(self) -> str:
+        """The error's message, or its name where it has none."""
+        return str(self.error) or type(self.error).__name__
+
 
 def raise_failures(failures: Sequence[Failure]) -> None:
     """Say what failed, if anything did.
@@ -22,7 +27,10 @@ def raise_failures(failures: Sequence[Failure]) -> None:
     """
     if not failures:
         return
-    lines = [f"{one.where}: {one.error or type(one.error).__name__}" for one in failures]
+    where: dict[str, list[str]] = {}
+    for one in failures:
+        where.setdefault(one.message, []).append(one.where)
+    lines = [f"{'; '.join(steps)}: {message}" for message, steps in where.items()]
     raise UserError(
-        f"{len(lines)} of the steps failed; all other results are recorded.\n" + "\n".join(lines)
+        f"{len(failures)} of the steps failed; all other results are recorded.\n" + "\n".join(lines)
     )

@@ -12,7 +12,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.evaluation.asked_metrics import asked, check_names
 from adpt.evaluation.features import Features
-from adpt.evaluation.laid_back import PictureMaps, PictureMasks
+from adpt.evaluation.picture_maps import PictureMaps, PictureMasks
 from adpt.methods.base import Scores, try_making
 from adpt.metrics import Good, Metric, Scored, TrueRegion, aupro_dilated, no_good, ranked_metrics
 from adpt.metrics.arrays import finite_scores

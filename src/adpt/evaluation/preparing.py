@@ -22,8 +22,8 @@ from adpt.evaluation.encoding import LoadedProjector
 from adpt.evaluation.evaluation import Evaluation
 from adpt.evaluation.feature_kinds import choose_kinds
 from adpt.evaluation.identity import Identity
-from adpt.evaluation.laid_back import Defects
 from adpt.evaluation.measuring import Measuring, make_metrics
+from adpt.evaluation.picture_maps import Defects
 from adpt.evaluation.protocol import Part
 from adpt.evaluation.recorded import not_recorded
 from adpt.evaluation.specs import method_specs

@@ -16,7 +16,7 @@ from adpt.evaluation.feature_views import Chained
 from adpt.evaluation.features import Features
 from adpt.evaluation.measured_costs import MethodCosts, in_memory, wait_for
 from adpt.evaluation.measuring import Measuring
-from adpt.methods.base import Method, Scores, tells_left_out
+from adpt.methods.base import Method, Scores, checked, tells_left_out
 from adpt.methods.feature_sets import DefectSet
 from adpt.methods.trained import TrainedMethod
 from adpt.metrics import Good, Scored
@@ -201,7 +201,8 @@ def score(method: Method, test: Features, batch_size: int, device: torch.device)
     """Scores of all images, on the CPU, in float32 unless the method gives doubles."""
     if method.looks_at_all:
         method.look_at(test.batches(batch_size, device))
-    scores = [method.score(levels) for levels in test.batches(batch_size, device)]
+    batches = test.batches(batch_size, device)
+    scores = [checked(method, method.score(levels)) for levels in batches]
     maps = torch.cat([_at_least_single(part.maps) for part in scores])
     return Scores(maps, torch.cat([_at_least_single(part.image) for part in scores]))
 

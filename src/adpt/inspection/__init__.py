@@ -1,6 +1,6 @@
 """Inspecting images of one's own product: `adpt.Inspector`, its model file and what it writes."""
 
-from adpt.running.lean import without
+from adpt.running.blocked_imports import without
 
 with without("wandb"):  # timm would import it for its own training script: 1.4 s.
     from adpt.inspection.inputs import ImageInput, Images, UnreadImage, find_images

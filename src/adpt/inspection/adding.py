@@ -14,7 +14,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.inspection.fitted_model import by_content, digits, shown_pixels
 from adpt.inspection.fitting import ImageFiles
-from adpt.inspection.good import GoodImages, named
+from adpt.inspection.good_images import GoodImages, named
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import Images, image_files
 from adpt.inspection.model_file import Model

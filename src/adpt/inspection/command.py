@@ -35,7 +35,8 @@ def fit(config: DictConfig) -> Products:
     data: Any = OmegaConf.to_container(config.data, resolve=True)
     method, options = chosen_method(config)
     alike = (
-        "projector", "features", "shots", "seed", "windows", "roi", "max_megapixels", "batch_size",
+        "projector", "projector_block", "features", "shots", "seed", "windows", "roi",
+        "max_megapixels", "batch_size",
     )  # fmt: skip
     with StepBar("Fitting", logged=True) as progress:
         inspector = Inspector.fit(
@@ -106,6 +107,10 @@ def load_one(path: Path, config: DictConfig, product: str = "") -> Inspector:
         if group in overridden()
         and not set(own_targets(config[group])) & set(loaded.settings.targets)
     ]
+    projector = loaded.scorer.projector
+    block = config.projector_block
+    if block is not None and (projector is None or projector.block != block):
+        other.append(f"projector_block={block}")
     if other:
         raise settled(config, other)
     if config.threshold is not None:
@@ -204,6 +209,8 @@ def settled(config: DictConfig, wrong: list[str]) -> UserError:
 def trusted(config: DictConfig) -> set[str]:
     """Classes that the user has named, in the command or in a folder of configuration."""
     named = {*own_targets(config.backbone), *own_targets(config.method)}
+    if config.projector_block is not None:
+        named.add(config.projector_block)
     for folder in own_folders():
         for group in ("backbone", "method"):
             for file in (folder / group).rglob("*.yaml"):

@@ -16,7 +16,7 @@ from adpt.data.images import reading_rules
 from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.inspection.fitting import Fitter, ImageFiles, kind_of
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good_images import GoodImages
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import Images, image_files
 from adpt.inspection.interest import read_interest
@@ -51,6 +51,7 @@ class FitOptions:
     method_options: Mapping[str, Any]
     backbone: str | Mapping[str, Any]
     projector: str | os.PathLike[str] | None
+    projector_block: str | None
     features: Kind | None
     shots: int
     seed: int
@@ -108,7 +109,7 @@ def fitted_model(
     if made.uses_class_token:
         built.require_class_token(f"method={options.method}")
     weights = os.fspath(options.projector) if options.projector else None
-    projector = load_matching_projector(weights, built, options.device)
+    projector = load_matching_projector(weights, built, options.device, options.projector_block)
     files = ImageFiles(geometry, options.batch_size, inside)
     fitter = Fitter(
         built, projector, kind, make, options.shots, options.seed, options.batch_size, files

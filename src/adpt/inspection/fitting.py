@@ -22,7 +22,7 @@ from adpt.inspection.interest import blank
 from adpt.inspection.scorer import Scorer, features_in_memory, references_from
 from adpt.inspection.threshold import folds_of
 from adpt.methods import Method, Scores
-from adpt.methods.base import tells_left_out
+from adpt.methods.base import checked, tells_left_out
 from adpt.methods.trained import TrainedMethod
 from adpt.projector import FeatureProjector
 from adpt.residual import KINDS, Kind
@@ -156,7 +156,7 @@ class Fitter:
 
             method = self.fit(rest, within)
             levels = seen.take(fold).batches(self.batch_size, self.device)
-            found += [_on_cpu(method.score(batch)) for batch in levels]
+            found += [_on_cpu(checked(method, method.score(batch))) for batch in levels]
         scores = Scores.joined(found)
         back = torch.tensor([row for fold in folds for row in fold]).argsort()
         return Scores(scores.maps[back], scores.image[back])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from adpt.errors import BadImageError, UserError
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good_images import GoodImages
 from adpt.inspection.inputs import picture_of
 from adpt.inspection.inspection import Inspection, LaidBack
 from adpt.inspection.inspector import Inspector

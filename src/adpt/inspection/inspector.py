@@ -10,7 +10,7 @@ from adpt.data.transforms import Geometry
 from adpt.errors import BadImageError
 from adpt.inspection.adding import with_further
 from adpt.inspection.fitted_model import FitOptions, fitted_model
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good_images import GoodImages
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.inputs import (
     ImageInput,
@@ -65,6 +65,7 @@ class Inspector:
         method_options: Mapping[str, Any] | None = None,
         backbone: str | Mapping[str, Any] = "efficientnet_lite0",
         projector: str | os.PathLike[str] | None = None,
+        projector_block: str | None = None,
         features: Kind | None = None,
         shots: int = 8,
         seed: int = 0,
@@ -94,6 +95,7 @@ class Inspector:
             backbone: A name, such as "dinov2_b"; arguments of `adpt.backbones.build_backbone`; or
                 a `_target_` of your own, such as "mine.Squares", with its arguments.
             projector: A projector file, made for this backbone.
+            projector_block: The class of your own that its file names as its block.
             features: What the method sees: "own", "residual" or "pretrained". None for pretrained
                 with a projector, and else own, or residual for feature_norm.
             shots: Good images that residual and pretrained features are taken against.
@@ -124,8 +126,9 @@ class Inspector:
         if threshold is not None and of_threshold:
             raise TypeError(f"threshold= is given, so leave {', '.join(of_threshold)} out.")
         fitted_as = FitOptions(
-            method, method_options or {}, backbone, projector, features, shots, seed, image_size,
-            resize, windows, roi, bit_depth, max_megapixels, batch_size, choose_device(device),
+            method, method_options or {}, backbone, projector, projector_block, features, shots,
+            seed, image_size, resize, windows, roi, bit_depth, max_megapixels, batch_size,
+            choose_device(device),
         )  # fmt: skip
         policy = threshold or ThresholdPolicy(**of_threshold)
         model, good_images = fitted_model(images, fitted_as, policy, progress)

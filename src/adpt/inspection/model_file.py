@@ -74,6 +74,12 @@ class Model:
                     " again."
                 )
 
+    @property
+    def targets(self) -> list[str]:
+        """Every class by its dotted name, that of a projector's blocks too."""
+        projector = self.scorer.projector
+        return [*self.settings.targets, *([projector.block] if projector else [])]
+
     def normalised(self, score: float) -> float | None:
         """The estimated share of good images that score higher; None in files of before."""
         return None if self.good_scores is None else float(self.good_scores.share_above(score))
@@ -173,7 +179,10 @@ def read_model(
         method.load_state_dict(_below("method", tensors))
         projector = None
         if content["projector"] is not None:
-            projector = filled_projector(content["projector"], _below("projector", tensors))
+            options = content["projector"]
+            block = options.get("block")
+            allowed = block if block in trusted else None
+            projector = filled_projector(options, _below("projector", tensors), path, allowed)
             projector.requires_grad_(False).eval().to(device)
         saved = _below("references", tensors)
         # Not as they lie in the file, which another program may cut short.

@@ -161,7 +161,7 @@ def _on_cpu(model: Model) -> Model:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.adpt.safetensors"
         write_model(model, file)
-        return read_model(file, torch.device("cpu"), trusted=model.settings.targets)
+        return read_model(file, torch.device("cpu"), trusted=model.targets)
 
 
 def _export(graph: Graph, images: Tensor) -> Any:

@@ -9,6 +9,7 @@ from adpt.backbones import Backbone
 from adpt.evaluation import Features, FixedReferences
 from adpt.inspection.interest import blank
 from adpt.methods import Method, Scores
+from adpt.methods.base import checked
 from adpt.methods.feature_sets import InMemory
 from adpt.projector import FeatureProjector
 from adpt.residual import Kind
@@ -73,7 +74,7 @@ class Scorer(nn.Module):
         seen = blank(images.to(self.device), self.interest)
         encode = self.backbone.encoding(self.method.uses_class_token)
         levels = [level.float() for level in encode(seen)]
-        scores = self.method.score(self.convert(levels))
+        scores = checked(self.method, self.method.score(self.convert(levels)))
         maps = scores.maps.float()
         return Scores(maps if self.interest is None else maps * self.interest, scores.image.float())
 

@@ -187,7 +187,11 @@ def from_rate(normal: npt.ArrayLike, rate: float, source: str) -> Threshold:
     value = float(limit) if most - limit > 1e-9 * abs(most) else most
     if value == most and within < 2:
         return Threshold(value, f"{name}, their highest score: {_bound(count)}")
-    return Threshold(value, f"{name}, {np.sum(scores > value)} of which exceed it")
+    name += f", {np.sum(scores > value)} of which exceed it"
+    if beyond < 2:
+        fewest = math.ceil(2 / (3 * rate) - 1e-9) - 1
+        name += f"; nothing bounds it from below, which takes {fewest} images: it may be too low"
+    return Threshold(value, name)
 
 
 def from_labels(normal: npt.ArrayLike, anomalous: npt.ArrayLike, source: str) -> Threshold:

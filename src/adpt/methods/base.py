@@ -149,6 +149,24 @@ class Method(nn.Module, ABC):
             yield [level.float() for level in levels]
 
 
+def checked(method: Method, scores: Scores) -> Scores:
+    """The scores that a method gave.
+
+    Raises:
+        UserError: They are not of the shapes that `Method.score` states.
+    """
+    found = tuple(scores.maps.shape), tuple(scores.image.shape)
+    if found[0][1:] != method.image_size or len(found[1]) != 1:
+        made = type(method)
+        height, width = method.image_size
+        raise UserError(
+            f"{made.__module__}.{made.__qualname__}.score gives maps {found[0]} and image scores"
+            f" {found[1]}, where its image_size asks for maps (B, {height}, {width}) and image"
+            " scores (B,): resize the maps, by adpt.methods.maps.upsample for instance."
+        )
+    return scores
+
+
 def tells_left_out(made: type[Method]) -> bool:
     """True if a class's `left_out_scores` holds for all else that it does.
 

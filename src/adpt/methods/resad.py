@@ -222,7 +222,7 @@ class ResAD(TrainedMethod):
         return (
             loss
             + _mean(-F.logsigmoid(anomalous[marked]))
-            + focal(torch.where(marked, anomalous - normal, normal - anomalous))
+            + smoothed_focal(torch.where(marked, anomalous - normal, normal - anomalous))
             + _mean(F.softplus(boundary - too_low))
             + _mean(F.softplus(too_high - boundary + _BOUNDARY_MARGIN))
         )
@@ -256,7 +256,7 @@ def matched(features: Tensor, codes: Tensor, share: float) -> Tensor:
     return torch.empty_like(ranked).scatter(-1, order, moved).reshape(features.shape)
 
 
-def focal(right: Tensor) -> Tensor:
+def smoothed_focal(right: Tensor) -> Tensor:
     """Mean focal loss () with exponent 2 of logits (N,) of what is right, smoothed by 1e-5."""
     chance = right.sigmoid() * (1 - 2 * _SMOOTHING) + 2 * _SMOOTHING
     return -((1 - chance) ** _FOCUS * chance.log()).mean()

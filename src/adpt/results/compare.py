@@ -24,7 +24,7 @@ from adpt.results.table import (
     values,
 )
 from adpt.results.training_course import epochs_in_words
-from adpt.results.words import PROTOCOL_MEANING, listed, setting_in_words
+from adpt.results.words import PROTOCOL_MEANING, listed, references_in_words, setting_in_words
 
 _OVER_CLASSES = "gain over classes"
 _BLANK: Cell = (Figure(""),)
@@ -238,11 +238,10 @@ def conditions_of(summaries: Sequence[Summary], metrics: Sequence[str]) -> str:
     """A sentence on what a table of these summaries shows, and under which conditions."""
     first = summaries[0]
     seeds = sorted({seed for summary in summaries for seed in summary.seeds})
-    shots = sorted({summary.shots for summary in summaries if summary.shots is not None})
     parts = [f"{first.protocol} protocol ({PROTOCOL_MEANING[first.protocol]})"]
     parts += setting_in_words(first.varied)
-    if shots and "aligned" not in first.varied:
-        parts.append(f"{listed(map(str, shots))} reference{'s' * (shots != [1])} per class")
+    if "aligned" not in first.varied:
+        parts += references_in_words(record for one in summaries for record in one.records)
     parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
     spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
     shown = " / ".join(title(metric) for metric in metrics)

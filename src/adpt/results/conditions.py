@@ -19,7 +19,9 @@ def facts(records: Sequence[Record]) -> dict[str, list[str]]:
         "Setting": distinct(map(_setting, records)),
         "Backbone": distinct(_with_hash(r.backbone, r.backbone_sha256) for r in records),
         "Projector": distinct(map(_projector, records)),
-        "References per class": distinct("" if r.shots is None else str(r.shots) for r in records),
+        "References per class": distinct(
+            "" if r.shots_used is None else str(r.shots_used) for r in records
+        ),
         "Seeds": [", ".join(str(seed) for seed in sorted({r.seed for r in records}))],
         "Seen in pretraining": distinct(map(_seen, records)),
         "Versions": distinct(map(_versions, records)),

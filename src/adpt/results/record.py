@@ -28,7 +28,7 @@ class Record:
             empty where they were not asked for.
         protocol: `clean` (nothing chosen on test data) or `paper` (the authors' choices).
         seed: Seed of the references and of the method.
-        shots: Normal reference images per class; None for own features.
+        shots: Normal reference images per class that were asked for; None for own features.
         references: Their paths, relative to the data set's root where possible.
         projector: Path of the projector's weights, or their name on the hub.
         projector_sha256: Hash of that file.
@@ -94,6 +94,11 @@ class Record:
             raise ValueError(f"features is {self.features!r}; accepted are {', '.join(FEATURES)}")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol is {self.protocol!r}; accepted are {', '.join(PROTOCOLS)}")
+
+    @property
+    def shots_used(self) -> int | None:
+        """The references that there were: fewer than `shots` where a class has fewer images."""
+        return None if self.shots is None else len(self.references) or self.shots
 
 
 def latest(records: Iterable[Record]) -> list[Record]:

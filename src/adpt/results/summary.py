@@ -10,7 +10,7 @@ from adpt.results.budget import MARK, budget
 from adpt.results.grouping import Group, grouped
 from adpt.results.metric_names import recorded
 from adpt.results.record import FEATURES, Record
-from adpt.results.words import options_in_words, plural, setting_in_words
+from adpt.results.words import options_in_words, references_in_words, setting_in_words
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class Summary:
         """Everything but data set and method, in words."""
         parts = [self.backbone, f"{self.protocol} protocol", *setting_in_words(self.varied)]
         parts += options_in_words(self.options)
-        if self.shots is not None and "aligned" not in self.varied:
-            parts.append(f"{plural(self.shots, 'reference')} per class")
+        if "aligned" not in self.varied:
+            parts += references_in_words(self.records)
         if self.projector_sha256 is not None:
             parts.append(f"projector {self.projector_sha256[:8]}")
         elif self.projectors:

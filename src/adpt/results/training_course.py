@@ -76,15 +76,11 @@ def _chosen(epochs: Sequence[int]) -> list[int]:
 
 def _figures(records: Iterable[Record], epoch: int, metrics: Sequence[str]) -> tuple[Figure, ...]:
     entries = [e for record in records for e in record.history if int(e["epoch"]) == epoch]
-    found = ([_number(entry.get(metric)) for entry in entries] for metric in metrics)
-    # As in the mean of the last epoch, classes that do not define a metric are left out.
-    known = ([value for value in values if not math.isnan(value)] for values in found)
+    found = ([entry.get(metric) for entry in entries] for metric in metrics)
+    # As in the mean of the last epoch, classes that do not define a metric are left out; on disk
+    # theirs is null.
+    known = ([v for v in values if v is not None and not math.isnan(v)] for values in found)
     return tuple(Figure(percent(fmean(values) if values else math.nan)) for values in known)
-
-
-def _number(value: float | None) -> float:
-    # What is not a number is null on disk.
-    return math.nan if value is None else value
 
 
 def _range(records: Iterable[Record], name: str) -> str:

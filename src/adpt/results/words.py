@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from adpt.results.record import Record
+
 LEGEND = (
     "own: the backbone's features as they are. residual: the same less the nearest normal reference"
     " feature. pretrained: residual features through the pretrained projector. Values in percent,"
@@ -104,6 +106,14 @@ def listed(texts: Iterable[str]) -> str:
     """Texts as a list in a sentence, such as `a, b and c`."""
     *others, last = texts
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def references_in_words(records: Iterable[Record]) -> list[str]:
+    """How many references the classes of records had; nothing where they had none."""
+    numbers = sorted({one.shots_used for one in records if one.shots_used is not None})
+    if not numbers:
+        return []
+    return [f"{listed(map(str, numbers))} reference{'s' * (numbers != [1])} per class"]
 
 
 def distinct(texts: Iterable[str]) -> list[str]:

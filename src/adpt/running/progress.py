@@ -22,7 +22,7 @@ def no_progress(what: str, done: int, total: int) -> None:
 
 
 class StepBar:
-    """A progress bar that shows what is being done; a call moves it.
+    """A progress bar that shows what is being done; a call moves it, and the first one shows it.
 
     Args:
         title: What the bar is for.
@@ -46,13 +46,13 @@ class StepBar:
         self._task = self._bar.add_task(title, total=None)
 
     def __enter__(self) -> "StepBar":
-        self._bar.start()
         if self._logged:
             threading.Thread(target=self._go_on, daemon=True).start()
         return self
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show that `done` of `total` steps of `what` are done."""
+        self._bar.start()
         self._bar.update(
             self._task, description=f"{self._title}: {what}", completed=done, total=total
         )
@@ -69,6 +69,8 @@ class StepBar:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
+        if not self._bar.live.is_started:
+            return
         if error is None:
             self._bar.update(self._task, description=f"{self._title}: done", completed=1, total=1)
         self._bar.stop()

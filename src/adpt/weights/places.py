@@ -19,21 +19,18 @@ def without_places(metadata: Mapping[str, str]) -> dict[str, str]:
     absolute path the last name is left. What cannot be read is left out.
     """
     told = dict(metadata)
-    for name, change in (("config", _of_config), ("images", _keys)):
+    for name in ("config", "images"):
         if name in told:
             try:
-                told[name] = json.dumps(change(json.loads(told[name])))
+                kept = json.loads(told[name])
+                if name == "images":
+                    kept = sorted(map(folder_key, kept))
+                else:
+                    kept = _without(kept, str(kept.get("data_dir") or ""))
+                told[name] = json.dumps(kept)
             except (ValueError, TypeError, AttributeError, RecursionError):
                 del told[name]
     return told
-
-
-def _keys(folders: list[str]) -> list[str]:
-    return sorted(map(folder_key, folders))
-
-
-def _of_config(config: dict[str, Any]) -> Any:
-    return _without(config, str(config.get("data_dir") or ""))
 
 
 def _without(value: Any, root: str) -> Any:

@@ -145,30 +145,40 @@ def load_projector(path: str | Path, block: str | None = None) -> FeatureProject
     read = _read_own if path.suffix == ".safetensors" else read_published
     options, tensors = read(path)
     try:
-        projector = filled_projector(options, tensors, block)
+        projector = filled_projector(options, tensors, path, block)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a whole projector: {error}") from error
     return projector.eval()
 
 
 def filled_projector(
-    options: Mapping[str, Any], tensors: Mapping[str, Tensor], block: str | None = None
+    options: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, block: str | None = None
 ) -> FeatureProjector:
-    """A projector made with these options and filled with these tensors; `block` as above.
+    """A projector made with these options and filled with these tensors.
+
+    Args:
+        options: As of `FeatureProjector`.
+        tensors: Its state.
+        path: The file that both come from.
+        block: As of `load_projector`.
 
     Raises:
         KeyError: There are no channels among the options.
         RuntimeError: They do not fit each other; no memory is taken for what a file only claims.
         TypeError: There is no such option.
-        ValueError: An option is out of its range, or the block is neither adpt's nor `block`.
+        ValueError: An option is out of its range, or there is no such block.
+        WeightsError: The block is a class that is neither adpt's nor `block`.
     """
     named = options.get("block", "attention")
-    if named not in (*BLOCKS, block):
-        raise ValueError(
-            f"its blocks are {named!r}, none of adpt's, and no code is run because a file names it."
-            f" If it is yours: projector_block={named} of adpt.evaluate, block= of load_projector;"
-            " inspectors (adpt.predict) take adpt's blocks alone"
+    if "." in str(named) and named != block:
+        raise WeightsError(
+            f"The projector of {path} was made with the block {named}, a class that is not adpt's,"
+            f" and no code is run because a file names it{f': not {block}' if block else ''}. If it"
+            f" is yours, name it: projector_block={named} (from Python block= of load_projector,"
+            " projector_block= of Inspector.fit, trusted= of Inspector.load)."
         )
+    if named not in (*BLOCKS, block):
+        raise ValueError(f"its blocks are {named!r}, none of adpt's")
     channels = list(options["channels"])
     if len(channels) > len(tensors):
         raise ValueError(f"it claims {len(channels)} levels and has {len(tensors)} tensors")

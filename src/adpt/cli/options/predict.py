@@ -62,6 +62,9 @@ class Predict(Section):
     """with watch, seconds for which a file stays as it is before it counts as whole"""
     projector: Text | None
     """a projector file for this backbone, or builtin; the method then sees pretrained features"""
+    projector_block: str | None
+    """class of one's own that the projector was trained with as model.projector.block, such as
+    mine.Bottleneck, for an inspector that was fitted with it too; null for adpt's"""
     features: Literal["own", "residual", "pretrained"] | None
     """own | residual | pretrained; null for pretrained with a projector, and else own (residual for
     feature_norm)"""

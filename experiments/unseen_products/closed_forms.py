@@ -1,9 +1,10 @@
 """What was left to try with closed forms: references, few directions, one matrix for all levels.
 
-    SHARED=<folder of data/ and weights/> python experiments/unseen_products/further.py CACHE
+    SHARED=<folder of data/ and weights/> python experiments/unseen_products/closed_forms.py CACHE
 
 Made of the products of the seven reported groups, measured on the five groups for choosing. Rows
-go to further.csv beside this file; those that are there are not computed again. CACHE is run.py's.
+go to closed_forms.csv beside this file; those that are there are not computed again. CACHE is
+run.py's.
 """
 
 import sys
@@ -88,7 +89,7 @@ def main() -> None:
     """Try everything."""
     encode.main()
     quiet()
-    cache, table = Path(sys.argv[1]), Table(Path(__file__).with_name("further.csv"))
+    cache, table = Path(sys.argv[1]), Table(Path(__file__).with_name("closed_forms.csv"))
     sources = [name for name in PRODUCTS if GROUP_OF[name] not in CHOOSING]
     closed: dict[str, Choice] = {"levels alone": LEVELS_ALONE, "closed form": ON_RESIDUALS}
     made = {

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 import adpt
 import drawn
+from adpt.errors import UserError
 from adpt.inspection import ThresholdPolicy
-from adpt.inspection.good import GoodImages
+from adpt.inspection.good_images import GoodImages
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.grounds import Grounds
 from adpt.inspection.limits import GoodScores
@@ -211,3 +212,14 @@ def test_a_step_that_takes_long_says_that_it_goes_on(
     assert re.fullmatch(r"Fitting: fitting the method, \d+ s so far", caplog.messages[1])
     time.sleep(0.1)
     assert len(caplog.messages) == said
+
+
+def test_a_bar_is_shown_once_there_is_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    from adpt.running.progress import StepBar
+
+    with pytest.raises(UserError), StepBar("Examining"):
+        raise UserError("There is no folder.")
+    assert capsys.readouterr().out == ""
+    with StepBar("Examining") as progress:
+        progress("listing", 1, 2)
+    assert "Examining: done" in capsys.readouterr().out

@@ -1,0 +1,126 @@
+"""What Hydra refuses while it composes a config, as one line."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from hydra._internal import utils
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import DictConfig
+
+from adpt.cli.keys import nearest, package_of
+from adpt.cli.origins import Place, plain
+from adpt.running.names import printable_text
+from adpt.running.paths import conf_dir
+
+
+@contextmanager
+def told_in_one_line(command: str, words: Sequence[str]) -> Iterator[None]:
+    """Within, what Hydra refuses to compose ends with one line where its message has several.
+
+    Args:
+        command: The name of the command and of its primary config.
+        words: Those of the command line, as they were typed.
+    """
+    # Hydra prints and exits there, before anything of adpt's is called.
+    report = utils.run_and_report
+
+    def reporting(function: Callable[[], Any]) -> Any:
+        def composing() -> Any:
+            try:
+                return function()
+            except ConfigCompositionException as error:
+                message = composition_message(error, command, words)
+                if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                print(f"\nadpt: {printable_text(message)}", file=sys.stderr)
+                sys.exit(1)
+
+        return report(composing)
+
+    with patch.object(utils, "run_and_report", reporting):
+        yield
+
+
+def composition_message(
+    error: ConfigCompositionException, command: str, words: Sequence[str]
+) -> str | None:
+    """One line for an option or a choice that is not there; None for what else may be wrong."""
+    if isinstance(error, MissingConfigException):
+        return _no_choice(error, words)
+    said = str(error)
+    named = re.match(r"Could not override '(.+)'\.", said)
+    word = re.search(r"use \+(.*)$", said, re.DOTALL)
+    if named is None or word is None:
+        return None
+    key, typed = named[1], word[1]
+    if "No match in the defaults list" in said:
+        group, _, choice = typed.partition("=")
+        file = conf_dir() / group / f"{choice}.yaml"
+        if not file.is_file() or package_of(file) == "_global_":
+            return f"{typed}: no file of {group} is chosen yet: +{typed} adds one."
+        return f"{typed}: there is no option {group}. {_listed(command, ())}"
+    cause: Any = error.__cause__
+    parent = getattr(cause, "parent_node", None)
+    if parent is None:
+        return None
+    root = parent._get_root()
+    return _no_option(typed, tuple(key.split(".")), root, command)
+
+
+def _no_option(word: str, place: Place, root: DictConfig, command: str) -> str:
+    """A key that is not in the config."""
+    config = plain(root)
+    if place[0] != "hydra":
+        config.pop("hydra", None)
+    node: Any = config
+    missing = 0
+    while isinstance(node, dict) and place[missing] in node:
+        node, missing = node[place[missing]], missing + 1
+    here = place[: missing + 1]
+    message = f"{word}: there is no option {'.'.join(here)}"
+    if not isinstance(node, dict) or (missing and not node):
+        message += f": {'.'.join(place[:missing])} has none below it."
+        return f"{message} {_listed(command, place)}"
+    known = list(_places(config))
+    beside = [one[-1] for one in known if one[:-1] == here[:-1]]
+    if name := nearest(here, beside, known) or nearest(place, [], known):
+        message += f"; did you mean {name}?"
+    else:
+        message += f"; there are {', '.join(beside)}." if missing else "."
+        if "_target_" in node:
+            message += f" One of {node['_target_']} that no file states takes a +: +{word}."
+    return f"{message} {_listed(command, place)}"
+
+
+def _no_choice(error: MissingConfigException, words: Sequence[str]) -> str | None:
+    """A file that a group does not have."""
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    # Of one among several choices Hydra does not say what else there is.
+    options = error.options or sorted(one.stem for one in (conf_dir() / group).glob("*.yaml"))
+    if not group or not options:
+        return None
+    word = next((one for one in words if choice in re.split(r"[=,\[\]]", one)[1:]), None)
+    told = word or f"{group}={choice} in the defaults of a file"
+    near = difflib.get_close_matches(choice, options, 1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    return f"{told}: {group} has no {choice}{meant} There are {', '.join(options)}."
+
+
+def _places(node: dict[str, Any], place: Place = ()) -> Iterator[Place]:
+    """Where the options of a plain config stand."""
+    for name, value in node.items():
+        if not name.startswith("_"):
+            yield (*place, name)
+            if isinstance(value, dict):
+                yield from _places(value, (*place, name))
+
+
+def _listed(command: str, place: Place) -> str:
+    of = "hydra" if place[:1] == ("hydra",) else "job"
+    return f"`python -m adpt.{command} --cfg {of}` lists the options."

@@ -1,0 +1,100 @@
+"""What the command line names and no config has: one line, with the nearest name."""
+
+import re
+import sys
+from pathlib import Path
+from subprocess import run
+
+import pytest
+from hydra.errors import ConfigCompositionException
+
+from adpt.cli.command_line import hydras_words
+from adpt.cli.composing import composition_message
+from runs import composed
+
+LISTED = r" `python -m adpt\.{} --cfg job` lists the options\."
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("predict thresold=0.5", r"there is no option thresold; did you mean threshold\?" + LISTED),
+        ("predict metod=padim", r".* did you mean method\?" + LISTED),
+        ("predict method.coreset_ratioo=1", r".* did you mean method\.patchcore\.coreset_ratio\?"),
+        (
+            "predict method.neighbors=3",
+            r"there is no option method\.neighbors; there are patchcore",
+        ),
+        (
+            "predict data.rot=/x",
+            r".* there are image_size, resize, bit_depth\." + LISTED,
+        ),
+        (
+            "predict method.padim.epsilon=1",
+            r"there is no option method\.padim; there are patchc",
+        ),
+        ("predict fit.x=3", r"there is no option fit\.x: fit has none below it\." + LISTED),
+        ("predict zzz.b=3", r"there is no option zzz\." + LISTED),
+        ("predict method.patchcore.num_start=3", r".* method\.patchcore\.num_starts\?" + LISTED),
+        (
+            "predict method=patchcor",
+            r"method has no patchcor; did you mean patchcore\? There are all",
+        ),
+        ("predict method=[padim,patchcor]", r"method has no patchcor; did you mean patchcore\?"),
+        ("predict method=zzz", r"method has no zzz\. There are all, "),
+        ("train trainer.zzz=3", r".* One of lightning\.Trainer .* takes a \+: \+trainer\.zzz=3\."),
+        (
+            "train experiment=clip_l",
+            r"no file of experiment is .*: \+experiment=clip_l adds",
+        ),
+        ("train +experiment=clp", r"experiment has no clp; did you mean clip_l\?"),
+        ("evaluate train_data=mvtc", r"data has no mvtc; did you mean mvtec\?"),
+        ("doctor backbone=clip_l", r"there is no option backbone\." + LISTED),
+    ],
+)
+def test_what_is_not_there_is_named_in_one_line(line: str, said: str) -> None:
+    command, word = line.split()
+    words = hydras_words([word]) if command == "evaluate" else [word]
+    with pytest.raises(ConfigCompositionException) as caught:
+        composed(command, *words)
+    message = composition_message(caught.value, command, [word])
+    assert message is not None
+    assert "\n" not in message
+    assert re.match(re.escape(word) + ": " + said.format(command), message), message
+
+
+def test_a_choice_in_a_file_is_told_to_stand_there(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    mine = "# @package _global_\ndefaults:\n  - override /backbone: dinov2_x\n"
+    (tmp_path / "experiment/mine.yaml").write_text(mine)
+    words = [f"hydra.searchpath=[{tmp_path}]", "+experiment=mine"]
+    with pytest.raises(ConfigCompositionException) as caught:
+        composed("train", *words)
+    message = composition_message(caught.value, "train", words)
+    assert message is not None
+    assert message.startswith("backbone=dinov2_x in the defaults of a file: backbone has no")
+
+
+@pytest.mark.parametrize(
+    "line", ["train", "train -m", "evaluate", "predict", "report", "doctor", "publish", "serve"]
+)
+def test_an_entry_says_it_and_nothing_else(line: str, tmp_path: Path) -> None:
+    module, *sweep = line.split()
+    script = (
+        f"import sys; sys.argv = {[module, 'titel=1', *sweep]!r}\n"
+        "import atexit; atexit.register(lambda: print('TORCH', 'torch' in sys.modules))\n"
+        f"from adpt.{module} import main; main()"
+    )
+    done = run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.endswith("TORCH False\n")
+    assert re.fullmatch(r"\nadpt: titel=1: there is no option titel.*\n", done.stderr), done.stderr
+
+
+def test_hydra_tells_itself_where_the_trace_is_asked_for(tmp_path: Path) -> None:
+    script = "import sys; sys.argv = ['report', 'titel=1']\nfrom adpt.report import main; main()"
+    environment = {"HYDRA_FULL_ERROR": "1", "PYTHONPATH": ":".join(sys.path)}
+    done = run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True,
+               env=environment)  # fmt: skip
+    assert "Traceback" in done.stderr
+    assert "adpt: titel" not in done.stderr

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 from hydra._internal import utils
 from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -30,10 +29,10 @@ def told_in_one_line(command: str, words: Sequence[str]) -> Iterator[None]:
     # Hydra prints and exits there, before anything of adpt's is called.
     report = utils.run_and_report
 
-    def reporting(function: Callable[[], Any]) -> Any:
+    def reporting(func: Callable[[], Any]) -> Any:
         def composing() -> Any:
             try:
-                return function()
+                return func()
             except ConfigCompositionException as error:
                 message = composition_message(error, command, words)
                 if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -43,8 +42,11 @@ def told_in_one_line(command: str, words: Sequence[str]) -> Iterator[None]:
 
         return report(composing)
 
-    with patch.object(utils, "run_and_report", reporting):
+    utils.run_and_report = reporting
+    try:
         yield
+    finally:
+        utils.run_and_report = report
 
 
 def composition_message(

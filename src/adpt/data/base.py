@@ -89,6 +89,7 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         root: str | Path,
         classes: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 224,
+        *,
         resize: int | Sequence[int] | None = None,
         batch_size: int = 32,
         num_workers: int = 2,

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from adpt.cli.command_line import hydras_words
-from adpt.cli.entry import check_backbone, command, entry, instantiate_all
+from adpt.cli.entry import check_chosen_backbone, command, entry, instantiate_all
 from adpt.cli.sweeps import job_number
 from adpt.running.interruption import advising
 from adpt.running.work_lock import alone_in_output_dir
@@ -42,7 +42,7 @@ def evaluate(config: DictConfig) -> None:
     if windows:
         size = OmegaConf.select(config, "data.image_size")
         backbone_config = OmegaConf.create(windows.backbone(config.backbone, size))
-    check_backbone(backbone_config)
+    check_chosen_backbone(backbone_config)
     methods = method_specs(config.method, config.unified, windows)
     metrics = make_metrics(OmegaConf.select(config, "metric"))
     # The protocol `paper` chooses a projector for each part.

@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from adpt.cli.entry import check_backbone, check_multirun, command, entry, instantiate_all
+from adpt.cli.entry import check_chosen_backbone, check_multirun, command, entry, instantiate_all
 from adpt.running.interruption import advising
 from adpt.running.work_lock import alone_in_output_dir
 
@@ -42,7 +42,7 @@ def train(config: DictConfig) -> float | None:
     remove_leftovers(folder)
     checkpoint = find_checkpoint(config.ckpt_path, folder / "checkpoints")
     start = find_projector(config.projector) if config.projector is not None else None
-    check_backbone(config.backbone)
+    check_chosen_backbone(config.backbone)
     callbacks = instantiate_all(config.callbacks)
 
     data = instantiate(config.data)

@@ -176,7 +176,7 @@ def instantiate_all(configs: DictConfig | None) -> list[Any]:
     return built
 
 
-def check_backbone(config: DictConfig) -> None:
+def check_chosen_backbone(config: DictConfig) -> None:
     """Refuse a backbone that cannot be built, before a set is rendered or listed for it.
 
     Only what `adpt.backbones.build_backbone` makes can be told without making it.

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig, OmegaConf
 
-from adpt.cli.entry import check_backbone
+from adpt.cli.entry import check_chosen_backbone
 from adpt.data.files import refuse_output
 from adpt.errors import UserError
 from adpt.inspection.command import device_of, overridden, own_targets, policy_of, settled
@@ -44,7 +44,7 @@ def check(config: DictConfig) -> None:
             backbone = OmegaConf.merge(backbone, {"image_size": size})
         if windows:
             backbone = OmegaConf.create(windows.backbone(backbone, size))
-        check_backbone(backbone)
+        check_chosen_backbone(backbone)
 
 
 def check_task(config: DictConfig) -> None:

@@ -22,7 +22,14 @@ class SmallBackbone(TimmBackbone):
     def __init__(self, levels: tuple[int, ...] = LEVELS, name: str = SMALL) -> None:
         built = deepcopy(_built(levels))
         mean, std = built.mean.tolist(), built.std.tolist()
-        super().__init__(name, built.network, built.indices, built.channels, mean, std)
+        super().__init__(
+            name,
+            built.network,
+            indices=built.indices,
+            channels=built.channels,
+            mean=mean,
+            std=std,
+        )
 
 
 @lru_cache

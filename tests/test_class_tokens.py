@@ -239,7 +239,7 @@ def class_of(outside: Path, batch_size: int = 6, **options: Any) -> tuple[ClassD
     data.setup()
     torch.manual_seed(0)
     backbone = build_backbone(**VIT)
-    return encode_class(data, "key", backbone, 2, 0, CPU, **options), backbone
+    return encode_class(data, "key", backbone, shots=2, seed=0, device=CPU, **options), backbone
 
 
 def token_method() -> Method:
@@ -291,9 +291,10 @@ def test_images_for_validation_are_seen_alike(tmp_path: Path, cached: bool) -> N
     data.setup()
     torch.manual_seed(0)
     cache = FeatureCache(tmp_path / "cache") if cached else None
-    options = build_backbone(**VIT), 2, 0, CPU
-    encoded = encode_class(data, "can", *options, cache=cache, class_token=True)
-    plain = encode_class(data, "can", *options, cache=cache)
+    encode = partial(
+        encode_class, data, "can", build_backbone(**VIT), shots=2, seed=0, device=CPU, cache=cache
+    )
+    encoded, plain = encode(class_token=True), encode()
     for kind in ("own", "residual"):
         found, expected = (features_of(one, kind, None, 6, cache)[1] for one in (encoded, plain))
         assert found.validation
@@ -314,16 +315,22 @@ def test_order_and_batches_change_no_score(outside: Path) -> None:
     for names, size in ((["token", "norm"], 6), (["norm", "token"], 6), (["token", "norm"], 2)):
         data, _ = class_of(outside, size, class_token=True)
         made = {name: methods[name] for name in names}
-        for outcome in run_methods(data, made, ["own"], None, size, CPU):
+        for outcome in run_methods(
+            data, made, ["own"], projector=None, batch_size=size, device=CPU
+        ):
             found[outcome.method].append(outcome.image_scores)
     plain, _ = class_of(outside)
-    (alone,) = run_methods(plain, {"norm": methods["norm"]}, ["own"], None, 6, CPU)
+    (alone,) = run_methods(
+        plain, {"norm": methods["norm"]}, ["own"], projector=None, batch_size=6, device=CPU
+    )
     for scores in found.values():
         assert torch.equal(scores[0], scores[1])
         torch.testing.assert_close(scores[0], scores[2], rtol=1e-5, atol=1e-5)
     assert torch.equal(found["norm"][0], alone.image_scores)
     with pytest.raises(UserError, match="class_token=True"):
-        run_methods(plain, {"token": token_method}, ["own"], None, 6, CPU)
+        run_methods(
+            plain, {"token": token_method}, ["own"], projector=None, batch_size=6, device=CPU
+        )
 
 
 def test_a_method_for_each_window_uses_what_its_methods_use(outside: Path) -> None:

@@ -126,7 +126,9 @@ def test_features_that_cannot_be_cached_are_held_in_memory(
 
     def converted(kept: FeatureCache | None, full: str | None) -> list[torch.Tensor]:
         with full_disk() if full == "own" else nullcontext():
-            found = encode_class(data, "key", backbone, 2, 0, torch.device("cpu"), cache=kept)
+            found = encode_class(
+                data, "key", backbone, shots=2, seed=0, device=torch.device("cpu"), cache=kept
+            )
         # References are known by content, not by place, in memory too.
         assert (str(images) in found.references.name) == (kept is None)
         with full_disk() if full == "residual" else nullcontext():

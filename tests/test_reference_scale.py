@@ -73,7 +73,9 @@ def test_downstream_divides_by_the_scale_of_the_references(tmp_path: Path, shots
     backbone = pretraining().backbone
     projector = BY_REFERENCES(channels=backbone.channels).eval()
     projector.scale.fill_(5.0)
-    encoded = encode_class(data, "bottle", backbone, shots, 0, torch.device("cpu"))
+    encoded = encode_class(
+        data, "bottle", backbone, shots=shots, seed=0, device=torch.device("cpu")
+    )
     own = encoded.references.levels
     scale = torch.tensor([5.0, 5.0]) if shots == 1 else reference_scale(own)
     residuals = residual_features(encoded.test.levels, [level.flatten(0, 1) for level in own])

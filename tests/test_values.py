@@ -233,6 +233,21 @@ def test_what_the_options_are_for_is_accepted(line: str, run: Callable[..., Dict
             ],
         ),
         (
+            "predict fit=good images=new drift.window=4 drift.above=0 drift.below=nan",
+            [
+                "drift.above=0: a number above 0 is wanted, such as 3.0 (the default).",
+                "drift.below=nan: a number above 0 is wanted, such as 5.0 (the default).",
+                "drift.window=4: a whole number of at least 5 is wanted, such as 30 (the default).",
+            ],
+        ),
+        (
+            "train seed=4294967296",
+            [
+                "seed=4294967296: a whole number of at least 0 and at most 4294967295 is wanted,"
+                " such as 0 (the default).",
+            ],
+        ),
+        (
             "doctor published=yes_please json=",
             [
                 "json=: text or null is wanted.",

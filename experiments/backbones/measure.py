@@ -169,7 +169,7 @@ def main() -> None:
             ]
             if not cells:
                 continue
-            encoded = [extract(network, data, samples, CPU) for samples in (train, test)]
+            encoded = [extract(network, data, samples, device=CPU) for samples in (train, test)]
             fitted, scored = ([*part.batches(8, CPU)] for part in encoded)
             masks = encoded[1].masks
             for cell in cells:

@@ -36,7 +36,9 @@ def scores_of(product: Path) -> dict[str, Scored]:
     """A product's test images, scored by PaDiM on own features, at both resolutions."""
     data = Folder(root=product.parent, classes=[product.name], batch_size=16, num_workers=0)
     data.setup()
-    encoded = encode_class(data, product.name, build_backbone("efficientnet_lite0"), 8, 0, CPU)
+    encoded = encode_class(
+        data, product.name, build_backbone("efficientnet_lite0"), shots=8, seed=0, device=CPU
+    )
     method = PaDiM(224)
     method.fit(encoded.train.batches(16, CPU))
     scores = score(method, encoded.test, 16, CPU)

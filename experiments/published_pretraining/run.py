@@ -73,7 +73,9 @@ def main(root: Path, seeds: list[int]) -> None:
             for data in tests if not encoded else []:
                 data.setup()
                 for name in data.classes:
-                    encoded[name] = encode_class(data, name, backbone, 8, 0, torch.device("cpu"))
+                    encoded[name] = encode_class(
+                        data, name, backbone, shots=8, seed=0, device=torch.device("cpu")
+                    )
             del config.model._target_
             options = instantiate(config.model, _convert_="all")
             references = instantiate(config.references)
@@ -88,7 +90,12 @@ def main(root: Path, seeds: list[int]) -> None:
             for name, data in encoded.items():
                 kinds = ["residual", "pretrained"] if precision == "bfloat16" else ["pretrained"]
                 for outcome in run_methods(
-                    data, METHODS, kinds, projector, 32, torch.device("cpu")
+                    data,
+                    METHODS,
+                    kinds,
+                    projector=projector,
+                    batch_size=32,
+                    device=torch.device("cpu"),
                 ):
                     rows.append({
                         "seed": seed, "product": name, "method": outcome.method,

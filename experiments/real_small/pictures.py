@@ -26,14 +26,14 @@ def main() -> None:
     data = Folder(root, classes=[product], batch_size=16, num_workers=0)
     data.setup()
     backbone = build_backbone("mobilenetv2", levels=[2, 3, 4], weights=weights)
-    encoded = encode_class(data, product, backbone, 8, 0, device)
+    encoded = encode_class(data, product, backbone, shots=8, seed=0, device=device)
     outcomes = run_methods(
         encoded,
         {"feature_norm": partial(FeatureNorm, image_size=224)},
         ["own", "residual", "pretrained"],
-        load_projector(projector).eval(),
-        16,
-        device,
+        projector=load_projector(projector).eval(),
+        batch_size=16,
+        device=device,
     )
     black = np.zeros((224, 224, 3), np.uint8)
     rows = []

@@ -67,7 +67,7 @@ def floors(config: Any, spent: Spent) -> None:
             with counted(spent, "backbone"), torch.no_grad():
                 for batch in torch.stack(images).split(data.batch_size):
                     backbone(batch)
-        train, test = (extract(backbone, data, samples, cpu) for samples in parts.values())
+        train, test = (extract(backbone, data, samples, device=cpu) for samples in parts.values())
         for method, spec in method_specs(config.method).items():
             fitted = spec.make["own"]()
             with counted(spent, method):

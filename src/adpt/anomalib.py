@@ -140,6 +140,7 @@ class ResidualPatchcore(Patchcore):
         self,
         references: Sequence[str | Path],
         backbone: str = "clip_l",
+        *,
         projector: str | None = None,
         weights: str | None = None,
         levels: Sequence[int] | None = None,

@@ -59,7 +59,17 @@ def evaluate(config: DictConfig) -> None:
         if spec.uses_class_token:
             backbone.require_class_token(f"method={name}")
     evaluations = [
-        prepare(part, methods, file, data, training, backbone, device, folder) for part in parts
+        prepare(
+            part,
+            methods,
+            file,
+            data=data,
+            training=training,
+            backbone=backbone,
+            device=device,
+            folder=folder,
+        )
+        for part in parts
     ]
     due = [due_of(config, one) for one in evaluations]
     asked = {cell.sha256 for one in evaluations for cell in one.cells}

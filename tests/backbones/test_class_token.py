@@ -173,7 +173,9 @@ def test_which_presets_have_one() -> None:
         found = {
             name
             for name, network in networks.items()
-            if TimmBackbone(name, network, [0], [1], [0.0] * 3, [1.0] * 3).has_class_token
+            if TimmBackbone(
+                name, network, indices=[0], channels=[1], mean=[0.0] * 3, std=[1.0] * 3
+            ).has_class_token
         }
     without = {"siglip2_b", "convnext", "wide_resnet50_2", "efficientnet_lite0", "mobilenetv2"}
     assert found == set(PRESETS) - without

@@ -22,7 +22,7 @@ from adpt.evaluation.run import Outcome
 from adpt.metrics import AurocByKind, SampleAuroc, SegF1
 from adpt.results import Record, read_records
 from adpt.results.blanks import lacks
-from literal_spro import literal
+from oracles.spro import literal
 from runs import evaluation, run_task
 
 QUICK = ["method=padim", "features=[own]", "heatmaps=0"]

@@ -60,7 +60,7 @@ def encode(
     data: Folder, cache: FeatureCache | None, backbone: Counting | None = None, split: str = "test"
 ) -> tuple[Features, int]:
     backbone = backbone or Counting()
-    features = extract(backbone, data, data.select(split), CPU, cache=cache)  # type: ignore[arg-type]
+    features = extract(backbone, data, data.select(split), device=CPU, cache=cache)  # type: ignore[arg-type]
     return features, sum(backbone.seen.values())
 
 
@@ -147,7 +147,9 @@ def test_blank_images_fill_what_a_cpu_takes_at_once(
 
     seen: list[int] = []
     data.batch_size = batch_size
-    found = extract(Noting(), data, data.select("test"), CPU, cache=cache if cached else None)
+    found = extract(
+        Noting(), data, data.select("test"), device=CPU, cache=cache if cached else None
+    )
     assert seen == expected
     assert [len(level) for level in found.levels] == [6, 6]
 

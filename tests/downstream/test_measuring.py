@@ -51,7 +51,9 @@ def data(tmp_path: Path) -> Folder:
 
 
 def run(data: Folder, method: Method, *metrics: Metric, classes: tuple[str, ...] = ("key",)):
-    encoded = [encode_class(data, name, SmallBackbone(), 2, 0, CPU) for name in classes]
+    encoded = [
+        encode_class(data, name, SmallBackbone(), shots=2, seed=0, device=CPU) for name in classes
+    ]
     features = {one.name: features_of(one, "own", None, 4) for one in encoded}
     samples = {str(sample.image): sample for sample in data.samples}
     return run_method(
@@ -88,7 +90,7 @@ def test_good_scores_are_those_of_images_left_out(data: Folder, make) -> None:
     method = make(48)
     run(data, method, kept)
     good = kept.seen[0].good
-    encoded = encode_class(data, "key", SmallBackbone(), 2, 0, CPU)
+    encoded = encode_class(data, "key", SmallBackbone(), shots=2, seed=0, device=CPU)
     expected = method.left_out_scores([encoded.train.levels])
     assert good is not None
     assert good.maps.shape == (6, 48, 48)
@@ -101,7 +103,7 @@ def test_each_class_of_one_model_for_all_has_its_own_good_images(data: Folder) -
     method = FeatureNorm(48)
     run(data, method, kept, classes=("bottle", "key"))
     for scored, name in zip(kept.seen, ("bottle", "key"), strict=True):
-        train = encode_class(data, name, SmallBackbone(), 2, 0, CPU).train
+        train = encode_class(data, name, SmallBackbone(), shots=2, seed=0, device=CPU).train
         assert scored.good is not None
         np.testing.assert_array_equal(scored.good.maps, method.score(train.levels).maps)
 
@@ -340,7 +342,7 @@ def run_padim_of_the_table(data: Folder, kept: Kept):
     from adpt.backbones import build_backbone
 
     backbone = build_backbone("efficientnet_lite0", levels=[2, 3])
-    encoded = encode_class(data, "key", backbone, 2, 0, CPU)
+    encoded = encode_class(data, "key", backbone, shots=2, seed=0, device=CPU)
     return run_method(
         PaDiM(48), [encoded.train], {"key": encoded.test}, name="padim", kind="own", batch_size=6,
         device=CPU,

@@ -114,7 +114,14 @@ def test_references_are_read_in_a_geometry_of_their_own(tmp_path: Path) -> None:
         data.setup()
         backbone, cpu = SmallBackbone(), torch.device("cpu")
         found = encode_class(
-            data, "key", backbone, 2, 0, cpu, self_match=True, reference_resize=of_references
+            data,
+            "key",
+            backbone,
+            shots=2,
+            seed=0,
+            device=cpu,
+            self_match=True,
+            reference_resize=of_references,
         )
         return found.references.levels
 

@@ -65,7 +65,7 @@ def projector() -> FeatureProjector:
 
 
 def encoded(data: Folder, backbone: Counting, shots: int = 2, seed: int = 0) -> ClassData:
-    return encode_class(data, "key", backbone, shots, seed, CPU)
+    return encode_class(data, "key", backbone, shots=shots, seed=seed, device=CPU)
 
 
 # ---- Encoding -------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_each_image_is_encoded_once_for_all_kinds_and_methods(
 ) -> None:
     found = encoded(data, backbone)
     kinds = choose_kinds(None, projector)
-    run_methods(found, METHODS, kinds, projector, 4, CPU)
+    run_methods(found, METHODS, kinds, projector=projector, batch_size=4, device=CPU)
     assert len(found.train) == len(found.test) == 6
     assert len(backbone.seen) == 12
     assert set(backbone.seen.values()) == {1}
@@ -86,7 +86,7 @@ def test_features_are_the_backbones_in_the_order_of_the_samples(
     data: Folder, backbone: Counting
 ) -> None:
     samples = data.select("test", class_name="key")[::-1]
-    features = extract(backbone, data, samples, CPU)
+    features = extract(backbone, data, samples, device=CPU)
     assert features.paths == [str(sample.image) for sample in samples]
     assert features.labels.tolist() == [sample.label for sample in samples]
     assert [bool(mask.any()) for mask in features.masks] == [bool(s.label) for s in samples]
@@ -97,14 +97,14 @@ def test_features_are_the_backbones_in_the_order_of_the_samples(
 
 
 def test_features_come_in_batches_of_the_size_asked_for(data: Folder, backbone: Counting) -> None:
-    features = extract(backbone, data, data.select("train", class_name="key"), CPU)
+    features = extract(backbone, data, data.select("train", class_name="key"), device=CPU)
     batches = list(features.batches(4, CPU))
     assert [len(batch[0]) for batch in batches] == [4, 2]
     assert torch.equal(torch.cat([batch[1] for batch in batches]), features.levels[1])
 
 
 def test_extraction_of_nothing_is_empty(data: Folder, backbone: Counting) -> None:
-    features = extract(backbone, data, [], CPU)
+    features = extract(backbone, data, [], device=CPU)
     assert len(features) == 0
     assert features.masks.shape == (0, 48, 48)
 
@@ -112,7 +112,7 @@ def test_extraction_of_nothing_is_empty(data: Folder, backbone: Counting) -> Non
 def test_progress_counts_every_image(data: Folder, backbone: Counting) -> None:
     told: list[tuple[str, int, int]] = []
     samples = data.select("train")
-    extract(backbone, data, samples, CPU, lambda *what: told.append(what))
+    extract(backbone, data, samples, device=CPU, progress=lambda *what: told.append(what))
     assert told == [("encoding", 6, 12), ("encoding", 12, 12)]
 
 
@@ -211,14 +211,16 @@ def test_a_class_of_a_single_training_image_still_runs(tmp_path: Path, backbone:
     data.setup()
     found = encoded(data, backbone, shots=8)
     assert len(convert_features(found.train, found.references)) == 1
-    outcomes = run_methods(found, METHODS, ["own", "residual"], None, 4, CPU)
+    outcomes = run_methods(
+        found, METHODS, ["own", "residual"], projector=None, batch_size=4, device=CPU
+    )
     assert all(outcome.maps.isfinite().all() for outcome in outcomes)
 
 
 def test_references_outside_the_features_are_no_references(
     data: Folder, backbone: Counting
 ) -> None:
-    features = extract(backbone, data, data.select("train", class_name="key"), CPU)
+    features = extract(backbone, data, data.select("train", class_name="key"), device=CPU)
     with pytest.raises(KeyError, match="elsewhere"):
         FixedReferences(features, ["elsewhere.png"], CPU)
 
@@ -231,7 +233,7 @@ def test_every_method_runs_on_every_kind(
 ) -> None:
     found = encoded(data, backbone)
     kinds = choose_kinds(None, projector)
-    outcomes = run_methods(found, METHODS, kinds, projector, 4, CPU)
+    outcomes = run_methods(found, METHODS, kinds, projector=projector, batch_size=4, device=CPU)
     assert [(o.kind, o.method) for o in outcomes] == [
         (kind, method) for kind in ("own", "residual", "pretrained") for method in METHODS
     ]
@@ -252,7 +254,12 @@ def test_memory_bank_of_own_features_finds_the_drawn_squares(
     data: Folder, backbone: Counting
 ) -> None:
     outcomes = run_methods(
-        encoded(data, backbone), {"patchcore": METHODS["patchcore"]}, ["own"], None, 4, CPU
+        encoded(data, backbone),
+        {"patchcore": METHODS["patchcore"]},
+        ["own"],
+        projector=None,
+        batch_size=4,
+        device=CPU,
     )
     assert outcomes[0].metrics["image_auroc"] == 1
     assert outcomes[0].metrics["pixel_auroc"] > 0.8
@@ -268,16 +275,18 @@ def test_scores_depend_on_neither_batch_size_nor_order(
         backbone = Counting()
         train = made.select("train", class_name="key")
         test = made.select("test", class_name="key")
-        train_features = extract(backbone, made, train, CPU)
+        train_features = extract(backbone, made, train, device=CPU)
         chosen = [str(s.image) for s in choose_references(train, 2, 0)]
         found = ClassData(
             "key",
             train_features,
-            extract(backbone, made, test[::-1] if backwards else test, CPU),
+            extract(backbone, made, test[::-1] if backwards else test, device=CPU),
             FixedReferences(train_features, chosen, CPU),
             0.0,
         )
-        outcomes = run_methods(found, METHODS, [kind], projector, batch_size, CPU)
+        outcomes = run_methods(
+            found, METHODS, [kind], projector=projector, batch_size=batch_size, device=CPU
+        )
         return {
             (o.method, path): torch.cat([o.maps[row].flatten(), o.image_scores[row, None]])
             for o in outcomes
@@ -303,8 +312,8 @@ def test_a_test_image_does_not_change_the_scores_of_another(
         0.0,
     )
     for whole, part in zip(
-        run_methods(found, METHODS, ["pretrained"], projector, 6, CPU),
-        run_methods(few, METHODS, ["pretrained"], projector, 6, CPU),
+        run_methods(found, METHODS, ["pretrained"], projector=projector, batch_size=6, device=CPU),
+        run_methods(few, METHODS, ["pretrained"], projector=projector, batch_size=6, device=CPU),
         strict=True,
     ):
         torch.testing.assert_close(part.maps, whole.maps[2:4], rtol=1e-4, atol=1e-5)

@@ -167,7 +167,7 @@ def test_evaluation_says_each_thing_once_a_run(
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             samples = data.select("test")
-            parts = [extract(backbone, data, samples, cpu, cache=cache) for _ in range(2)]
+            parts = [extract(backbone, data, samples, device=cpu, cache=cache) for _ in range(2)]
         (soft,), (most,) = warned(caplog, "nearest of two"), warned(caplog, "invert_masks")
         assert str(masks[0]) in soft
         assert str(masks[0]) in most
@@ -175,7 +175,7 @@ def test_evaluation_says_each_thing_once_a_run(
         assert parts[0].masks[-1].float().mean() > 0.5
         inverted = folder_data(root, invert_masks=True)
         inverted.setup()
-        other = extract(backbone, inverted, samples, cpu, cache=cache)
+        other = extract(backbone, inverted, samples, device=cpu, cache=cache)
         assert (other.masks[-5:] == ~parts[0].masks[-5:]).all()
         # Normal images have no mask to invert.
         assert not other.masks[:-5].any()

@@ -96,7 +96,9 @@ def test_defects_lie_within_the_region_of_interest(photos: Path) -> None:
             shown.append(images)
             return super().forward(images)
 
-    pool = synthetic_defects(paths, Geometry(48), inside, Watched(), None, batch_size=3, seed=0)
+    pool = synthetic_defects(
+        paths, Geometry(48), interest=inside, backbone=Watched(), convert=None, batch_size=3, seed=0
+    )
     pool.start_epoch(0)
     masks = pool.read(range(6))[1]
     assert masks.any()

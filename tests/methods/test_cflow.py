@@ -28,7 +28,7 @@ def draw(images: int, seed: int = 0) -> list[Tensor]:
 
 def small(epochs: int = 2, **others: Any) -> CFlow:
     settings: dict[str, Any] = {"batch_size": 4, "patches_per_step": 32, "learning_rate": 1e-2}
-    return CFlow(SIZE, epochs, **{**settings, **others})
+    return CFlow(SIZE, epochs=epochs, **{**settings, **others})
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_numbers_that_are_not_positive_are_refused(wrong: dict[str, Any]) -> Non
 
 
 def image_auroc(train: Tensor, test: Tensor, truth: list[int], epochs: int = 8) -> float:
-    method = CFlow(24, epochs, 24, patches_per_step=32, learning_rate=1e-2)
+    method = CFlow(24, epochs=epochs, batch_size=24, patches_per_step=32, learning_rate=1e-2)
     # As evaluation calls it.
     with torch.no_grad():
         method.fit([[train]])

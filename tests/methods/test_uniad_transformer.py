@@ -115,7 +115,20 @@ def random_weights(module: nn.Module, seed: int = 0) -> None:
 
 def test_reconstruction_equals_the_literal_one() -> None:
     grid = (4, 5)
-    model = Reconstruction(6, grid, 8, 2, 3, 12, 0.1, 3).eval().double()
+    model = (
+        Reconstruction(
+            6,
+            grid,
+            hidden_dim=8,
+            num_heads=2,
+            num_layers=3,
+            feedforward_dim=12,
+            dropout=0.1,
+            neighbour_size=3,
+        )
+        .eval()
+        .double()
+    )
     random_weights(model)
     features = torch.randn(2, 20, 6, dtype=torch.float64)
     expected = torch.stack([literal_reconstruction(model, one, grid, 3) for one in features])

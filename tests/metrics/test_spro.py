@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from adpt.data.mvtec_loco import Saturation
 from adpt.metrics import SPRO, AurocByKind, SampleAuroc, Scored, TrueRegion, aupro
 from adpt.results.metric_names import title
-from literal_spro import literal
+from oracles.spro import literal
 
 KINDS = {"logical": "logical_anomalies", "structural": "structural_anomalies"}
 

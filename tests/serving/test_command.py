@@ -59,13 +59,13 @@ def test_a_signal_ends_it_once_all_taken_in_is_answered(
     plain, listened = server.listen, Event()
     threads: list[Thread] = []
 
-    def slow(*args: Any) -> Any:
+    def slow(*args: Any, **options: Any) -> Any:
         # All three are inside once the first is in work, and the signal comes meanwhile.
         sleep(0.3)
         if listened.is_set():
             listened.clear()
             os.kill(os.getpid(), signum)
-        return inspect(*args)
+        return inspect(*args, **options)
 
     def listen(*args: Any) -> Any:
         listening = plain(*args)

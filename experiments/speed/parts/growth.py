@@ -84,7 +84,7 @@ def evaluation(classes: int, images: int) -> Work:
 
     def work() -> None:
         for name in data.classes:
-            features = extract(backbone, data, data.select("train", class_name=name), CPU)
+            features = extract(backbone, data, data.select("train", class_name=name), device=CPU)
             method = PaDiM(64)
             method.fit(features.batches(8, CPU))
             list(map(method.score, features.batches(8, CPU)))

@@ -80,7 +80,7 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
         data = read(Path(folder) / "set", side)
         cache = FeatureCache(Path(folder) / "cache", max_gb=10)
         samples = data.select("train", label=0)
-        features = extract(backbone, data, samples, CPU, cache=cache)
+        features = extract(backbone, data, samples, device=CPU, cache=cache)
         batch = torch.zeros(8, 3, side, side, dtype=torch.uint8)
         encoding = statistics.median(seconds(lambda: backbone(batch)) for _ in range(5)) / 8
         methods: list[TrainedMethod] = [
@@ -105,7 +105,7 @@ def rows(images: int = IMAGES, side: int = SIDE, model: str | None = None) -> It
                 )
                 due, literal = REFRESH * images + 1, 2 * images
             else:
-                few = extract(backbone, data, samples[:8], CPU, cache=cache)
+                few = extract(backbone, data, samples[:8], device=CPU, cache=cache)
                 with FlopCounterMode(display=False) as operations:
                     epoch(type(method)(image_size=side, epochs=1), few.source, None)
                 yield Row(

@@ -41,6 +41,7 @@ class TimmBackbone(Backbone):
         self,
         name: str,
         network: nn.Module,
+        *,
         indices: Sequence[int],
         channels: Sequence[int],
         mean: Sequence[float],
@@ -139,7 +140,7 @@ def build_timm(
     return TimmBackbone(
         name,
         network,
-        indices,
+        indices=indices,
         channels=[shape[1] for shape in shapes],
         mean=recipe.mean or defaults.mean,
         std=recipe.std or defaults.std,

@@ -71,7 +71,7 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
             other. They are no test images any more. Not in pretraining, which needs true labels.
         masks: "required" refuses defective images without a mask; "none" reads no mask, even where
             there are some: pixel metrics are then unknown, and pretraining leaves defective images
-            out, which it does only where `synthetic_defects` draws others.
+            out, which it does only where `synthetic_defects` makes others.
         bit_depth: Bits in use of files of 16-bit numbers, 8 to 16; None for what normal training
             images take, by their metadata or else their largest value.
         invert_masks: True if masks mark what is sound.
@@ -89,6 +89,7 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         root: str | Path,
         classes: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 224,
+        *,
         resize: int | Sequence[int] | None = None,
         batch_size: int = 32,
         num_workers: int = 2,
@@ -243,10 +244,12 @@ class AnomalyDataModule(ListedSet, LightningDataModule):
         if not self.defects.share:
             raise DataError(
                 f"Pretraining needs masks, and {number}. Give masks with data.masks=required, or"
-                " leave these images out and draw defects on normal ones, with"
+                " leave these images out and make synthetic defects on normal ones, with"
                 " data.synthetic_defects=0.5."
             )
-        log.warning("%s: pretraining leaves them out, and draws defects on normal ones", number)
+        log.warning(
+            "%s: pretraining leaves them out, and makes synthetic defects on normal ones", number
+        )
 
     def defects_of(self, sample: Sample) -> Sequence[Defect] | None:
         """An image's defects one by one; None where the set does not tell them apart.

@@ -59,7 +59,7 @@ def perlin_noise(
 def perlin_mask(
     rng: np.random.Generator, shape: tuple[int, int], *, turn_picture: bool = False
 ) -> Mask:
-    """An irregular mask as GLASS draws it (arXiv 2407.09359); may be empty.
+    """An irregular mask as GLASS makes it (arXiv 2407.09359); may be empty.
 
     Where noise exceeds one half: of one field, of either of two or of both, a third each. Each
     field has 1 to 32 cells a side and lies turned by up to a right angle. With `turn_picture`, as

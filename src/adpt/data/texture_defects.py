@@ -42,7 +42,7 @@ class TextureDefects:
             "none" allows the whole image, anything else is a folder of foreground masks (not
             zero on the product; see `foreground.mask_files` for their names), where an image
             without a file gets the estimate.
-        published: As the authors' code draws them: defects of any size, none in the corners that
+        published: As the authors' code makes them: defects of any size, none in the corners that
             turned masks leave, textures turned into black and cropped afterwards, and a foreground
             of all pixels that its mask touches.
         geometry: How the images were brought to their size, for the masks in a folder; None if

@@ -55,11 +55,11 @@ def encode_class(
     data: AnomalyDataModule,
     class_name: str,
     backbone: Backbone,
+    *,
     shots: int,
     seed: int,
     device: torch.device,
     progress: Progress = no_progress,
-    *,
     few_shot: bool = False,
     aligned: int | None = None,
     lists: ReferenceLists | None = None,
@@ -106,12 +106,36 @@ def encode_class(
     if references_alone:
         needed = chosen_of([sample for sample in samples if sample.label == 0])
         samples = [sample for sample in samples if str(sample.image) in needed]
-    train = extract(backbone, data, samples, device, progress, cache, class_token)
+    train = extract(
+        backbone,
+        data,
+        samples,
+        device=device,
+        progress=progress,
+        cache=cache,
+        class_token=class_token,
+    )
     tested = [] if only == "train" else data.select("test", class_name=class_name)
-    test = extract(backbone, data, tested, device, progress, cache, class_token)
+    test = extract(
+        backbone,
+        data,
+        tested,
+        device=device,
+        progress=progress,
+        cache=cache,
+        class_token=class_token,
+    )
     validating = [] if only == "train" else data.select("validation", class_name=class_name)
     if validating:
-        found = extract(backbone, data, validating, device, progress, cache, class_token)
+        found = extract(
+            backbone,
+            data,
+            validating,
+            device=device,
+            progress=progress,
+            cache=cache,
+            class_token=class_token,
+        )
         if not len(found):
             raise DataError(
                 f"Class '{class_name}' of {data.root} has no validation image that can be read, and"
@@ -152,7 +176,7 @@ def encode_class(
             chosen,
             device,
             self_match=self_match,
-            chosen=extract(backbone, apart, images, device, cache=cache),
+            chosen=extract(backbone, apart, images, device=device, cache=cache),
             geometry=f" as {apart.geometry.decides()}",
         )
     return ClassData(class_name, train, test, references, time.perf_counter() - started)

@@ -83,7 +83,7 @@ class DefectPool:
             chunk = rows[start : start + size]
             self._fill(chunk, [due[row] for row in chunk])
             if len(rows) == len(self.samples):
-                self.progress("drawing defects", start + len(chunk), len(rows))
+                self.progress("making defects", start + len(chunk), len(rows))
 
     def read(self, rows: Sequence[int]) -> tuple[list[Tensor], Tensor]:
         """Levels and (len(rows), H, W) bool masks of some images."""

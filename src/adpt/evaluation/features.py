@@ -199,6 +199,7 @@ def extract(
     backbone: Backbone,
     data: AnomalyDataModule,
     samples: Sequence[Sample],
+    *,
     device: torch.device,
     progress: Progress = no_progress,
     cache: FeatureCache | None = None,

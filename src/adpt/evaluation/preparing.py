@@ -83,6 +83,7 @@ def prepare(
     part: Part,
     methods: Mapping[str, MethodSpec],
     file: ProjectorFile | None,
+    *,
     data: AnomalyDataModule,
     training: AnomalyDataModule | None,
     backbone: Backbone,

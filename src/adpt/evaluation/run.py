@@ -64,6 +64,7 @@ def run_methods(
     encoded: ClassData,
     methods: Mapping[str, Callable[[], Method]],
     kinds: Sequence[Kind],
+    *,
     projector: FeatureProjector | None,
     batch_size: int,
     device: torch.device,

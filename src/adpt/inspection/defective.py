@@ -16,6 +16,7 @@ from adpt.inspection.interest import blank
 def synthetic_defects(
     paths: Sequence[str],
     geometry: Geometry,
+    *,
     interest: Tensor | None,
     backbone: Backbone,
     convert: Convert | None,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adpt.errors import UserError
 from adpt.inspection.inputs import UnreadImage
 from adpt.inspection.inspection import Inspection
 from adpt.inspection.inspector import Inspector
@@ -28,21 +27,11 @@ class DriftRule:
         window: Images taken for good whose median counts, the last ones.
         above: Standard errors above the fit's median from which on there is a notice.
         below: The same below it.
-
-    Raises:
-        UserError: One of them is out of its range.
     """
 
     window: int = 30
     above: float = 3.0
     below: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.window < 5:
-            raise UserError(f"drift.window={self.window} must be at least 5 images.")
-        for name in ("above", "below"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"drift.{name}={getattr(self, name)} must be above 0.")
 
 
 class Drift:

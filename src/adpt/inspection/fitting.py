@@ -94,9 +94,15 @@ class Fitter:
             synthetic = None
             if method.uses_defects and self.files is not None:
                 synthetic = synthetic_defects(
-                    seen.paths, self.files.geometry, self.files.interest, self.backbone,
-                    self.convert, self.batch_size, self.seed, method.uses_class_token,
-                )  # fmt: skip
+                    seen.paths,
+                    self.files.geometry,
+                    interest=self.files.interest,
+                    backbone=self.backbone,
+                    convert=self.convert,
+                    batch_size=self.batch_size,
+                    seed=self.seed,
+                    class_token=method.uses_class_token,
+                )
             method.train_on(seen, self.device, defects=synthetic, progress=progress)
             return method
         with torch.no_grad():

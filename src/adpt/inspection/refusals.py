@@ -6,7 +6,6 @@ from adpt.cli.entry import check_backbone_config
 from adpt.data.files import refuse_output
 from adpt.errors import UserError
 from adpt.inspection.command import device_of, overridden, own_targets, policy_of, settled
-from adpt.inspection.drift import DriftRule
 from adpt.inspection.onnx_file import require_onnx
 from adpt.inspection.sizes import AUTO
 from adpt.inspection.threshold import Threshold
@@ -72,7 +71,6 @@ def check_task(config: DictConfig) -> None:
     if config.save_as is not None and config.add is None:
         raise UserError("save_as= is where add= writes to; after a fit it is inspector=<file>.")
     check_products(config)
-    DriftRule(**config.drift)
     if config.export is not None:
         require_onnx()
 

@@ -63,6 +63,7 @@ class CFlow(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
+        *,
         epochs: int = 200,
         batch_size: int = 32,
         patches_per_step: int = 4096,

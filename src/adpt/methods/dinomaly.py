@@ -84,6 +84,7 @@ class Dinomaly(GroupReconstruction):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
+        *,
         epochs: int = 45,
         batch_size: int = 16,
         learning_rate: float = 2e-3,
@@ -96,9 +97,17 @@ class Dinomaly(GroupReconstruction):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            image_size, epochs, batch_size, learning_rate, hidden_dim, num_heads, num_layers,
-            num_groups, drop_last, seed,
-        )  # fmt: skip
+            image_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            hidden_dim=hidden_dim,
+            num_heads=num_heads,
+            num_layers=num_layers,
+            num_groups=num_groups,
+            drop_last=drop_last,
+            seed=seed,
+        )
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}: it must be from 0 to below 1.")
         self.dropout = dropout

@@ -51,6 +51,7 @@ class GroupReconstruction(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int],
+        *,
         epochs: int,
         batch_size: int,
         learning_rate: float,

@@ -100,6 +100,7 @@ class InpFormer(GroupReconstruction):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
+        *,
         epochs: int = 200,
         batch_size: int = 16,
         learning_rate: float = 1e-3,
@@ -112,9 +113,17 @@ class InpFormer(GroupReconstruction):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            image_size, epochs, batch_size, learning_rate, hidden_dim, num_heads, num_layers,
-            num_groups, drop_last, seed,
-        )  # fmt: skip
+            image_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            hidden_dim=hidden_dim,
+            num_heads=num_heads,
+            num_layers=num_layers,
+            num_groups=num_groups,
+            drop_last=drop_last,
+            seed=seed,
+        )
         at_least_one(num_prototypes=num_prototypes)
         self.num_prototypes = num_prototypes
 

@@ -57,6 +57,7 @@ class PatchCore(FittedMethod):
         image_size: int | Sequence[int] = 224,
         coreset_ratio: float = 0.1,
         embedding_dim: int = 1024,
+        *,
         num_levels: int = 3,
         seed: int = 0,
         projection_dim: int | None = None,

@@ -80,6 +80,7 @@ class ResAD(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
+        *,
         epochs: int = 100,
         normal_epochs: int = 10,
         batch_size: int = 32,

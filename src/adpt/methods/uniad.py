@@ -69,6 +69,7 @@ class UniAD(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
+        *,
         epochs: int = 1000,
         batch_size: int = 8,
         learning_rate: float = 1e-4,
@@ -113,12 +114,12 @@ class UniAD(TrainedMethod):
         self.reconstruction = Reconstruction(
             sum(channels for channels, _, _ in shapes),
             self.grid,
-            self.hidden_dim,
-            self.num_heads,
-            self.num_layers,
-            self.feedforward_dim,
-            self.dropout,
-            self.neighbour_size,
+            hidden_dim=self.hidden_dim,
+            num_heads=self.num_heads,
+            num_layers=self.num_layers,
+            feedforward_dim=self.feedforward_dim,
+            dropout=self.dropout,
+            neighbour_size=self.neighbour_size,
         )
 
     def configure_optimizers(self) -> Optimizers:

@@ -124,6 +124,7 @@ class Reconstruction(nn.Module):
         self,
         channels: int,
         grid: tuple[int, int],
+        *,
         hidden_dim: int,
         num_heads: int,
         num_layers: int,

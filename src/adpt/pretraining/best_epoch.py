@@ -50,6 +50,7 @@ class BestEpoch(DownstreamCheck):
         data: AnomalyDataModule,
         methods: Mapping[str, Callable[[], Method]],
         folder: str | Path,
+        *,
         every_n_epochs: int = 1,
         shots: int = 8,
         seed: int = 0,
@@ -57,7 +58,16 @@ class BestEpoch(DownstreamCheck):
         reference_resize: int | None = None,
         keep_gb: float = 4.0,
     ) -> None:
-        super().__init__(data, methods, every_n_epochs, shots, seed, 0, folder, keep_gb)
+        super().__init__(
+            data,
+            methods,
+            every_n_epochs=every_n_epochs,
+            shots=shots,
+            seed=seed,
+            panels=0,
+            folder=folder,
+            keep_gb=keep_gb,
+        )
         if unknown := set(methods) - set(VARIANTS):
             raise UserError(
                 f"callbacks.best_epoch.methods: {', '.join(sorted(unknown))} is no variant; there"

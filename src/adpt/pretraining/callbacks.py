@@ -187,6 +187,7 @@ class DownstreamCheck(lightning.Callback):
         self,
         data: AnomalyDataModule | None,
         methods: Mapping[str, Callable[[], Method]],
+        *,
         every_n_epochs: int = 1,
         shots: int = 8,
         seed: int = 0,
@@ -252,7 +253,12 @@ class DownstreamCheck(lightning.Callback):
             with precision.forward_context():
                 encoded = self._encode(class_name, module, device)
             outcomes = run_methods(
-                encoded, self.methods, [kind], module.projector, self._set.batch_size, device
+                encoded,
+                self.methods,
+                [kind],
+                projector=module.projector,
+                batch_size=self._set.batch_size,
+                device=device,
             )
             for outcome in outcomes:
                 for metric, value in outcome.metrics.items():
@@ -286,9 +292,9 @@ class DownstreamCheck(lightning.Callback):
             self._set,
             class_name,
             module.backbone,
-            self.shots,
-            self.seed,
-            device,
+            shots=self.shots,
+            seed=self.seed,
+            device=device,
             **self.reference_options,
             class_token=self.class_token,
         )

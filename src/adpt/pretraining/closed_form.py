@@ -51,7 +51,15 @@ class ClosedForm(Pretraining):
         )
         unused: Any = None
         # A loss is asked for, and none is computed.
-        super().__init__(backbone, projector, references, nn.Identity(), None, unused, unused)
+        super().__init__(
+            backbone,
+            projector,
+            references,
+            angle_loss=nn.Identity(),
+            norm_loss=None,
+            optimizer=unused,
+            scheduler=unused,
+        )
         self.automatic_optimization = False
         self.power, self.length, self.shrinkage = power, length, shrinkage
         self.moments = ResidualMoments(backbone.channels)

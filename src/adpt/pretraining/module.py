@@ -63,6 +63,7 @@ class Pretraining(LightningModule):
         backbone: Backbone,
         projector: Callable[..., FeatureProjector],
         references: ReferencePool,
+        *,
         angle_loss: nn.Module | None,
         norm_loss: nn.Module | None,
         optimizer: Callable[..., torch.optim.Optimizer],

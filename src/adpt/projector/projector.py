@@ -53,6 +53,7 @@ class FeatureProjector(nn.Module):
         channels: Sequence[int],
         num_heads: int = 16,
         num_references: int = 2048,
+        *,
         start_at_identity: bool = False,
         scale_by_references: bool = False,
         block: str = "attention",

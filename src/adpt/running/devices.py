@@ -9,15 +9,8 @@ from adpt.errors import UserError
 
 
 def seed_everything(seed: int) -> None:
-    """Seed all generators, and keep Lightning's remarks down to those that a user can act on.
-
-    Raises:
-        UserError: The seed is no whole number from 0 to 2^32 - 1.
-    """
+    """Seed all generators, and keep Lightning's remarks down to those that a user can act on."""
     import lightning
-
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed} must be a whole number, at least 0 and below 2^32.")
 
     for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
         # Lightning prints by itself what Hydra's logging prints already.

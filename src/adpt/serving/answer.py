@@ -35,6 +35,7 @@ def inspect(
     inspector: Inspector,
     path: Path,
     name: str,
+    *,
     rule: RegionRule,
     product: str = "",
     heatmap: Format | None = None,

@@ -108,9 +108,15 @@ class Service:
             with picture_file() as (file, path):
                 await receive(request, file, self.limits)
                 work = partial(
-                    inspect, self.products[product], path, printable(name), self.rule,
-                    product if len(self.products) > 1 else "", alone or heatmap, self.heatmap_size,
-                )  # fmt: skip
+                    inspect,
+                    self.products[product],
+                    path,
+                    printable(name),
+                    rule=self.rule,
+                    product=product if len(self.products) > 1 else "",
+                    heatmap=alone or heatmap,
+                    longest_side=self.heatmap_size,
+                )
                 answer = await asyncio.get_running_loop().run_in_executor(self._worker, work)
         finally:
             self.inside -= 1

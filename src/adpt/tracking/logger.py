@@ -28,6 +28,7 @@ def wandb_logger(
     project: str,
     name: str,
     save_dir: str,
+    *,
     mode: str = "online",
     entity: str | None = None,
     tags: Sequence[str] = (),

@@ -103,13 +103,14 @@ class CouplingBlock(nn.Module):
 
         The first layer's product with the conditions is taken once a condition, not once a feature.
         """
-        first, _, second = self.subnet
-        of_kept, of_conditions = first.weight.split([self.kept, conditions.shape[1]], 1)
-        hidden = F.linear(conditions, of_conditions, first.bias)
+        names = ("0.weight", "0.bias", "2.weight", "2.bias")
+        first, first_bias, second, second_bias = map(self.subnet.get_parameter, names)
+        of_kept, of_conditions = first.split([self.kept, conditions.shape[1]], 1)
+        hidden = F.linear(conditions, of_conditions, first_bias)
         if places is not None:
             hidden = F.embedding(places, hidden)
         hidden = hidden.addmm_(kept, of_kept.T).relu_()
-        return F.linear(hidden, _SUBNET_GAIN * second.weight, _SUBNET_GAIN * second.bias)
+        return F.linear(hidden, _SUBNET_GAIN * second, _SUBNET_GAIN * second_bias)
 
 
 class ConditionalFlow(nn.Module):

@@ -1,11 +1,13 @@
 """Rows in a file read like a tensor's, and a bank chosen from a file is the one from memory."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from adpt.errors import UserError
 from adpt.methods import PatchCore, stacked
 from adpt.methods.coreset import greedy_coreset, project
 from adpt.methods.left_out import left_out_patches
@@ -38,6 +40,13 @@ def test_rows_of_a_file_read_like_a_tensors() -> None:
     assert torch.equal(found[torch.zeros(0, dtype=torch.int64)], rows[:0])
     assert torch.equal(torch.cat(list(found.split(64))), rows)
     torch.testing.assert_close(found.mean(0), rows.mean(0))
+
+
+def test_a_full_disk_says_where_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        monkeypatch.setattr(stacked.tempfile, "TemporaryFile", lambda **_: full)
+        with pytest.raises(UserError, match=r"No space left.*Set TMPDIR"):
+            FileRows(3).append(normal(2, 3))
 
 
 @pytest.mark.parametrize("limit", [0, 4 * 5 * 10, 4 * 5 * 29, 4 * 5 * 30, 2**20])

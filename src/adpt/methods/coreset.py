@@ -132,13 +132,19 @@ class _Cover:
             nearer = bounds < (near - lengths + self.rounding)[:, None]
             which, those = nearer.nonzero(as_tuple=True)
             if len(which) < _FEW * bounds.numel():
-                exact = pair_squares(self.points, rows[which], self.points, picks[those])
+                exact = self._pair_squares(rows, which, picks, those)
                 return near.scatter_reduce(0, which, exact, "amin")
         chunk = self.points[rows] - self.origin
         to = (self.points[picks] - self.origin).T
         # |x|² − 2 x·c + |c|², the first of which is the same for all picks
         products = torch.addmm(self.lengths[picks], chunk, to, alpha=-2)
         return products.amin(1) + self.lengths[rows]
+
+    def _pair_squares(self, rows: Tensor, which: Tensor, picks: Tensor, those: Tensor) -> Tensor:
+        """Squared distances of pairs of places in `rows` and in `picks`."""
+        if isinstance(self.points, FileRows):  # Each is read once, however many pairs it is in.
+            return pair_squares(self.points[rows], which, self.points[picks], those)
+        return pair_squares(self.points, rows[which], self.points, picks[those])
 
 
 def _shadows(points: Rows, origin: Tensor, directions: Tensor) -> Rows:

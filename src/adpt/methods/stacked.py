@@ -8,6 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from adpt.errors import UserError
+
 HELD_BYTES = 2**30
 """Rows that take more lie in a file."""
 _ROWS = 2**10
@@ -33,21 +35,35 @@ class FileRows:
         return self.shape[0]
 
     def append(self, rows: Tensor) -> None:
-        """Write rows (n, D) below the others."""
+        """Write rows (n, D) below the others.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
         left = _bytes_of(rows.contiguous())
         self._file.seek(len(self) * self._bytes)
-        while left:
-            left = left[self._file.write(left) :]
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise UserError(
+                f"Patches of the training images could not be written to {tempfile.gettempdir()}:"
+                f" {error}. Set TMPDIR to a folder with room for them, or fit on fewer images."
+            ) from error
         self.shape = torch.Size([len(self) + len(rows), self.shape[1]])
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """Some rows, (n, D)."""
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
-            return self._read(start, stop - start)
-        wanted, places = rows.unique(return_inverse=True)
-        found = [self._read(row, 1) for row in wanted.tolist()]
-        return torch.cat(found)[places] if found else torch.empty(0, self.shape[1])
+            found = torch.empty(max(0, stop - start), self.shape[1])
+            self._read(start, _bytes_of(found))
+            return found
+        found = torch.empty(len(rows), self.shape[1])
+        places = _bytes_of(found)
+        for place, row in enumerate(rows.tolist()):
+            self._read(row, places[place * self._bytes : (place + 1) * self._bytes])
+        return found
 
     def mean(self, dim: int) -> Tensor:
         """The mean row, (D,); `dim` is 0, as of a tensor."""
@@ -58,16 +74,14 @@ class FileRows:
         """All rows, `count` at a time."""
         return (self[start : start + count] for start in range(0, len(self), count))
 
-    def _read(self, start: int, count: int) -> Tensor:
-        found = torch.empty(count, self.shape[1])
-        left = _bytes_of(found)
+    def _read(self, start: int, left: memoryview) -> None:
+        """Fill memory with rows from `start` on."""
         self._file.seek(start * self._bytes)
         while left:
             got = self._file.readinto(left)
             if not got:
                 raise OSError(f"A temporary file in {tempfile.gettempdir()} was cut short.")
             left = left[got:]
-        return found
 
 
 def _bytes_of(rows: Tensor) -> memoryview:

@@ -73,7 +73,7 @@ def rows(product: Path, backbone: Backbone) -> Iterator[list[float]]:
         maps = smooth(upsample(near.reshape(-1, grid, grid), (SIZE, SIZE), align_corners=False))
         image = near.amax(1)
         found = anomaly_metrics(maps.numpy(), masks, image.numpy())
-        left = left_out_patches(train, bank)
+        left = left_out_patches(train.flatten(0, 1), len(train), bank)
         if left is None:
             raise ValueError("A patch of the bank is none of the pictures'.")
         above = image > ThresholdPolicy().find(left.amax(1), "left out", None).value

@@ -57,6 +57,20 @@ def test_inverse_takes_back_what_forward_did(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 3, 7, 12])
+def test_conditions_by_their_places_equal_those_of_each_feature(channels: int) -> None:
+    features, conditions = inputs(channels)
+    places = torch.tensor([2, 0, 2, 5, 0, 1])
+    flow = drawn(ConditionalFlow(channels, CONDITION, 4))
+    values = list(flow.parameters())
+    ways = [(conditions[places],), (conditions, places)]
+    found = [log_likelihood(*flow(features, *way)) for way in ways]
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+    gradients = [torch.autograd.grad(one.sum(), values) for one in found]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 7, 12])
 def test_log_determinant_is_that_of_autograds_jacobian(channels: int) -> None:
     features, condition = inputs(channels)
     flow = drawn(ConditionalFlow(channels, CONDITION, 4))

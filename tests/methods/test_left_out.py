@@ -108,13 +108,13 @@ def test_left_out_patches_against_one_distance_at_a_time(count: int, size: int) 
     generator = torch.Generator().manual_seed(size)
     embedded = torch.randn(count, 9, 4, generator=generator)
     bank = embedded.flatten(0, 1)[torch.randperm(count * 9, generator=generator)[:size]]
-    found = left_out_patches(embedded, bank)
+    found = left_out_patches(embedded.flatten(0, 1), count, bank)
     torch.testing.assert_close(found, literally(embedded, bank))
 
 
 def test_the_copy_of_an_image_stands_in_for_it() -> None:
     one = torch.randn(1, 9, 4, generator=torch.Generator().manual_seed(0))
-    found = left_out_patches(torch.cat([one, one, one + 9]), one[0])
+    found = left_out_patches(torch.cat([one, one, one + 9]).flatten(0, 1), 3, one[0])
     assert (found[:2] == 0).all()
     assert (found[2] > 0).all()
 

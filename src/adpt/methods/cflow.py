@@ -106,8 +106,9 @@ class CFlow(TrainedMethod):
             steps = max(1, len(features) // self.patches_per_step)
             order = torch.randperm(len(features), device=level.device)
             for chosen in order[: steps * self.patches_per_step].split(self.patches_per_step):
-                conditions = positions[chosen % len(positions)]
-                found = log_likelihood(*self.flows[number](features[chosen], conditions))
+                places = chosen % len(positions)
+                latent = self.flows[number](features[chosen], positions, places)
+                found = log_likelihood(*latent)
                 loss = -F.logsigmoid(found)
                 descend(loss.mean(), optimizer)
                 losses.append(loss.detach())
@@ -149,8 +150,11 @@ class CFlow(TrainedMethod):
             _, channels, height, width = level.shape
             per_image = 2 * (channels + _CONDITION_CHANNELS) * height * width
             positions = positions_of(level, _CONDITION_CHANNELS)
+            places = torch.arange(len(positions), device=level.device)
             found = [
-                log_likelihood(*self.flows[number](patches_of(images), positions.repeat(count, 1)))
+                log_likelihood(
+                    *self.flows[number](patches_of(images), positions, places.repeat(count))
+                )
                 for some in slices(level.shape[0], _CHUNK_NUMBERS // per_image)
                 for images in [level[some]]
                 for count in [images.shape[0]]

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from adpt.methods.nearest_patches import ROUNDING, directions_of, pair_squares, shadows
+from adpt.methods.stacked import FileRows, Rows
 
 _CANDIDATES = 512
 _WATCHED = 2**12
@@ -13,7 +14,7 @@ _FEW = 1 / 40
 
 
 def greedy_coreset(
-    points: Tensor, count: int, generator: torch.Generator, num_starts: int = 1
+    points: Rows, count: int, generator: torch.Generator, num_starts: int = 1
 ) -> Tensor:
     """Pick points one after the other, each the farthest from those picked before.
 
@@ -23,8 +24,8 @@ def greedy_coreset(
     farthest are held against the latest picks; most are near some early pick, and are never looked
     at again. In the worst case, such as copies of few points, all are. Of wide points, distances in
     few dimensions tell most pairs apart (`nearest_patches.shadows`). Memory: three numbers a point,
-    and 129 of a wide one. Another order of the points changes the result only through the first
-    pick and ties; fewer picks are the first of more.
+    and 129 of a wide one, which lie in a file where the points do. Another order of the points
+    changes the result only through the first pick and ties; fewer picks are the first of more.
 
     (PatchCore, arXiv 2106.08265, algorithm 1. Its authors `project` the points to 128 dimensions
     first, to save time; the points picked then lie less evenly.)
@@ -68,7 +69,7 @@ class _Cover:
         seen: (N,) how many picks each point was held against.
     """
 
-    def __init__(self, points: Tensor) -> None:
+    def __init__(self, points: Rows) -> None:
         self.points = points
         # Distances do not change when all points move; small coordinates keep more of their digits.
         self.origin = points.mean(0)
@@ -78,7 +79,7 @@ class _Cover:
         )
         self.directions = directions_of(points)
         if self.directions is not None:
-            self.shadows = shadows(points, self.origin, self.directions)
+            self.shadows = _shadows(points, self.origin, self.directions)
             self.rounding = 2 * ROUNDING * float(self.lengths.max())
         self.nearest = torch.full_like(self.lengths, torch.inf)
         self.picks = self.seen = torch.zeros(0, dtype=torch.int64, device=points.device)
@@ -131,7 +132,7 @@ class _Cover:
             nearer = bounds < (near - lengths + self.rounding)[:, None]
             which, those = nearer.nonzero(as_tuple=True)
             if len(which) < _FEW * bounds.numel():
-                exact = pair_squares(self.points, rows[which], self.points, picks[those])
+                exact = self._pair_squares(rows, which, picks, those)
                 return near.scatter_reduce(0, which, exact, "amin")
         chunk = self.points[rows] - self.origin
         to = (self.points[picks] - self.origin).T
@@ -139,8 +140,24 @@ class _Cover:
         products = torch.addmm(self.lengths[picks], chunk, to, alpha=-2)
         return products.amin(1) + self.lengths[rows]
 
+    def _pair_squares(self, rows: Tensor, which: Tensor, picks: Tensor, those: Tensor) -> Tensor:
+        """Squared distances of pairs of places in `rows` and in `picks`."""
+        if isinstance(self.points, FileRows):  # Each is read once, however many pairs it is in.
+            return pair_squares(self.points[rows], which, self.points[picks], those)
+        return pair_squares(self.points, rows[which], self.points, picks[those])
 
-def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
+
+def _shadows(points: Rows, origin: Tensor, directions: Tensor) -> Rows:
+    """The points' shadows, in a file where the points lie in one."""
+    if not isinstance(points, FileRows):
+        return shadows(points, origin, directions)
+    found = FileRows(directions.shape[1] + 1)
+    for part in points.split(_ROWS):
+        found.append(shadows(part, origin, directions))
+    return found
+
+
+def project(points: Rows, width: int, generator: torch.Generator) -> Rows:
     """Map points (N, D) to random dimensions, which roughly keeps distances.
 
     By Johnson and Lindenstrauss; points of no more dimensions than `width` stay as they are.
@@ -148,5 +165,7 @@ def project(points: Tensor, width: int, generator: torch.Generator) -> Tensor:
     if points.shape[1] <= width:
         return points
     mapping = torch.randn(points.shape[1], width, generator=generator) / width**0.5
+    if isinstance(points, FileRows):
+        return torch.cat([part @ mapping for part in points.split(_ROWS)])
     mapped: Tensor = points @ mapping.to(points)
     return mapped

@@ -82,19 +82,35 @@ class CouplingBlock(nn.Module):
         self.offset = nn.Parameter(torch.zeros(channels))
         self.register_buffer("rotation", _random_orthogonal(channels))
 
-    def forward(self, features: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features (N, C), given conditions (N, condition_channels).
+    def forward(
+        self, features: Tensor, conditions: Tensor, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Map features (N, C), given conditions; arguments as of `ConditionalFlow`.
 
         Returns:
             (N, C), and the logarithm of |det| of its Jacobian by the features, (N,).
         """
         kept, changed = features.split([self.kept, self.changed], 1)
-        raw = _SUBNET_GAIN * self.subnet(torch.cat([kept, condition], 1))
-        raw_log_scale, shift = raw.split(self.changed, 1)
+        raw_log_scale, shift = self._raw(kept, conditions, places).split(self.changed, 1)
         log_scale = _CLAMP * raw_log_scale.tanh()
         scale = _SCALE_GAIN * F.softplus(self.raw_scale, beta=_SCALE_BETA)
-        mixed = torch.cat([kept, changed * log_scale.exp() + shift], 1) * scale + self.offset
+        coupled = torch.cat([kept, torch.addcmul(shift, changed, log_scale.exp())], 1)
+        mixed = torch.addcmul(self.offset, coupled, scale)
         return mixed @ self.rotation.T, log_scale.sum(1) + scale.log().sum()
+
+    def _raw(self, kept: Tensor, conditions: Tensor, places: Tensor | None) -> Tensor:
+        """A tenth of what the subnet says of features that stay, joined with their conditions.
+
+        The first layer's product with the conditions is taken once a condition, not once a feature.
+        """
+        names = ("0.weight", "0.bias", "2.weight", "2.bias")
+        first, first_bias, second, second_bias = map(self.subnet.get_parameter, names)
+        of_kept, of_conditions = first.split([self.kept, conditions.shape[1]], 1)
+        hidden = F.linear(conditions, of_conditions, first_bias)
+        if places is not None:
+            hidden = F.embedding(places, hidden)
+        hidden = hidden.addmm_(kept, of_kept.T).relu_()
+        return F.linear(hidden, _SUBNET_GAIN * second, _SUBNET_GAIN * second_bias)
 
 
 class ConditionalFlow(nn.Module):
@@ -106,11 +122,23 @@ class ConditionalFlow(nn.Module):
             CouplingBlock(channels, condition_channels) for _ in range(num_blocks)
         )
 
-    def forward(self, features: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features (N, C) to latent vectors (N, C); with the log-determinants (N,)."""
+    def forward(
+        self, features: Tensor, conditions: Tensor, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Map features to latent vectors.
+
+        Args:
+            features: (N, C).
+            conditions: (P, condition_channels).
+            places: (N,) int64, which of the conditions each feature has; None where the N
+                conditions are in the features' order.
+
+        Returns:
+            (N, C), and the log-determinants (N,).
+        """
         log_determinant = features.new_zeros(features.shape[0])
         for block in self.blocks:
-            features, added = block(features, condition)
+            features, added = block(features, conditions, places)
             log_determinant = log_determinant + added
         return features, log_determinant
 

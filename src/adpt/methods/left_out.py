@@ -1,49 +1,56 @@
 """Images that were fitted on, as if each had not been there, without fitting again."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from adpt.methods.nearest_patches import NearestPatches
+from adpt.methods.stacked import Rows
 
 _CHUNK_BYTES = 2**27
 
 
-def left_out_patches(embedded: Tensor, bank: Tensor) -> Tensor | None:
+def left_out_patches(patches: Rows, images: int, bank: Tensor) -> Tensor | None:
     """Squared distances of each image's patches to a bank without that image.
 
     Each of its patches in the bank is replaced by a patch of another image: the nearest of those
     that it stands for, as a bank chosen without the image would have taken one of them.
 
     Args:
-        embedded: (n, patches, D) of all images fitted on, n at least 2.
+        patches: (images · patches of one, D), image by image, of all fitted on.
+        images: How many, at least 2.
         bank: (M, D), rows of these.
 
     Returns:
-        (n, patches); None if a row of the bank is none of theirs.
+        (images, patches of one); None if a row of the bank is none of theirs.
     """
-    owners = _owners(embedded, bank)
+    each = len(patches) // images
+    places = [slice(number * each, (number + 1) * each) for number in range(images)]
+    owners = _owners(patches, places, bank)
     if owners is None:
         return None
-    search = NearestPatches(bank, like=embedded.flatten(0, 1))
+    search = NearestPatches(bank, like=patches)
     distances, nearest, stands_for = [], [], []
-    for number, patches in enumerate(embedded):
+    for number, place in enumerate(places):
+        image = patches[place]
         own = owners == number
-        squares, others = search.find(patches, hidden=own)
+        squares, others = search.find(image, hidden=own)
         if own.all():
             squares = torch.full_like(squares, torch.inf)
         closest = torch.full_like(squares, torch.inf)
         if own.any():
-            closest, _ = NearestPatches(bank[own]).find(patches)
+            closest, _ = NearestPatches(bank[own]).find(image)
         distances.append(squares)
         nearest.append(others)
         stands_for.append(squares < closest)
     found = torch.stack(distances)
     rows, members = _substitutes(found, torch.stack(nearest), torch.stack(stands_for), len(bank))
-    flat = embedded.flatten(0, 1)
-    for number, patches in enumerate(embedded):
-        chosen = flat[members[owners[rows] == number]]
+    for number, place in enumerate(places):
+        chosen = members[owners[rows] == number]
         if len(chosen):
-            found[number] = found[number].minimum(NearestPatches(chosen).find(patches)[0])
+            further = NearestPatches(patches[chosen]).find(patches[place])[0]
+            found[number] = found[number].minimum(further)
     return found
 
 
@@ -61,12 +68,12 @@ def _substitutes(
     return rows, first[rows]
 
 
-def _owners(embedded: Tensor, bank: Tensor) -> Tensor | None:
+def _owners(patches: Rows, places: Sequence[slice], bank: Tensor) -> Tensor | None:
     """(M,) which image each row of the bank comes from; the first of several."""
     rows = [row.tobytes() for row in bank.cpu().numpy()]
     found: dict[bytes, int] = dict.fromkeys(rows, -1)
-    for number in reversed(range(len(embedded))):
-        for row in embedded[number].cpu().numpy():
+    for number in reversed(range(len(places))):
+        for row in patches[places[number]].cpu().numpy():
             if (key := row.tobytes()) in found:
                 found[key] = number
     owners = torch.tensor([found[row] for row in rows], device=bank.device)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from adpt.methods.stacked import Rows
 from adpt.nearest import largest_products, slices
 
 _DIRECTIONS, _SAMPLE = 128, 2**11
@@ -32,7 +33,7 @@ class NearestPatches:
         like: (m, D), patches like those that will be looked for; None for the points.
     """
 
-    def __init__(self, points: Tensor, like: Tensor | None = None) -> None:
+    def __init__(self, points: Tensor, like: Rows | None = None) -> None:
         self.points = points
         self.origin = points.mean(0)
         self.directions = None
@@ -110,7 +111,7 @@ class NearestPatches:
         return squares, rows
 
 
-def directions_of(points: Tensor) -> Tensor | None:
+def directions_of(points: Rows) -> Tensor | None:
     """Orthonormal directions in which points differ most, (D, 128), from a sample of them.
 
     Any would do for exactness. None where fewer dimensions save nothing.
@@ -151,7 +152,7 @@ def _in_columns(values: Tensor, filled: float) -> Tensor:
     return tiles
 
 
-def pair_squares(ones: Tensor, which: Tensor, others: Tensor, those: Tensor) -> Tensor:
+def pair_squares(ones: Rows, which: Tensor, others: Rows, those: Tensor) -> Tensor:
     """Squared distances of pairs of rows, from their differences; few at a time."""
     parts = zip(which.split(_PAIRS), those.split(_PAIRS), strict=True)
     return torch.cat([_squares(ones[one], others[other]) for one, other in parts])

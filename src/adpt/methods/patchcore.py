@@ -1,6 +1,6 @@
 """PatchCore: distance to the nearest patch in a memory bank."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from adpt.methods.left_out import left_out_patches
 from adpt.methods.maps import smooth, upsample
 from adpt.methods.nearest_patches import NearestPatches
 from adpt.methods.neighbourhood import embed_neighbourhoods
+from adpt.methods.stacked import stacked
 
 
 class PatchCore(FittedMethod):
@@ -31,9 +32,10 @@ class PatchCore(FittedMethod):
     A bank bounded by `max_patches` is the first part of the whole one: fitting and scoring take
     less as it is smaller. There is none by default.
 
-    Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats), twice
-    for a moment; embedding works in chunks of at most 256 MB a tensor (or one image), scoring in
-    tiles of 16 MB (`NearestPatches`).
+    Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats); those of
+    more than 1 GB lie in a temporary file on a CPU, and with them 129 floats more a patch, so that
+    12 bytes a patch stay in memory beside the bank. Embedding works in chunks of at most 256 MB a
+    tensor (or one image), scoring in tiles of 16 MB (`NearestPatches`).
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).
@@ -78,21 +80,16 @@ class PatchCore(FittedMethod):
 
     def learn(self, batches: Iterable[list[Tensor]]) -> dict[str, Tensor]:
         """Fill the memory bank."""
-        embedded: list[Tensor] = []
-        for levels in batches:
-            with full_precision(levels[0].device):
-                embedded.append(self.embed(levels).flatten(0, 1))
-        with full_precision(embedded[0].device):
-            patches = torch.cat(embedded)
-            embedded.clear()
+        patches = stacked(self._embedded(batches))
+        with full_precision(patches.device):
             count = self._count(len(patches))
-            if count < len(patches):
-                generator = torch.Generator().manual_seed(self.seed)
-                points = patches
-                if self.projection_dim is not None:
-                    points = project(patches, self.projection_dim, generator)
-                patches = patches[greedy_coreset(points, count, generator, self.num_starts)]
-            return {"bank": patches}
+            if count == len(patches):
+                return {"bank": patches[:].clone()}
+            generator = torch.Generator().manual_seed(self.seed)
+            points = patches
+            if self.projection_dim is not None:
+                points = project(patches, self.projection_dim, generator)
+            return {"bank": patches[greedy_coreset(points, count, generator, self.num_starts)]}
 
     def score(self, levels: list[Tensor]) -> Scores:
         """Maps of squared distances, and each image's largest of a patch; see `Method`.
@@ -117,18 +114,22 @@ class PatchCore(FittedMethod):
 
         Holds one embedding a training patch, as fitting does.
         """
-        embedded, grid = self._embedded(batches)
-        with full_precision(embedded.device):
-            distances = left_out_patches(embedded, self.get_buffer("bank"))
+        patches = stacked(self._embedded(self._checked(batches)))
+        grid = self._grid()
+        with full_precision(patches.device):
+            images = len(patches) // (grid[0] * grid[1])
+            distances = left_out_patches(patches, images, self.get_buffer("bank"))
             if distances is None:
                 return None
-            return self._scores(distances.reshape(len(distances), *grid))
+            return self._scores(distances.reshape(images, *grid))
 
     def extend(self, batches: Iterable[list[Tensor]], images: int) -> Scores:
         """A coreset of the bank and the further patches, as large as of all; see `Method`."""
         checked = self.read(batches)
-        embedded, grid = self._embedded(checked)
-        with full_precision(embedded.device):
+        patches = list(self._embedded(self._checked(checked)))
+        grid = self._grid()
+        with full_precision(patches[0].device):
+            embedded = torch.cat(patches).unflatten(0, (-1, grid[0] * grid[1]))
             total = (images + len(embedded)) * embedded.shape[1]
             generator = torch.Generator().manual_seed(self.seed)
             bank, distances = grown_bank(
@@ -138,14 +139,24 @@ class PatchCore(FittedMethod):
         self.remember(checked.shapes, {"bank": bank})
         return scores
 
-    def _embedded(self, batches: Iterable[list[Tensor]]) -> tuple[Tensor, torch.Size]:
-        """Patches (images, patches, embedding_dim) that can be scored, and their grid."""
-        parts: list[Tensor] = []
+    def _embedded(self, batches: Iterable[list[Tensor]]) -> Iterator[Tensor]:
+        """Patches (n, embedding_dim) of each batch, image by image."""
+        for levels in batches:
+            with full_precision(levels[0].device):
+                patches = self.embed(levels).flatten(0, 1)
+            yield patches
+
+    def _checked(self, batches: Iterable[list[Tensor]]) -> Iterator[list[Tensor]]:
+        """Batches that can be scored."""
         for levels in batches:
             with self.scoring(levels) as checked:
-                parts.append(self.embed(checked))
-        with full_precision(parts[0].device):
-            return torch.cat(parts), levels[-self.num_levels :][0].shape[-2:]
+                pass
+            yield checked
+
+    def _grid(self) -> tuple[int, int]:
+        """Rows and columns of patches of an image."""
+        _, height, width = self.learned_shapes()[-self.num_levels :][0]
+        return height, width
 
     def _count(self, patches: int) -> int:
         """Patches in the bank of so many in training."""

@@ -169,7 +169,8 @@ class ResAD(TrainedMethod):
             steps = max(1, len(patches) // self.patches_per_step)
             order = torch.randperm(len(patches), device=level.device)
             for chosen in order[: steps * self.patches_per_step].split(self.patches_per_step):
-                found = self.flows[number](patches[chosen], positions[chosen % len(positions)])
+                places = chosen % len(positions)
+                found = self.flows[number](patches[chosen], positions, places)
                 loss = self._flow_loss(number, *_likelihoods(*found), marked[chosen])
                 losses.append(descend(loss, optimizers[1]) / steps)
         return torch.stack(losses).sum()
@@ -235,8 +236,10 @@ class ResAD(TrainedMethod):
             if self.num_codes:
                 level = matched(level, self.codebooks[number], self.matching)
             held = self.constrain[number](level)
-            positions = positions_of(held, _CONDITION_CHANNELS).repeat(len(held), 1)
-            normal, anomalous = _likelihoods(*self.flows[number](patches_of(held), positions))
+            positions = positions_of(held, _CONDITION_CHANNELS)
+            places = torch.arange(len(positions), device=held.device).repeat(len(held))
+            found = self.flows[number](patches_of(held), positions, places)
+            normal, anomalous = _likelihoods(*found)
             unlikely = 1 - (normal - self.max_log_likelihood[number]).clamp(max=0).exp()
             share = (anomalous - normal).sigmoid() / len(levels)
             scores = ((unlikely + share) / 2).reshape(-1, *held.shape[-2:])

@@ -19,7 +19,8 @@ def rows() -> Iterator[Row]:
             Command("`adpt.predict`, PaDiM, no heatmaps", "images", sizes, Predict(folder))
         )
         fitting = "`adpt.predict fit=`, PatchCore, a bank of at most 512 patches"
-        yield from grown(Command(fitting, "images", (500, 1000, 2000), Bank(folder), None))
+        for sizes in (500, 1000, 2000), (5000, 10_000, 20_000):  # 1 GB of patches is 4,096 images.
+            yield from grown(Command(fitting, "images", sizes, Bank(folder), None))
 
 
 class Predict:

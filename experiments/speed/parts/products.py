@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from measuring import Row, threads
@@ -16,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from adpt.methods import CFlow, UniAD
 from adpt.methods.feature_sets import Step
+from adpt.methods.flow import CouplingBlock
 from adpt.methods.trained import TrainedMethod
 
 RUNS = 7
@@ -89,6 +91,7 @@ def rows(channels: int = 384, side: int = 16, runs: int = RUNS) -> Iterator[Row]
         (UniAD(epochs=1, num_layers=1), 8, "a layer of encoder and decoder, 8 images"),
     ]
     with threads(1):
+        yield _against_concatenating(16, (channels, side, side), runs)
         for method, images, what in cases:
             step = step_of(method, images, (channels, side, side), 4)
             products, operations = products_of(step)
@@ -104,6 +107,33 @@ def rows(channels: int = 384, side: int = 16, runs: int = RUNS) -> Iterator[Row]
             yield _row(f"{name} step", work, whole, alone, "its matrix products alone")
             yield _row(f"{name} step", work, whole, ceiling, other, count, LEAST)
             yield _row(f"{name} products", work, alone, ceiling, other, count)
+
+
+def concatenating(
+    block: CouplingBlock, kept: Tensor, conditions: Tensor, places: Tensor | None
+) -> Tensor:
+    """What a block's subnet says, each patch's condition written beside its features."""
+    beside = conditions if places is None else conditions[places]
+    said: Tensor = 0.1 * block.subnet(torch.cat([kept, beside], 1))
+    return said
+
+
+def _against_concatenating(images: int, shape: tuple[int, int, int], runs: int) -> Row:
+    """CFLOW's step beside one whose subnets read every patch's position."""
+    ours = step_of(CFlow(epochs=1, num_levels=1), images, shape, 4)
+    plain = step_of(CFlow(epochs=1, num_levels=1), images, shape, 4)
+
+    def literal() -> None:
+        with patch.object(CouplingBlock, "_raw", concatenating):
+            plain()
+
+    timed = []
+    for run in range(runs + 1):
+        took = {work: _cpu(work) for work in ((ours, literal), (literal, ours))[run % 2]}
+        timed.append([took[ours], took[literal]])
+    own, theirs = zip(*timed[1:], strict=True)
+    work = f"a level, {images} images, one thread, CPU seconds"
+    return _row("CFlow step", work, own, theirs, "positions concatenated to patches")
 
 
 def _cpu(work: Work) -> float:

@@ -134,9 +134,9 @@ def sides(
         backbone,
         FeatureProjector,
         ReferencePool(shots=[SHOTS]),
-        AngleContrastiveLoss(),
-        NormContrastiveLoss(),
-        adam,
+        angle_loss=AngleContrastiveLoss(),
+        norm_loss=NormContrastiveLoss(),
+        optimizer=adam,
         scheduler=lambda **_: None,
     ).to(device)
     with torch.no_grad():

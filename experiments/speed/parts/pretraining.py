@@ -106,9 +106,9 @@ class Both:
             self.backbone,
             lambda **_: self.projector(),
             ReferencePool(pool_size=NORMAL, shots=[SHOTS]),
-            AngleContrastiveLoss(),
-            NormContrastiveLoss(),
-            partial(adam, fused=True),
+            angle_loss=AngleContrastiveLoss(),
+            norm_loss=NormContrastiveLoss(),
+            optimizer=partial(adam, fused=True),
             scheduler=lambda **_: None,
         )
         for own, centre in zip(module.centres, self.centres, strict=True):

@@ -63,9 +63,9 @@ class CFlow(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
-        *,
         epochs: int = 200,
         batch_size: int = 32,
+        *,
         patches_per_step: int = 4096,
         num_levels: int = 3,
         learning_rate: float = 2e-4,

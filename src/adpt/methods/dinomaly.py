@@ -84,9 +84,9 @@ class Dinomaly(GroupReconstruction):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
-        *,
         epochs: int = 45,
         batch_size: int = 16,
+        *,
         learning_rate: float = 2e-3,
         hidden_dim: int | None = None,
         num_heads: int = 12,

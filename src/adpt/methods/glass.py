@@ -92,9 +92,9 @@ class Glass(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
-        *,
         epochs: int = 640,
         batch_size: int = 8,
+        *,
         num_levels: int = 2,
         embedding_dim: int = 1536,
         hidden_dim: int = 1024,

@@ -100,9 +100,9 @@ class InpFormer(GroupReconstruction):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
-        *,
         epochs: int = 200,
         batch_size: int = 16,
+        *,
         learning_rate: float = 1e-3,
         hidden_dim: int | None = None,
         num_heads: int = 12,

@@ -79,9 +79,9 @@ class SuperSimpleNet(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
-        *,
         epochs: int = 300,
         batch_size: int = 32,
+        *,
         num_levels: int = 2,
         hidden_dim: int = 1024,
         noise_std: float = 0.015,

@@ -69,9 +69,9 @@ class UniAD(TrainedMethod):
     def __init__(
         self,
         image_size: int | Sequence[int] = 224,
-        *,
         epochs: int = 1000,
         batch_size: int = 8,
+        *,
         learning_rate: float = 1e-4,
         hidden_dim: int = 512,
         num_heads: int = 8,

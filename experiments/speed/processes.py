@@ -1,8 +1,9 @@
 """Whole processes, ours and anomalib's, on the same pictures, backbone, layers and size.
 
-Both sides get one thread and the same allocator settings: without these anomalib's coreset can fill
-the memory (experiments/anomalib/README.md). This module must stay small, for a process's peak of
-memory is never told as less than what its parent held.
+Both sides get one thread. Where anomalib chooses a coreset its allocator is held to give memory
+back, which it could fill otherwise (experiments/anomalib/README.md); else each side has the
+allocator as it sets it itself. This module must stay small, for a process's peak of memory is never
+told as less than what its parent held.
 """
 
 import json
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ from measuring import Row
 HERE = Path(__file__).parent
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
     "TRUST_REMOTE_CODE": "1",  # anomalib's inferencer reads a pickle.
 }
+
+
+GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": str(4 * 2**20)}
+"""For glibc: pieces from 4 MB on are given back as soon as they are free."""
 
 
 @dataclass
@@ -41,12 +45,20 @@ class Cost:
         return json.loads(self.printed.splitlines()[-1])
 
 
-def process(command: Sequence[str]) -> Cost:
-    """Run a command to its end; what it says on the side is shown where it fails."""
+def process(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
+    """Run a command to its end; what it says on the side is shown where it fails.
+
+    Args:
+        command: Words of it.
+        environment: Variables beside those that all processes get.
+    """
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as printed:
         running = subprocess.Popen(
-            command, stdout=printed, stderr=errors, env=os.environ | ENVIRONMENT
+            command,
+            stdout=printed,
+            stderr=errors,
+            env={**os.environ, **ENVIRONMENT, **(environment or {})},
         )
         _, status, used = os.wait4(running.pid, 0)
         wall = time.perf_counter() - start

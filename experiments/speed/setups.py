@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import HERE, Cost, process
+from processes import GIVING_BACK, HERE, Cost, process
 
 NEEDED = ("ADPT_ANOMALIB_PYTHON", "ADPT_SPEED_WEIGHTS", "ADPT_SPEED_PRODUCT")
 """An interpreter with anomalib, a file of MobileNetV2's weights in timm's naming, and a product in
@@ -130,7 +130,10 @@ class Setup:
             "std": normal,
             "heatmaps": True,
         }
-        return process([PYTHON, str(HERE / "anomalib_runner.py"), json.dumps(given | job)])
+        return process(
+            [PYTHON, str(HERE / "anomalib_runner.py"), json.dumps(given | job)],
+            GIVING_BACK if do.startswith("fit") else None,
+        )
 
 
 def mobilenet(method: str) -> Setup:

@@ -162,6 +162,27 @@ def test_a_large_map_is_laid_back_in_strips(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
+def test_some_rows_of_a_map_are_those_of_the_whole() -> None:
+    scores = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    geometry = Geometry(32, 40)
+    whole = geometry.lay_back(scores, (130, 70), 0.0)
+    parts = [
+        geometry.lay_back(scores, (130, 70), 0.0, rows=slice(top, top + 7))
+        for top in range(0, 130, 7)
+    ]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("size", [(300, 410), (32, 32), (19, 21)])
+def test_a_map_is_laid_back_bilinearly(size: tuple[int, int]) -> None:
+    scores = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    literal = torch.nn.functional.interpolate(
+        scores[None, None].double(), size, mode="bilinear", align_corners=False
+    )[0, 0]
+    laid = Geometry(32).lay_back(scores, size)
+    torch.testing.assert_close(laid.double(), literal, rtol=0, atol=1e-5)
+
+
 def test_what_decides_over_pixels() -> None:
     assert Geometry([48, 64], [72, 100]).decides() == {
         "image_size": [48, 64],

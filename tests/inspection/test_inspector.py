@@ -1,5 +1,6 @@
 """Fit, save, load and inspect, on drawn pictures."""
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -25,6 +26,7 @@ from adpt.inspection.outputs import heatmap_over
 from adpt.inspection.scorer import features_in_memory
 from adpt.inspection.spec import make_backbone
 from adpt.methods import FeatureNorm, Scores
+from adpt.page.plots import heatmap, outline
 from adpt.projector import FeatureProjector
 from adpt.running.progress import no_progress
 from adpt.weights import save_projector
@@ -231,9 +233,9 @@ def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatc
     laid: list[tuple[int, int]] = []
     lay_back = Geometry.lay_back
 
-    def counted(self: Geometry, score_map: torch.Tensor, original: tuple[int, int], size):
+    def counted(self: Geometry, score_map: torch.Tensor, original, fill, size, rows):
         laid.append(size)
-        return lay_back(self, score_map, original, size=size)
+        return lay_back(self, score_map, original, fill, size, rows)
 
     monkeypatch.setattr(Geometry, "lay_back", counted)
     pixels, _ = drawn.picture("bottle", 5, size=61)
@@ -242,13 +244,29 @@ def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatc
     copied = pickle.loads(pickle.dumps(found))  # noqa: S301
     assert laid == []
     picture = Image.fromarray(pixels).resize((30, 20))
-    assert heatmap_over(picture, found, inspector.settings.normal_map).shape == (20, 30, 3)
+    assert heatmap_over(picture, found, inspector.settings.normal_map).size == (30, 20)
     assert found.size == (61, 61)
     assert laid == [(20, 30)]
     assert found.map is found.map
     assert "map=array(" in repr(found)
     assert laid == [(20, 30), (61, 61)]
     assert np.array_equal(copied.map, found.map)
+
+
+def test_a_heatmap_in_strips_is_that_of_the_whole(inspector, monkeypatch) -> None:
+    pixels, _ = drawn.picture("bottle", 5, size=61)
+    found = inspector.with_threshold(0.0).predict(pixels)
+    normal_map = median, highest = inspector.settings.normal_map
+    whole = heatmap(pixels, found.map, median, 2 * highest - median)
+    monkeypatch.setattr("adpt.inspection.outputs._STRIP", 61 * 7)
+    plain = dataclasses.replace(found, regions=())
+    assert np.array_equal(heatmap_over(Image.fromarray(pixels), plain, normal_map), whole)
+    mask = Image.new("L", (61, 61))
+    for region in found.regions:
+        ImageDraw.Draw(mask).polygon(region.outline, fill=1)
+    lined = outline(whole, np.asarray(mask), width=1)
+    assert not np.array_equal(lined, whole)
+    assert np.array_equal(heatmap_over(Image.fromarray(pixels), found, normal_map), lined)
 
 
 def test_grey_and_16_bit_pictures_are_read_alike(inspector, tmp_path: Path) -> None:

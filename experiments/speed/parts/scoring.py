@@ -80,7 +80,7 @@ def rows() -> Iterator[Row]:
 
 
 def own(folder: Path, cells: list[dict[str, Any]]) -> list[list[float]]:
-    """Our side: CPU seconds and seconds of the clock a picture, of all cells but the first."""
+    """Our side: CPU seconds, seconds of the clock, pages a picture, of all cells but the first."""
     job = {
         "inspector": str(folder / "own.adpt.safetensors"),
         "output": str(folder / "scored"),

@@ -22,6 +22,7 @@ from adpt.cli.composing import told_in_one_line
 from adpt.cli.sweeps import failure_file, sweep_job
 from adpt.errors import SweepError, UserError
 from adpt.running.interruption import Stopped, stopping
+from adpt.running.memory import keep_freed_memory
 from adpt.running.names import printable_text
 from adpt.running.paths import conf_dir
 
@@ -84,6 +85,7 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
         failed = failure_file()
         if failed:
             failed.unlink(missing_ok=True)
+        keep_freed_memory()
         try:
             for handler in logging.getLogger().handlers:
                 handler.addFilter(harmless)

@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from adpt.data.images import ReadingRules
 from adpt.errors import UserError
+from adpt.nearest import slices
 from adpt.windows import Size, pair
 
 MaskResize = Literal["nearest", "within", "touched"]
 
-_STRIP = 4_000_000
-"""Pixels of a score map that are laid back at a time."""
+_STRIP = 2**16
+"""Pixels of a score map that are laid back at a time, few enough for a processor's cache."""
 _LARGEST_SCALED = 64_000_000
 """Pixels up to which a picture is scaled as a whole before its centre is cropped; of a larger one,
 as of a strip whose shorter side is scaled up, the centre alone is scaled."""
@@ -92,6 +92,7 @@ class Geometry:
         original: Size,
         fill: float = float("nan"),
         size: Size | None = None,
+        rows: slice = slice(None),
     ) -> Tensor:
         """A score map in the picture's own pixels, or in those of a copy of another size.
 
@@ -99,29 +100,26 @@ class Geometry:
             score_map: (H, W) of `image_size`.
             original: Height and width of the picture that was scored.
             fill: Value where the crop left the picture unseen.
-            size: Height and width of the result; None for the picture's own.
+            size: Height and width of the whole result; None for the picture's own.
+            rows: Those of it that are wanted.
 
         Returns:
-            (height, width), bilinear between the map's pixel centres.
+            (rows, width), bilinear between the map's pixel centres.
         """
-        height, width = self.image_size
         size = size or original
-        rows, columns = self._centres(original, size)
-        across = 2 * columns / width - 1
-        laid = torch.empty(size, device=score_map.device)
-        # A large picture in strips: coordinates take more memory than the result.
-        for start in range(0, size[0], strip := max(1, _STRIP // size[1])):
-            down = 2 * rows[start : start + strip] / height - 1
-            grid = torch.stack(torch.meshgrid(down, across, indexing="ij")[::-1], -1)
-            laid[start : start + strip] = F.grid_sample(
-                score_map[None, None].float(),
-                grid[None].to(score_map.device),
-                padding_mode="border",
-                align_corners=False,
-            )[0, 0]
-        laid[(rows < 0) | (rows >= height)] = fill
-        laid[:, (columns < 0) | (columns >= width)] = fill
-        return laid
+        height, width = self.image_size
+        down, across = (centres.numpy() for centres in self._centres(original, size))
+        down, scores = down[rows], score_map.float().cpu().numpy()
+        laid = np.empty((len(down), size[1]), dtype=np.float32)
+        for strip in slices(len(down), _STRIP // size[1]):
+            # Along the few rows of the map first, for a row is quickly copied as a whole.
+            above = np.clip(down[strip] - 0.5, 0, height - 1).astype(int)
+            first = above[0]
+            band = _between(scores[first : above[-1] + 2], across, 1)
+            laid[strip] = _between(band, down[strip] - first, 0)
+        laid[(down < 0) | (down >= height)] = fill
+        laid[:, (across < 0) | (across >= width)] = fill
+        return torch.from_numpy(laid).to(score_map.device)
 
     def seen(self, original: Size) -> tuple[Tensor, Tensor]:
         """Rows and columns of a picture that the crop left in it, as bool; see `lay_back`."""
@@ -182,6 +180,26 @@ class Geometry:
         part = picture.crop((across[0], down[0], across[1], down[1]))
         centre = (across[2], down[2], across[3], down[3])
         return np.array(part.resize((columns, rows), how, centre))
+
+
+def _between(
+    values: NDArray[np.float32], centres: NDArray[np.float32], axis: int
+) -> NDArray[np.float32]:
+    """Values along an axis at places of pixel centres, linear between the two that are nearest.
+
+    Beyond the outer centres they are those of the outermost pixels. In NumPy, for threads of torch
+    would wait for each other after each of many short steps.
+    """
+    last = values.shape[axis] - 1
+    places = np.clip(centres - np.float32(0.5), 0, last)
+    before = places.astype(np.intp)
+    shares = places - before.astype(np.float32)
+    first = values.take(before, axis)
+    found: NDArray[np.float32] = values.take(np.minimum(before + 1, last), axis)
+    found -= first
+    found *= shares if axis else shares[:, None]
+    found += first
+    return found
 
 
 def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, float, float]:

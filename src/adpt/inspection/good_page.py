@@ -7,7 +7,7 @@ from adpt.inspection.good_images import GoodImages
 from adpt.inspection.inputs import picture_of
 from adpt.inspection.inspection import Inspection, LaidBack
 from adpt.inspection.inspector import Inspector
-from adpt.inspection.outputs import THUMBNAIL, heatmap_over, thumbnail
+from adpt.inspection.outputs import thumbnail
 from adpt.inspection.page import Card, build_inspection_page
 from adpt.inspection.rows import Row
 from adpt.running.names import printable
@@ -45,9 +45,8 @@ def _card(inspector: Inspector, good: GoodImages, row: int, shown: bool) -> Card
             picture = picture_of(Path(path), inspector.geometry.rules)
             size = (picture.height, picture.width)
             laid = LaidBack(inspector.geometry, good.scores.maps[row], size)
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
             result = Inspection(path, score, found[2], found[3], laid)
-            sheet = thumbnail(picture, heatmap_over(picture, result, inspector.settings.normal_map))
+            sheet = thumbnail(picture, result, inspector.settings.normal_map)
         except BadImageError:  # Gone since it was scored.
             pass
     return Card(Row(printable(path), *found), row, sheet)

@@ -35,9 +35,9 @@ class LaidBack:
     score_map: Tensor
     size: Size
 
-    def at(self, size: Size) -> Map:
-        """The map over a copy of the picture, of another size or its own."""
-        return self.geometry.lay_back(self.score_map, self.size, size=size).numpy()
+    def at(self, size: Size, unseen: float = float("nan"), rows: slice = slice(None)) -> Map:
+        """The map over a copy of the picture, of another size or its own; see `map_at`."""
+        return self.geometry.lay_back(self.score_map, self.size, unseen, size, rows).numpy()
 
 
 class _LaidWhenAsked:
@@ -80,12 +80,20 @@ class Inspection:
     regions: tuple[Region, ...] = ()
     normalised: float | None = None
 
-    def map_at(self, size: Size) -> Map:
-        """The map over a copy of the picture that is of another height and width."""
+    def map_at(self, size: Size, unseen: float = float("nan"), rows: slice = slice(None)) -> Map:
+        """The map over a copy of the picture that is of another height and width.
+
+        Args:
+            size: Height and width of the copy.
+            unseen: Value where a centre crop left it unseen.
+            rows: Those of the copy that are wanted.
+        """
         laid = vars(self).get("laid")
         if laid is not None:
-            return np.asarray(laid.at(size))
-        return np.asarray(Image.fromarray(self.map).resize(size[::-1], Image.Resampling.BILINEAR))
+            return np.asarray(laid.at(size, unseen, rows))
+        resized = Image.fromarray(self.map).resize(size[::-1], Image.Resampling.BILINEAR)
+        found: Map = np.nan_to_num(np.asarray(resized)[rows], nan=unseen)
+        return found
 
     @property
     def size(self) -> Size:

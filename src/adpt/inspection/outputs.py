@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from adpt.data.files import images_in
@@ -23,7 +22,7 @@ from adpt.inspection.inspection import Inspection
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.page import MOST, Card, build_inspection_page, ranked
 from adpt.inspection.rows import COLUMNS, Row
-from adpt.page.plots import Picture, heatmap, outline
+from adpt.page.plots import heatmap, outline
 from adpt.running.names import file_name, printable, spreadsheet_cell
 from adpt.running.paths import expanded
 from adpt.running.whole_files import (
@@ -43,6 +42,8 @@ _PARTIAL = "scores.partial.jsonl"
 THUMBNAIL = 220
 _QUALITY = 88
 """Of JPEG files."""
+_STRIP = 2**18
+"""Pixels of a heatmap that are coloured at a time, so that memory is bounded and used again."""
 
 Format = Literal["jpg", "png"]
 _KINDS: dict[Format, str] = {"jpg": "JPEG", "png": "PNG"}
@@ -233,21 +234,21 @@ class Outputs:
             picture = picture_of(expanded(result.path), inspector.geometry.rules)
         except BadImageError:  # Gone since it was scored.
             return ""
-        longest = self.longest_side if wanted else THUMBNAIL
-        if longest is not None:
-            picture.thumbnail((longest, longest))
-        shown_map = heatmap_over(picture, result, inspector.settings.normal_map)
+        if self.longest_side is not None:
+            picture.thumbnail((self.longest_side, self.longest_side))
+        normal_map = inspector.settings.normal_map
         if shown:
             keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
-            keep(self._cards, (rank, number, thumbnail(picture, shown_map)))
+            keep(self._cards, (rank, number, thumbnail(picture, result, normal_map)))
         if not wanted:
             return ""
+        rendered = heatmap_over(picture, result, normal_map)
         # Names of files in different folders may be the same.
         name = f"{_FOLDER}/{number:06d}_{file_name(Path(result.path).stem)}.{self.image_format}"
         try:
             with replacing(self.folder / name) as temporary:
                 kind = _KINDS[self.image_format]
-                Image.fromarray(shown_map).save(temporary, format=kind, quality=_QUALITY)
+                rendered.save(temporary, format=kind, quality=_QUALITY)
         except (UserError, ValueError) as error:
             if is_full_disk(error):
                 raise
@@ -262,8 +263,8 @@ def _line(row: Row) -> str:
 
 def heatmap_over(
     picture: Image.Image, result: Inspection, normal_map: tuple[float, float]
-) -> Picture:
-    """The score map over the picture, (H, W, 3) uint8, of the picture's size.
+) -> Image.Image:
+    """The score map over the picture, RGB, of the picture's size.
 
     The colours are one scale for all images of a model: dark up to the median of left-out normal
     images, half way at the highest score that a pixel has in them. Defect regions are outlined.
@@ -274,26 +275,44 @@ def heatmap_over(
         normal_map: Median and highest score of a pixel in normal images.
     """
     median, highest = normal_map
-    scores = np.nan_to_num(result.map_at((picture.height, picture.width)), nan=median)
-    rendered = heatmap(np.asarray(picture), scores, median, 2 * highest - median)
-    if not result.regions:
-        return rendered
-    mask = Image.new("L", picture.size)
-    across, down = picture.width / result.size[1], picture.height / result.size[0]
+    width, height = picture.size
+    rendered = Image.new("RGB", picture.size)
+    for top in range(0, height, strip := max(1, _STRIP // width)):
+        rows = slice(top, min(top + strip, height))
+        scores = result.map_at((height, width), median, rows)
+        seen = np.asarray(picture.crop((0, top, width, rows.stop)))
+        rendered.paste(
+            Image.fromarray(heatmap(seen, scores, median, 2 * highest - median)), (0, top)
+        )
+    if result.regions:
+        _outline_regions(rendered, result)
+    return rendered
+
+
+def _outline_regions(rendered: Image.Image, result: Inspection) -> None:
+    mask = Image.new("L", rendered.size)
+    across, down = rendered.width / result.size[1], rendered.height / result.size[0]
     for region in result.regions:
         corners = [(x * across, y * down) for x, y in region.outline]
         ImageDraw.Draw(mask).polygon(corners, fill=1)
-    return outline(rendered, np.asarray(mask), width=max(1, round(max(scores.shape) / 500)))
+    if (box := mask.getbbox()) is None:
+        return
+    width = max(1, round(max(rendered.size) / 500))
+    # All that changes lies no farther than a line's width from the regions.
+    left, top = max(0, box[0] - width), max(0, box[1] - width)
+    box = (left, top, min(rendered.width, box[2] + width), min(rendered.height, box[3] + width))
+    inside = np.asarray(mask.crop(box))
+    outlined = outline(np.asarray(rendered.crop(box)), inside, width=width)
+    rendered.paste(Image.fromarray(outlined), box)
 
 
-def thumbnail(picture: Image.Image, rendered: npt.NDArray[np.uint8]) -> bytes:
-    """Picture and heatmap side by side, as a small JPEG."""
-    sides = [picture.copy(), Image.fromarray(rendered)]
-    for side in sides:
-        side.thumbnail((THUMBNAIL, THUMBNAIL))
-    sheet = Image.new("RGB", (sides[0].width * 2, sides[0].height))
-    sheet.paste(sides[0], (0, 0))
-    sheet.paste(sides[1], (sides[0].width, 0))
+def thumbnail(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> bytes:
+    """Picture and heatmap side by side, as a small JPEG; arguments as of `heatmap_over`."""
+    small = picture.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    sheet = Image.new("RGB", (small.width * 2, small.height))
+    sheet.paste(small, (0, 0))
+    sheet.paste(heatmap_over(small, result, normal_map), (small.width, 0))
     return encoded(sheet)
 
 

@@ -63,16 +63,23 @@ def heatmap(image: Picture, score_map: npt.ArrayLike, vmin: float, vmax: float) 
     _check_picture(image, scores.shape)
     if not np.isfinite(scores).all():
         raise ValueError("score_map holds nan or infinite scores")
-    span, places = vmax - vmin, np.zeros(scores.shape, dtype=np.intp)
-    if span > 0:
-        shares = (scores.astype(np.float64) - vmin) / span
-        places = np.clip(shares * _SHADES, 0, _SHADES - 1).astype(np.intp)
-    red, green, blue = np.moveaxis(image.astype(np.uint16), 2, 0)
+    places = np.zeros(scores.shape, dtype=np.intp)
+    if (span := vmax - vmin) > 0:
+        shares = scores - np.float64(vmin)
+        shares /= span
+        shares *= _SHADES
+        places = np.clip(shares, 0, _SHADES - 1, out=shares).astype(np.intp)
+    red, green, blue = np.moveaxis(image, 2, 0)
+    grey = np.add(red, green, dtype=np.uint16)
+    grey += blue
     faint, *colours = _shades()
-    below = faint.take(places) * (red + green + blue)
+    below = faint.take(places)
+    below *= grey
     blended = np.empty_like(image)
     for channel, colour in enumerate(colours):
-        blended[..., channel] = below + colour.take(places)
+        above = colour.take(places)
+        above += below
+        blended[..., channel] = above
     return blended
 
 
@@ -95,7 +102,7 @@ def outline(
     """
     inside = np.asarray(mask) != 0
     _check_picture(image, inside.shape)
-    grown = ndimage.binary_dilation(inside, np.ones((3, 3)), iterations=width)
+    grown = ndimage.maximum_filter(inside, 2 * width + 1, mode="constant")
     frame = np.ones_like(inside)
     frame[width:-width, width:-width] = False
     outlined = image.copy()

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from adpt.inspection import Inspector, RegionRule, UnreadImage
 from adpt.inspection.inputs import picture_of
 from adpt.inspection.outputs import Format, encoded, heatmap_over
@@ -62,5 +60,5 @@ def inspect(
     picture = picture_of(path, inspector.geometry.rules)
     if longest_side is not None:
         picture.thumbnail((longest_side, longest_side))
-    shown = Image.fromarray(heatmap_over(picture, found, inspector.settings.normal_map))
+    shown = heatmap_over(picture, found, inspector.settings.normal_map)
     return Answer(row, encoded(shown, heatmap))

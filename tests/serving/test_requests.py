@@ -154,7 +154,7 @@ def test_what_is_no_request_is_refused_with_a_reason(client, bad, case: str) -> 
 
 def test_a_large_file_is_refused_by_its_length_and_while_it_comes(inspector, monkeypatch) -> None:
     taken = []
-    monkeypatch.setattr(services, "inspect", lambda *args: taken.append(args))
+    monkeypatch.setattr(services, "inspect", lambda *args, **options: taken.append(args))
     with served(Service({"bottle": inspector}, Limits(megabytes=0.1))) as client:
         status, answer = client.inspect(bytes(100_001))
         assert (status, answer["error"]) == (413, "The picture takes more than max_megabytes=0.1.")
@@ -219,12 +219,20 @@ def test_a_misspelt_question_is_refused(client, bad, path: str) -> None:
     assert "heatmap" in told["error"]
 
 
+def until(reached: Callable[[], object]) -> None:
+    """Wait for what another thread does, for a minute at most."""
+    last = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < last
+        time.sleep(0.01)
+
+
 def test_no_more_pictures_are_taken_in_than_the_queue_holds(inspector, bad, monkeypatch) -> None:
     go, plain = threading.Event(), services.inspect
 
-    def waiting(*args: Any) -> Any:
+    def waiting(*args: Any, **options: Any) -> Any:
         assert go.wait(60)
-        return plain(*args)
+        return plain(*args, **options)
 
     monkeypatch.setattr(services, "inspect", waiting)
     answers: list[int] = []
@@ -235,8 +243,7 @@ def test_no_more_pictures_are_taken_in_than_the_queue_holds(inspector, bad, monk
         ]
         for thread in threads:
             thread.start()
-        while client.service.inside < 2:
-            time.sleep(0.01)
+        until(lambda: client.service.inside == 2)
         status, answer, headers = client("POST", "/inspect", bad, Content_Type="image/png")
         assert (status, headers["retry-after"]) == (503, "1")
         assert answer["error"] == "2 pictures are waiting already. Try again in a moment."
@@ -251,7 +258,7 @@ def test_no_more_pictures_are_taken_in_than_the_queue_holds(inspector, bad, monk
 def test_a_fault_of_ours_ends_one_request_alone(inspector, bad, monkeypatch) -> None:
     with served(Service({"bottle": inspector})) as client:
         with monkeypatch.context() as patched:
-            patched.setattr(services, "inspect", lambda *args: 1 / 0)
+            patched.setattr(services, "inspect", lambda *args, **options: 1 / 0)
             status, answer = client.inspect(bad)
         told = "ZeroDivisionError; the server's log says more."
         assert (status, answer["error"]) == (500, told)
@@ -266,10 +273,8 @@ def test_who_goes_away_leaves_nothing(inspector, bad) -> None:
                 b"POST /inspect HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
                 b"Content-Length: 1000\r\n\r\nabc"
             )
-            while not client.service.inside:
-                time.sleep(0.01)
-        while not client.service.metrics.requests:  # Counted last of all.
-            time.sleep(0.01)
+            until(lambda: client.service.inside == 1)
+        until(lambda: client.service.metrics.requests)  # Counted last of all.
         assert client.service.metrics.requests == {499: 1}
         assert client.service.inside == 0
 

@@ -360,7 +360,7 @@ def test_a_mistake_is_told(words, said, model: Path, photos: Path, tmp_path: Pat
     ("word", "said"),
     [
         ("shots=2", r"adpt: shots: settled when"),
-        ("colour=blue", r"Could not override 'colour'"),
+        ("colour=blue", r"adpt: colour=blue: there is no option colour\."),
         ("backbone_weights=true", r"adpt: backbone_weights: settled when .*=<file>\."),
         ("fit=none quantile=0.9 false_positive_rate=0.1", r"quantile and false_positive_rate cont"),
     ],

@@ -13,6 +13,9 @@ def largest_products(queries: Tensor, points: Tensor, offsets: Tensor | None = N
     in the processor's cache when their maxima are taken, whatever the sizes. The matrix product
     packs some memory for itself (10 to 60 MB were seen).
 
+    While a graph is traced the search is one node of it, `adpt::largest_products`; an ONNX graph
+    makes it in parts of its own (`inspection/onnx_search.py`).
+
     Args:
         queries: (N, D).
         points: (M, D), M at least 1.
@@ -21,6 +24,17 @@ def largest_products(queries: Tensor, points: Tensor, offsets: Tensor | None = N
     Returns:
         (N,) int64, rows of `points`.
     """
+    if torch.compiler.is_compiling():
+        if offsets is not None:
+            # As one more dimension, in which every query is 1.
+            queries = torch.cat([queries, torch.ones_like(queries[:, :1])], 1)
+            points = torch.cat([points, offsets[:, None]], 1)
+        found: Tensor = as_one_node(queries, points)
+        return found
+    return _in_tiles(queries, points, offsets)
+
+
+def _in_tiles(queries: Tensor, points: Tensor, offsets: Tensor | None) -> Tensor:
     offsets = points.new_zeros(points.shape[0]) if offsets is None else offsets
     tiles = list(
         zip(
@@ -40,11 +54,22 @@ def largest_products(queries: Tensor, points: Tensor, offsets: Tensor | None = N
     return torch.cat(found)
 
 
+@torch.library.custom_op("adpt::largest_products", mutates_args=())
+def as_one_node(queries: Tensor, points: Tensor) -> Tensor:
+    """`largest_products`, into which no tracing looks."""
+    return _in_tiles(queries, points, None)
+
+
+@as_one_node.register_fake
+def _(queries: Tensor, points: Tensor) -> Tensor:
+    return queries.new_empty(queries.shape[0], dtype=torch.int64)
+
+
 def slices(length: int, step: int) -> list[slice]:
     """Slices that cover a length, one after the other; one, an empty one, of length 0.
 
-    While a graph is exported there is a single slice of all: a graph holds no loop over a length
-    that is known only when it runs.
+    While a graph is exported there is a single slice of all: its loops over a length that is known
+    only when it runs are no loops of Python.
 
     Args:
         length: How much there is.

@@ -165,6 +165,8 @@ def _on_cpu(model: Model) -> Model:
 
 
 def _export(graph: Graph, images: Tensor) -> Any:
+    from adpt.inspection.onnx_search import largest_products
+
     try:
         # Traced here, not by torch.onnx, which fixes the batch's size where tracing fails.
         batch = {"images": {0: torch.export.Dim("batch")}}
@@ -176,6 +178,7 @@ def _export(graph: Graph, images: Tensor) -> Any:
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_shapes={"images": {0: "batch"}},
+            custom_translation_table={torch.ops.adpt.largest_products.default: largest_products},
             verbose=False,
         )
     # What has no counterpart in ONNX fails in many ways.

@@ -48,6 +48,18 @@ LISTED = r" `python -m adpt\.{} --cfg job` lists the options\."
             r"no file of experiment is .*: \+experiment=clip_l adds",
         ),
         ("train +experiment=clp", r"experiment has no clp; did you mean clip_l\?"),
+        (
+            "train +experiment=ablation/margin",
+            r".* has no .*; did you mean ablation/margins\?",
+        ),
+        ("train +experiment=zzz/nope", r"experiment has no zzz/nope\. There are aligned, "),
+        ("predict method='patchcor'", r"method has no patchcor; did you mean patchcore\?"),
+        ("predict method=", r"it names no file of method\. There are all, "),
+        (
+            "train model.optimizer={lrr:1}",
+            r"there is no option model\.optimizer\.lrr; did you mean model\.optimizer\.lr\?",
+        ),
+        ("train hydra.run={dri:x}", r"there is no option hydra\.run\.dri; did you mean hydra\.r"),
         ("evaluate train_data=mvtc", r"data has no mvtc; did you mean mvtec\?"),
         ("doctor backbone=clip_l", r"there is no option backbone\." + LISTED),
     ],
@@ -73,6 +85,17 @@ def test_a_choice_in_a_file_is_told_to_stand_there(tmp_path: Path) -> None:
     message = composition_message(caught.value, "train", words)
     assert message is not None
     assert message.startswith("backbone=dinov2_x in the defaults of a file: backbone has no")
+
+
+def test_a_part_without_options_has_none_to_list(tmp_path: Path) -> None:
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method/mine.yaml").write_text("_target_: adpt.methods.PatchCore\n")
+    words = [f"hydra.searchpath=[{tmp_path}]", "method=mine", "method.xyz=1"]
+    with pytest.raises(ConfigCompositionException) as caught:
+        composed("evaluate", *words)
+    message = composition_message(caught.value, "evaluate", words)
+    assert message is not None
+    assert "there is no option method.xyz. One of adpt.methods.PatchCore" in message
 
 
 @pytest.mark.parametrize(

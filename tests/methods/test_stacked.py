@@ -49,6 +49,14 @@ def test_a_full_disk_says_where_and_what_to_do(monkeypatch: pytest.MonkeyPatch) 
             FileRows(3).append(normal(2, 3))
 
 
+def test_no_folder_for_a_file_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacked.tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"no temporary file .*No such file.* Set TMPDIR"):
+        FileRows(3)
+
+
 @pytest.mark.parametrize("limit", [0, 4 * 5 * 10, 4 * 5 * 29, 4 * 5 * 30, 2**20])
 def test_parts_are_stacked_in_their_order(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr(stacked, "HELD_BYTES", limit)

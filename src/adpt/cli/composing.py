@@ -71,8 +71,10 @@ def composition_message(
     parent = getattr(cause, "parent_node", None)
     if parent is None:
         return None
-    root = parent._get_root()
-    return _no_option(typed, tuple(key.split(".")), root, command)
+    # Of a dictionary it is not the key, which is there, but what it shall hold.
+    full = str(cause.full_key)
+    place = (full if full.startswith(f"{key}.") else key).split(".")
+    return _no_option(typed, tuple(place), parent._get_root(), command)
 
 
 def _no_option(word: str, place: Place, root: DictConfig, command: str) -> str:
@@ -94,7 +96,7 @@ def _no_option(word: str, place: Place, root: DictConfig, command: str) -> str:
     if name := nearest(here, beside, known) or nearest(place, [], known):
         message += f"; did you mean {name}?"
     else:
-        message += f"; there are {', '.join(beside)}." if missing else "."
+        message += f"; there are {', '.join(beside)}." if missing and beside else "."
         if "_target_" in node:
             message += f" One of {node['_target_']} that no file states takes a +: +{word}."
     return f"{message} {_listed(command, place)}"
@@ -102,16 +104,27 @@ def _no_option(word: str, place: Place, root: DictConfig, command: str) -> str:
 
 def _no_choice(error: MissingConfigException, words: Sequence[str]) -> str | None:
     """A file that a group does not have."""
-    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    sought = error.missing_cfg_file or ""
+    group, _, choice = sought.rpartition("/")
     # Of one among several choices Hydra does not say what else there is.
     options = error.options or sorted(one.stem for one in (conf_dir() / group).glob("*.yaml"))
+    told = f"{group}={choice} in the defaults of a file"
+    for word in words:
+        named = [one.strip(" '\"") for one in re.split(r"[=,\[\]]", word)[1:]]
+        found = [one for one in named if sought.endswith(f"/{one}")]
+        if found:
+            told, choice = word, found[0]
+            group = sought.removesuffix(f"/{choice}")
+            folder = choice.rpartition("/")[0]
+            inside = (conf_dir() / group / folder).glob("*.yaml") if folder else ()
+            options = sorted(f"{folder}/{one.stem}" for one in inside) or options
+            break
     if not group or not options:
         return None
-    word = next((one for one in words if choice in re.split(r"[=,\[\]]", one)[1:]), None)
-    told = word or f"{group}={choice} in the defaults of a file"
     near = difflib.get_close_matches(choice, options, 1)
     meant = f"; did you mean {near[0]}?" if near else "."
-    return f"{told}: {group} has no {choice}{meant} There are {', '.join(options)}."
+    wrong = f"{group} has no {choice}{meant}" if choice else f"it names no file of {group}."
+    return f"{told}: {wrong} There are {', '.join(options)}."
 
 
 def _places(node: dict[str, Any], place: Place = ()) -> Iterator[Place]:

@@ -23,13 +23,23 @@ class FileRows:
 
     Args:
         width: D.
+
+    Raises:
+        UserError: The file cannot be made.
     """
 
     def __init__(self, width: int) -> None:
         self.shape = torch.Size([0, width])
         self.device = torch.device("cpu")
         self._bytes = 4 * width
-        self._file = tempfile.TemporaryFile(prefix="adpt-", buffering=0)  # noqa: SIM115
+        try:
+            self._file = tempfile.TemporaryFile(prefix="adpt-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise UserError(
+                "Patches of the training images take more than 1 GB, and no temporary file can be"
+                f" made for them: {error}. Set TMPDIR to a folder that can be written to, or fit on"
+                " fewer images."
+            ) from error
 
     def __len__(self) -> int:
         return self.shape[0]

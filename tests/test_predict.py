@@ -535,6 +535,10 @@ COMMANDS = {
     ),
     "method=padim": (AGAIN, r"adpt: method: settled when own\.adpt was fitted"),
     "method=means inspector={model}": (AGAIN[1:], r"adpt: method=means: settled when "),
+    "projector_block=own.Gain inspector={model}": (
+        AGAIN[1:],
+        r"adpt: projector_block=own\.Gain: settled when ",
+    ),
     # Refused
     "method=means method.means.power=0": (FITTED, r"adpt: method=means: power is 0"),
     "method=means +method.means.powr=1": (FITTED, r"method\.means\.powr=1 .* method\.means\.power"),

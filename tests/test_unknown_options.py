@@ -6,10 +6,13 @@ from pathlib import Path
 from subprocess import run
 
 import pytest
+from hydra._internal import utils
 from hydra.errors import ConfigCompositionException
 
+from adpt.cli import composing
 from adpt.cli.command_line import hydras_words
-from adpt.cli.composing import composition_message
+from adpt.cli.composing import composition_message, told_in_one_line
+from adpt.cli.keys import nearest
 from runs import composed
 
 LISTED = r" `python -m adpt\.{} --cfg job` lists the options\."
@@ -121,3 +124,51 @@ def test_hydra_tells_itself_where_the_trace_is_asked_for(tmp_path: Path) -> None
                env=environment)  # fmt: skip
     assert "Traceback" in done.stderr
     assert "adpt: titel" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "hydra.jbo=1",
+            r"there is no option hydra\.jbo; did you mean hydra\.job\?"
+            r" `python -m adpt\.train --cfg hydra` lists the options\.",
+        ),
+        ("experiment=zzz", r"no file of experiment is chosen yet: \+experiment=zzz adds one\."),
+    ],
+)
+def test_hydras_options_and_groups_without_a_choice_are_told_apart(word: str, said: str) -> None:
+    with pytest.raises(ConfigCompositionException) as caught:
+        composed("train", word)
+    message = composition_message(caught.value, "train", [word])
+    assert re.fullmatch(f"{re.escape(word)}: {said}", str(message)), message
+
+
+def test_what_else_may_be_wrong_is_left_to_hydra() -> None:
+    assert composition_message(ConfigCompositionException("of another kind"), "train", []) is None
+
+
+def test_a_message_is_printed_harmlessly_and_hydras_own_way_comes_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(composing, "composition_message", lambda *_: "a\x1b[31mb")
+    before = utils.run_and_report
+
+    def refused() -> None:
+        raise ConfigCompositionException
+
+    with pytest.raises(SystemExit) as ended, told_in_one_line("train", []):
+        utils.run_and_report(refused)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "\nadpt: a\\x1b[31mb\n"
+    assert utils.run_and_report is before
+
+
+def test_the_nearest_name_is_the_shortest_place_and_near_enough() -> None:
+    known = [("zone", "threshold"), ("threshold",), ("all", "far", "threshold")]
+    assert nearest(("thresold",), [], known) == "threshold"
+    assert nearest(("data", "thresold"), ["threshold"], []) == "data.threshold"
+    assert nearest(("abcd",), [], [("abxy",)]) is None
+    assert nearest(("a", "thresold"), [], [("b", "threshold"), ("a", "c", "threshold")]) == (
+        "b.threshold"
+    )

@@ -79,6 +79,14 @@ def test_squeezed_map_covers_the_whole_original() -> None:
     torch.testing.assert_close(laid, torch.ones(50, 80))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_maps_of_any_precision_are_laid_back_in_single(dtype: torch.dtype) -> None:
+    scores = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+    laid = Geometry(32).lay_back(scores, (50, 80))
+    assert laid.dtype == torch.float32
+    assert torch.equal(laid, Geometry(32).lay_back(scores.float(), (50, 80)))
+
+
 def test_unseen_border_is_filled() -> None:
     laid = Geometry(32, 64).lay_back(torch.ones(32, 32), (128, 256))
     seen = ~laid.isnan()

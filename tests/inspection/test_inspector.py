@@ -253,12 +253,13 @@ def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatc
     assert np.array_equal(copied.map, found.map)
 
 
-def test_a_heatmap_in_strips_is_that_of_the_whole(inspector, monkeypatch) -> None:
+@pytest.mark.parametrize("strip", [61 * 7, 1])
+def test_a_heatmap_in_strips_is_that_of_the_whole(inspector, monkeypatch, strip: int) -> None:
     pixels, _ = drawn.picture("bottle", 5, size=61)
     found = inspector.with_threshold(0.0).predict(pixels)
     normal_map = median, highest = inspector.settings.normal_map
     whole = heatmap(pixels, found.map, median, 2 * highest - median)
-    monkeypatch.setattr("adpt.inspection.outputs._STRIP", 61 * 7)
+    monkeypatch.setattr("adpt.inspection.outputs._STRIP", strip)
     plain = dataclasses.replace(found, regions=())
     assert np.array_equal(heatmap_over(Image.fromarray(pixels), plain, normal_map), whole)
     mask = Image.new("L", (61, 61))
@@ -474,6 +475,28 @@ def test_one_of_ones_own_is_loaded_where_it_is_named(photos: Path, tmp_path: Pat
     assert scores(loaded, good) == scores(made, good)
     assert loaded.settings == made.settings
     assert loaded.settings.method == "light"
+
+
+class Coarse(Brightness):
+    """A method of one's own whose maps are not of its image_size."""
+
+    def score(self, levels: list[torch.Tensor]) -> Scores:
+        scores = super().score(levels)
+        return Scores(scores.maps[:, ::2], scores.image)
+
+
+def test_maps_of_a_wrong_size_are_told_in_fitting_and_in_inspecting(
+    inspector, photos: Path, monkeypatch
+) -> None:
+    told = r"score gives maps \(\d+, 24, 48\) and image scores \(\d+,\)"
+    good = photos / "train" / "good"
+    options = OWN | {"_target_": f"{__name__}.Coarse"}
+    with pytest.raises(UserError, match=told):
+        adpt.Inspector.fit(good, method="coarse", method_options=options, **OPTIONS)
+    # The file that is read may be of a method that has changed since.
+    monkeypatch.setattr(inspector.scorer, "method", Coarse(48))
+    with pytest.raises(UserError, match=told):
+        inspector.predict(drawn.picture("bottle", 5, size=61)[0])
 
 
 def test_options_for_pretrained_features_replace_the_others(photos: Path, projector: Path) -> None:

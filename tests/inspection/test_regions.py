@@ -2,6 +2,7 @@
 
 import json
 import logging
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ import drawn
 from adpt.data.transforms import Geometry
 from adpt.errors import UserError
 from adpt.inspection.answers import NAMED, worst
-from adpt.inspection.regions import RegionRule, trace
+from adpt.inspection.inspection import Inspection
+from adpt.inspection.outputs import heatmap_over, thumbnail
+from adpt.inspection.regions import Region, RegionRule, trace
 from adpt.inspection.rows import Row
 from adpt.predict import predict
 from runs import composed, rows, run_task
@@ -149,6 +152,46 @@ def test_the_region_of_a_drawn_defect_overlaps_it(inspector: adpt.Inspector) -> 
         0
     ].area_mm2 == pytest.approx(4 * found.regions[0].area)
     assert inspector.with_threshold(1e9).predict(pixels).regions == ()
+
+
+def boxed(left: int, top: int, right: int, bottom: int) -> Inspection:
+    """A wide picture, 120 by 40, with a region that is a rectangle."""
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    region = Region((left, top, right, bottom), corners, 1, 1, 1)
+    return Inspection("a.png", 1, True, 0.5, np.zeros((40, 120), np.float32), (region,))
+
+
+def lines_of(found: Inspection, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) where a line is in the heatmap over a black copy of the picture, (width, height)."""
+    rendered = heatmap_over(Image.new("RGB", size), found, (0.0, 1.0))
+    return (np.asarray(rendered) == (0, 229, 255)).all(axis=2)
+
+
+@pytest.mark.parametrize(
+    ("size", "width"), [((120, 40), 1), ((60, 20), 1), ((60, 40), 1), ((1200, 400), 2)]
+)
+def test_a_line_surrounds_a_region_on_a_copy_of_any_size(size: tuple[int, int], width: int) -> None:
+    line = np.argwhere(lines_of(boxed(80, 10, 100, 20), size))
+    across, down = size[0] / 120, size[1] / 40
+    # The pixels of the corners are inside.
+    assert line.min(0).tolist() == [10 * down - width, 80 * across - width]
+    assert line.max(0).tolist() == [20 * down + width, 100 * across + width]
+
+
+def test_a_line_follows_the_pictures_edge_where_a_region_leaves_it() -> None:
+    found = lines_of(boxed(0, 0, 120, 40), (120, 40))
+    expected = np.ones((40, 120), bool)
+    expected[1:-1, 1:-1] = False
+    assert np.array_equal(found, expected)
+
+
+def test_a_thumbnail_is_the_picture_and_its_heatmap_beside_it() -> None:
+    picture = Image.new("RGB", (120, 40), (200, 200, 200))
+    sheet = Image.open(BytesIO(thumbnail(picture, boxed(80, 10, 100, 20), (0.0, 1.0))))
+    pixels = np.asarray(sheet).astype(int)
+    assert pixels.shape == (40, 240, 3)
+    assert np.abs(pixels[:, :110] - 200).max() <= 3
+    assert np.abs(pixels[:, 130:] - 200).min(2).mean() > 30
 
 
 def test_the_tables_heatmap_and_page_tell_regions(

@@ -11,6 +11,7 @@ from torch import Tensor
 from adpt import nearest
 from adpt.errors import UserError
 from adpt.methods import PatchCore, nearest_patches, neighbourhood
+from adpt.methods.coreset import greedy_coreset
 from adpt.methods.nearest_patches import NearestPatches
 
 SIZE = (18, 22)
@@ -164,6 +165,42 @@ def test_coreset_keeps_rare_normal_patches_that_a_random_bank_loses() -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         PatchCore(SIZE, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_bank_of_all_patches_holds_no_memory_beside_them() -> None:
+    bank = fitted(draw(4)).get_buffer("bank")
+    held = bank.untyped_storage().nbytes()  # All of it would be saved and copied with the bank.
+    assert held == bank.nbytes
+
+
+def test_a_coreset_starts_from_as_many_patches_as_are_asked_for() -> None:
+    train = draw(8)
+    method = fitted(train, 0.2, num_starts=10)
+    patches = method.embed(train).flatten(0, 1)
+    picks = greedy_coreset(patches, len(patches) // 5, torch.Generator().manual_seed(0), 10)
+    assert torch.equal(method.get_buffer("bank"), patches[picks])
+    assert not torch.equal(fitted(train, 0.2).get_buffer("bank"), patches[picks])
+
+
+def test_maps_of_images_left_out_have_the_grid_of_the_last_levels() -> None:
+    train = draw(3)
+    left_out = fitted(train).left_out_scores([train])
+    assert left_out is not None
+    one, others = [level[:1] for level in train], [level[1:] for level in train]
+    expected = fitted(others).score(one)
+    torch.testing.assert_close(left_out.maps[:1], expected.maps, rtol=1e-4, atol=1e-4)
+
+
+def test_images_left_out_are_checked_and_read_as_those_that_are_scored() -> None:
+    halves = [level.half() for level in draw(4)]
+    singles = [level.float() for level in halves]
+    method = fitted(singles)
+    of_halves, of_singles = (method.left_out_scores([read]) for read in (halves, singles))
+    assert of_halves is not None
+    assert of_singles is not None
+    assert torch.equal(of_halves.maps, of_singles.maps)
+    with pytest.raises(UserError, match="fit"):
+        method.left_out_scores([[level[:, :, 1:] for level in singles]])
 
 
 def test_a_projection_changes_which_patches_are_kept_and_not_the_patches() -> None:

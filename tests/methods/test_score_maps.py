@@ -5,6 +5,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from adpt.errors import UserError
+from adpt.methods import FeatureNorm, Scores
+from adpt.methods.base import checked
 from adpt.methods.maps import smooth, upsample
 
 
@@ -47,3 +50,16 @@ def test_upsample_equals_interpolation_by_hand(align_corners: bool) -> None:
             lower = scores[:, bottom, left] * (1 - along) + scores[:, bottom, right] * along
             expected[:, y, x] = upper * (1 - down) + lower * down
     np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+def test_scores_of_the_promised_shapes_are_let_through() -> None:
+    scores = Scores(torch.rand(3, 5, 9), torch.rand(3))
+    assert checked(FeatureNorm((5, 9)), scores) is scores
+
+
+@pytest.mark.parametrize(
+    ("maps", "image"), [((3, 9, 5), (3,)), ((3, 1, 5, 9), (3,)), ((3, 5, 9), (3, 1)), ((5, 9), ())]
+)
+def test_scores_of_other_shapes_are_refused(maps: tuple[int, ...], image: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"FeatureNorm\.score gives .* maps \(B, 5, 9\) and image"):
+        checked(FeatureNorm((5, 9)), Scores(torch.rand(maps), torch.rand(image)))

@@ -35,11 +35,66 @@ def test_rows_of_a_file_read_like_a_tensors() -> None:
     rows = normal(300, 5)
     found = filed(rows)
     assert (len(found), found.shape, found.device) == (300, rows.shape, rows.device)
-    for wanted in (slice(None), slice(3, 90), slice(290, 999), torch.tensor([7, 0, 299, 7])):
+    several = (slice(None), slice(3, 90), slice(290, 999), slice(5, 3))
+    for wanted in (*several, torch.tensor([7, 0, 299, 7])):
         assert torch.equal(found[wanted], rows[wanted])
     assert torch.equal(found[torch.zeros(0, dtype=torch.int64)], rows[:0])
     assert torch.equal(torch.cat(list(found.split(64))), rows)
     torch.testing.assert_close(found.mean(0), rows.mean(0))
+
+
+def test_rows_are_written_below_the_others_after_some_were_read() -> None:
+    rows = normal(20, 3)
+    found = FileRows(3)
+    for part in rows.split(8):
+        found.append(part)
+        assert torch.equal(found[:2], rows[:2])
+    assert torch.equal(found[:], rows)
+
+
+class Sluggish:
+    """A file of which a call takes or gives a few bytes, as the system does beyond 2 GB."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.seek = file, file.seek
+
+    def write(self, left: memoryview) -> int:
+        return int(self.file.write(left[:7]))
+
+    def readinto(self, left: memoryview) -> int:
+        return int(self.file.readinto(left[:7]))
+
+
+def test_what_the_system_leaves_of_a_call_is_written_and_read_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = normal(20, 3)
+    found = FileRows(3)
+    monkeypatch.setattr(found, "_file", Sluggish(found._file))
+    found.append(rows[:9])
+    found.append(rows[9:])
+    assert torch.equal(found[:], rows)
+    assert torch.equal(found[torch.tensor([19, 4])], rows[[19, 4]])
+
+
+def test_a_file_that_was_cut_short_is_told() -> None:
+    found = filed(normal(20, 3))
+    found._file.truncate(100)
+    with pytest.raises(OSError, match="cut short"):
+        found[:]
+
+
+class Elsewhere(Tensor):
+    """Rows that say they lie on an accelerator."""
+
+    device = torch.device("cuda")
+
+
+def test_parts_of_an_accelerator_stay_there() -> None:
+    rows = normal(30, 5)
+    found = stacked.stacked(part.as_subclass(Elsewhere) for part in rows.split(7))
+    assert isinstance(found, Elsewhere)
+    assert torch.equal(found.as_subclass(Tensor), rows)
 
 
 def test_a_full_disk_says_where_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,3 +192,10 @@ def test_the_references_that_there_were_are_told(found: dict[str, int], said: st
     assert f"; {said}; " in conditions_of(summaries, ["image_auroc"])
     numbers = [str(number) for number in sorted(found.values())]
     assert sorted(facts(records)["References per class"]) == numbers
+
+
+def test_of_aligned_references_only_how_many_were_aligned_with_is_told() -> None:
+    summaries = summarise([a_record("residual", setting={"aligned": 10})])
+    for said in (summaries[0].setting, conditions_of(summaries, ["image_auroc"])):
+        assert "8 references" not in said
+        assert "10" in said

@@ -229,9 +229,12 @@ def test_only_epochs_that_all_were_looked_at_stand_in_the_table() -> None:
 
 def test_what_was_not_defined_in_training_is_a_dash() -> None:
     history: Any = ({"epoch": 1, "image_auroc": None}, {"epoch": 2, "image_auroc": 0.5})
-    table = training_table(summarise([trained("own", history=history)])[0])
-    assert table is not None
-    assert cells(table) == {("", "own"): ["–", "50.0"]}
+    other: Any = tuple({"epoch": epoch, "image_auroc": math.nan} for epoch in (1, 2))
+    records = [trained("own", history=history)]
+    for further in ([], [trained("own", class_name="b", history=other)]):
+        table = training_table(summarise([*records, *further])[0])
+        assert table is not None
+        assert cells(table) == {("", "own"): ["–", "50.0"]}
 
 
 def test_methods_that_are_not_trained_have_no_training() -> None:

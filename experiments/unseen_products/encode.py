@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from products import PRODUCTS
 
-from adpt.backbones import build_backbone
-from adpt.data import DrawnForPretraining, Folder
+from adpt.backbones import Backbone, build_backbone
+from adpt.data import DrawnForPretraining, Folder, Sample
 from adpt.data.reading import PlainImages
 
+NETWORKS = ("efficientnet_lite0", "mobilenetv2")
 LEVELS = [2, 3, 4]
 LIMITS = {"train": 40, "good": 20, "defective": 60}
 """Images of a source product."""
@@ -26,6 +27,24 @@ LIMITS = {"train": 40, "good": 20, "defective": 60}
 def places(count: int, most: int) -> list[int]:
     """At most so many of `count` places, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
+
+
+def set_of(name: str, shared: Path) -> Folder:
+    """The set of one product."""
+    data = Folder(shared / "data" / PRODUCTS[name], classes=[name])
+    data.setup()
+    return data
+
+
+def network_of(name: str, shared: Path) -> Backbone:
+    """A backbone with ImageNet weights."""
+    other = shared / "weights" / "mobilenetv2_100.safetensors"
+    return build_backbone(name, levels=LEVELS, weights=other if name == "mobilenetv2" else None)
+
+
+def name_of(sample: Sample) -> str:
+    """What an image is called in the cache."""
+    return f"{sample.split}/{sample.defect}/{sample.image.name}"
 
 
 def encode(path: Path, data, samples, backbone) -> None:
@@ -45,7 +64,7 @@ def encode(path: Path, data, samples, backbone) -> None:
             "masks": torch.stack(masks),
             "labels": torch.tensor([s.label for s in samples]),
             "splits": [s.split for s in samples],
-            "names": [f"{s.split}/{s.defect}/{s.image.name}" for s in samples],
+            "names": [name_of(s) for s in samples],
         },
         path,
     )
@@ -57,15 +76,12 @@ def main() -> None:
     cache, shared = Path(sys.argv[1]), Path(os.environ["SHARED"])
     cache.mkdir(parents=True, exist_ok=True)
     drawn = DrawnForPretraining(cache / "drawn", normal=12, anomalous=12)
-    weights = {"efficientnet_lite0": None,
-               "mobilenetv2": shared / "weights" / "mobilenetv2_100.safetensors"}  # fmt: skip
     sets = {}
-    for name, folder in PRODUCTS.items():
-        data = Folder(shared / "data" / folder, classes=[name])
-        data.setup()
+    for name in PRODUCTS:
+        data = set_of(name, shared)
         sets[name] = data, [s for s in data.samples if s.class_name == name]
-    for network, file in weights.items():
-        backbone = build_backbone(network, levels=LEVELS, weights=file)
+    for network in NETWORKS:
+        backbone = network_of(network, shared)
         for name, (data, samples) in sets.items():
             encode(cache / f"{network}.{name}.plain.pt", data, samples, backbone)
         drawn.prepare_data()

@@ -7,7 +7,7 @@ from stored import Pictures, Product
 from torch import Tensor
 
 from adpt.methods.base import Method
-from adpt.methods.feature_sets import InMemory
+from adpt.methods.feature_sets import DefectSet, InMemory
 from adpt.methods.trained import TrainedMethod
 from adpt.metrics import anomaly_metrics
 
@@ -16,10 +16,10 @@ Recipe = Callable[[Product, Pictures], list[Tensor]]
 """Makes the levels that a method sees of some of a product's images."""
 
 
-def fit(method: Method, train: list[Tensor]) -> None:
-    """Fit a method on normal features."""
+def fit(method: Method, train: list[Tensor], defects: DefectSet | None = None) -> None:
+    """Fit a method on normal features, and on defects rendered on the same images."""
     if isinstance(method, TrainedMethod):
-        method.train_on(InMemory(train), torch.device("cpu"))
+        method.train_on(InMemory(train), torch.device("cpu"), defects=defects)
     else:
         with torch.no_grad():
             method.fit(

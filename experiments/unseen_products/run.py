@@ -2,8 +2,8 @@
 
     SHARED=<folder of data/ and weights/> python experiments/unseen_products/run.py CACHE [PART ...]
 
-Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped`
-and `trained`; without one, all run. Rows go to results.csv beside this file; those
+Encodes first what is not in CACHE yet. PART is one of `grid`, `settled`, `growth`, `shipped`,
+`trained` and `defects`; without one, all run. Rows go to results.csv beside this file; those
 that are there are not computed again.
 """
 
@@ -21,9 +21,11 @@ from pathlib import Path
 import encode
 import numpy as np
 import torch
+from encode import NETWORKS
 from measure import METRICS, Recipe, fit, measured
 from products import GROUP_OF
 from recipes import Choice, own, projector_of, residual, sources_of, through
+from rendered_defects import defects_of
 from stored import Product, load_product
 
 from adpt.methods import CFlow, FeatureNorm, Glass, PaDiM, PatchCore, UniAD
@@ -60,8 +62,9 @@ TRAINED: Methods = {
         epochs=40, embedding_dim=512, hidden_dim=256, adaptor=False, ascent_steps=5, seed=seed
     ),
 }  # fmt: skip
-"""Short trainings; GLASS without drawn defects, on synthetic ones in feature space alone."""
-NETWORKS = ("efficientnet_lite0", "mobilenetv2")
+"""Short trainings; GLASS without rendered defects, on synthetic ones in feature space alone."""
+NOISE = {"own": 0.015, "residual": 0.015, "pretrained": 0.005}
+"""Standard deviations of GLASS's noise as ADPretrain sets them, for `defects`."""
 SHIPPABLE = ("leather_plain", "hazelnut_toy", "magnetic_tile")
 
 
@@ -147,6 +150,31 @@ def settled(
             for features, recipe in recipes.items():
                 cell = cell_of(part, network, name, method, features, "all others", seed)
                 table.add(cell, partial(scored, make(seed), recipe, product))
+
+
+def with_defects(cache: Path, network: str, seed: int, table: Table) -> None:
+    """GLASS with a defect rendered on each normal image, a tenth of them anew in every epoch."""
+    for name in GROUP_OF:
+        product = load_product(cache, network, name, **SIZES, seed=seed)
+        recipes = {"own": own, "residual": residual}
+        recipes["pretrained"] = projector(cache, network, "glass", sources_of(name))
+        for features, recipe in recipes.items():
+            cell = cell_of("defects", network, name, "glass", features, "all others", seed)
+            make = partial(scored_with_defects, network, features, recipe, product, seed)
+            table.add(cell, make)
+
+
+def scored_with_defects(
+    network: str, features: str, recipe: Recipe, product: Product, seed: int
+) -> dict:
+    """Metrics of GLASS on a product's features, with rendered defects."""
+    method = Glass(
+        epochs=40, embedding_dim=512, hidden_dim=256, adaptor=False, ascent_steps=5,
+        noise_std=NOISE[features], seed=seed,
+    )  # fmt: skip
+    pool = defects_of(product, network, recipe, method.batch_size, seed)
+    fit(method, recipe(product, product.train), pool)
+    return tested(method, recipe, product)
 
 
 def uniad(cache: Path, network: str, seed: int, table: Table) -> None:
@@ -236,7 +264,7 @@ def main() -> None:
     cache, parts = Path(sys.argv[1]), sys.argv[2:]
     table = Table(RESULTS)
     quick = {name: CHEAP[name] for name in ("padim", "feature_norm")}
-    for part in parts or ("grid", "settled", "growth", "shipped", "trained"):
+    for part in parts or ("grid", "settled", "growth", "shipped", "trained", "defects"):
         if part == "grid":
             grid(cache, NETWORKS[0], table)
         elif part == "settled":
@@ -245,8 +273,11 @@ def main() -> None:
         elif part == "trained":
             for seed, network in itertools.product(range(3), NETWORKS):
                 uniad(cache, network, seed, table)
-                for name, make in TRAINED.items():
-                    settled(cache, network, part, {name: make}, seed, table)
+                settled(cache, network, part, {"cflow": TRAINED["cflow"]}, seed, table)
+                if seed < (2 if network == NETWORKS[0] else 1):
+                    settled(cache, network, part, {"glass": TRAINED["glass"]}, seed, table)
+        elif part == "defects":
+            with_defects(cache, NETWORKS[1], 0, table)
         else:
             {"growth": growth, "shipped": shipped}[part](cache, NETWORKS[0], quick, table)
 

@@ -171,11 +171,14 @@ def main() -> None:
         of = {
             key[3]: figures for key, figures in found.items() if key[:3] == (part, backbone, method)
         }
-        if part in ("grid", "settled", "trained"):
+        if part in ("grid", "settled", "trained", "defects"):
             made = nested(found, backbone, method) if part == "grid" else of["pretrained"]
             for groups in (None, REPORTED):
                 title = f"{part} {method}, {backbone}, {'seven' if groups else 'all'} groups"
                 compared(title, of["own"], of["residual"], made, groups)
+                if further := of.get("pretrained residuals"):
+                    title = f"{title}, PaDiM's recipe"
+                    compared(title, of["own"], of["residual"], further, groups)
         if "levels alone" in of:
             print("| levels alone |", written(averaged(of["levels alone"])), "|")
     for key, figures in sorted(found.items()):

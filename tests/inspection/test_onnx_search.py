@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adpt.inspection.onnx_search import largest_products as as_onnx
+from adpt.inspection.onnx_search import largest_products_in_parts as as_onnx
 from adpt.nearest import largest_products
 
 PEAK = """

@@ -11,7 +11,7 @@ _PRODUCTS = 2**20
 
 
 @script(default_opset=opset18)
-def largest_products(
+def largest_products_in_parts(
     queries: FLOAT[None, None],  # type: ignore[type-arg]
     points: FLOAT[None, None],  # type: ignore[type-arg]
 ) -> INT64[None]:  # type: ignore[type-arg]

@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -106,36 +107,16 @@ def encode_class(
     if references_alone:
         needed = chosen_of([sample for sample in samples if sample.label == 0])
         samples = [sample for sample in samples if str(sample.image) in needed]
-    train = extract(
-        backbone,
-        data,
-        samples,
-        device=device,
-        progress=progress,
-        cache=cache,
+    encoded = partial(
+        extract, backbone, data, device=device, progress=progress, cache=cache,
         class_token=class_token,
-    )
+    )  # fmt: skip
+    train = encoded(samples)
     tested = [] if only == "train" else data.select("test", class_name=class_name)
-    test = extract(
-        backbone,
-        data,
-        tested,
-        device=device,
-        progress=progress,
-        cache=cache,
-        class_token=class_token,
-    )
+    test = encoded(tested)
     validating = [] if only == "train" else data.select("validation", class_name=class_name)
     if validating:
-        found = extract(
-            backbone,
-            data,
-            validating,
-            device=device,
-            progress=progress,
-            cache=cache,
-            class_token=class_token,
-        )
+        found = encoded(validating)
         if not len(found):
             raise DataError(
                 f"Class '{class_name}' of {data.root} has no validation image that can be read, and"

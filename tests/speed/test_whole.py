@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from growing import Command, grown
 from parts import scoring
-from processes import Cost, compare, process
+from processes import Cost, compare, floor_row, process
 from setups import image_auroc
 
 
@@ -50,3 +50,12 @@ def test_each_cell_says_what_it_was() -> None:
     cpu, wall = scoring.cell_rows(cell, [([1.0, 2.0], [4.0, 2.0])])
     assert "20 megapixels, heatmap on, batch 8" in cpu.work
     assert (cpu.ratio, wall.ratio) == (4.0, 1.0)
+
+
+def test_the_floors_are_summed_and_held_against_both_sides() -> None:
+    row = floor_row("part", "work", 2.5, 6.0, {"decoding": 1.5, "backbone": 0.5})
+    assert row.ratio == pytest.approx(2.0 / 2.5)
+    assert row.met
+    assert "decoding 1500.0 ms" in row.note
+    assert "anomalib's is 3.00 times" in row.note
+    assert not floor_row("part", "work", 2.7, 6.0, {"decoding": 2.0}).met

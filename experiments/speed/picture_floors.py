@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 Spent = dict[str, float]
 
 
@@ -66,9 +69,7 @@ def floors(inspector: Any, cell: dict[str, Any]) -> Spent:
 
 def prepared(path: Path, size: tuple[int, int], spent: Spent) -> Any:
     """A picture's pixels for the backbone."""
-    import numpy as np
     import torch
-    from PIL import Image
 
     with counted(spent, "decoding"):
         picture = Image.open(path).convert("RGB")
@@ -79,8 +80,6 @@ def prepared(path: Path, size: tuple[int, int], spent: Spent) -> Any:
 
 def encode(path: Path, spent: Spent) -> None:
     """Encode a heatmap again."""
-    from PIL import Image
-
     rendered = Image.open(path).convert("RGB")
     with counted(spent, "encoding"):
         rendered.save(io.BytesIO(), format="JPEG", quality=88)

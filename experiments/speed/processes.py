@@ -102,7 +102,7 @@ def floor_row(part: str, work: str, own: float, theirs: float, floors: Mapping[s
     """
     lowest = sum(floors.values())
     parts = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in floors.items())
-    note = f"{parts}; of the floor alone anomalib's is {theirs / lowest:.2f} times"
+    note = f"{parts}; anomalib's is {theirs / lowest:.2f} times the floor"
     return ratio(part, work, [(own, lowest)], "the sum of its floors", 1 / 1.3, note=note)
 
 

@@ -63,7 +63,7 @@ def test_the_floors_are_summed_and_held_against_both_sides() -> None:
     assert row.ratio == pytest.approx(2.0 / 2.5)
     assert row.met
     assert "decoding 1500.0 ms" in row.note
-    assert "anomalib's is 3.00 times" in row.note
+    assert "anomalib's is 3.00 times the floor" in row.note
     assert not floor_row("part", "work", 2.7, 6.0, {"decoding": 2.0}).met
 
 

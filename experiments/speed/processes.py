@@ -90,6 +90,22 @@ def compare(
     yield ratio("the same", "peak of memory", _each(pairs, "peak"), other_name, 2, unit="MB")
 
 
+def floor_row(part: str, work: str, own: float, theirs: float, floors: Mapping[str, float]) -> Row:
+    """What our side took beside the sum of its floors, and what these would be beside the other's.
+
+    Args:
+        part: As of `Row`.
+        work: Likewise.
+        own: CPU seconds of our side.
+        theirs: Of anomalib's.
+        floors: Of what our side cannot do without, by name.
+    """
+    lowest = sum(floors.values())
+    parts = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in floors.items())
+    note = f"{parts}; anomalib's is {theirs / lowest:.2f} times the floor"
+    return ratio(part, work, [(own, lowest)], "the sum of its floors", 1 / 1.3, note=note)
+
+
 def ratio(
     part: str,
     work: str,

@@ -29,11 +29,19 @@ def fitted(train: list[Tensor], ratio: float = 1.0, seed: int = 0, **kwargs: int
     return method
 
 
-@pytest.mark.parametrize("width", [7, 16, 40])
+@pytest.mark.parametrize("width", [7, 16, 40, 200])
 def test_embedding_equals_the_literal_version(width: int) -> None:
     levels = draw(2)
     found = PatchCore(SIZE, embedding_dim=width).embed(levels)
     np.testing.assert_allclose(found, literal.embedding(levels[1:], width), atol=1e-6)
+
+
+def test_an_embedding_has_the_same_bits_in_any_batch() -> None:
+    levels = draw(5)
+    method = PatchCore(SIZE, embedding_dim=40)
+    together = method.embed(levels)
+    apart = [method.embed([level[some] for level in levels]) for some in (slice(2), slice(2, 5))]
+    assert torch.equal(torch.cat(apart), together)
 
 
 @pytest.mark.parametrize(("num_levels", "grid"), [(1, (2, 6)), (3, (5, 4)), (9, (7, 6))])
@@ -119,7 +127,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fitted(train, ratio=0.5).score(test).maps
     monkeypatch.setattr(nearest_patches, "_ROWS", 7)
     monkeypatch.setattr(nearest, "_TILE", 5)
-    monkeypatch.setattr(neighbourhood, "_CHUNK_NUMBERS", 50)
+    monkeypatch.setattr(neighbourhood, "_ROWS", 3)
     chunked = fitted(train, ratio=0.5).score(test).maps
     torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)
 

@@ -1,13 +1,19 @@
 """What measures whole processes, without the other side."""
 
 import sys
+import time
 from pathlib import Path
 
+import picture_floors
 import pytest
+import stages
 from growing import Command, grown
 from parts import scoring
-from processes import Cost, compare, process
+from processes import Cost, compare, floor_row, process
 from setups import image_auroc
+
+import adpt
+import drawn
 
 
 def test_a_process_is_told_by_its_own_cost() -> None:
@@ -50,3 +56,45 @@ def test_each_cell_says_what_it_was() -> None:
     cpu, wall = scoring.cell_rows(cell, [([1.0, 2.0], [4.0, 2.0])])
     assert "20 megapixels, heatmap on, batch 8" in cpu.work
     assert (cpu.ratio, wall.ratio) == (4.0, 1.0)
+
+
+def test_the_floors_are_summed_and_held_against_both_sides() -> None:
+    row = floor_row("part", "work", 2.5, 6.0, {"decoding": 1.5, "backbone": 0.5})
+    assert row.ratio == pytest.approx(2.0 / 2.5)
+    assert row.met
+    assert "decoding 1500.0 ms" in row.note
+    assert "anomalib's is 3.00 times the floor" in row.note
+    assert not floor_row("part", "work", 2.7, 6.0, {"decoding": 2.0}).met
+
+
+def test_floors_are_told_by_what_was_done(tmp_path: Path) -> None:
+    photos = drawn.draw_mvtec(tmp_path) / "bottle"
+    backbone = {"name": "efficientnet_lite0", "levels": [2, 3]}
+    inspector = adpt.Inspector.fit(
+        photos / "train/good", method="padim", backbone=backbone, image_size=48, device="cpu"
+    )
+    before = [one.score for one in inspector.predict_many(photos / "test")]
+    shown = tmp_path / "heatmaps"
+    shown.mkdir()
+    (shown / ".adpt-output").touch()
+    picture_floors.Image.new("RGB", (90, 90)).save(shown / "0.jpg")
+    cell = {"fit": photos / "train/good", "images": photos / "test", "batch": 2, "heatmaps": shown}
+    found = picture_floors.floors(inspector, cell)
+    assert set(found) == {"decoding", "resizing", "backbone", "method", "encoding"}
+    assert min(found.values()) > 0
+    # The method did what the command has it do: fitted anew on the same images it is the same.
+    after = [one.score for one in inspector.predict_many(photos / "test")]
+    assert after == pytest.approx(before, rel=1e-5)
+
+
+def test_a_stage_is_told_without_the_stages_within_it() -> None:
+    def busy() -> None:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+
+    inner = stages.timed("inner", busy)
+    stages.timed("outer", lambda: (busy(), inner()))()
+    assert stages.spent["inner"] == pytest.approx(0.05, rel=0.2)
+    assert stages.spent["outer"] == pytest.approx(0.05, rel=0.2)
+    assert stages.calls == {"inner": 1, "outer": 1}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Row
-from processes import HERE, process, ratio
+from processes import HERE, floor_row, process, ratio
 from setups import PICTURES, PRODUCT, mobilenet, ready, run_here
 
 FITTED, RUNS = 16, 1
@@ -63,20 +63,26 @@ def rows() -> Iterator[Row]:
         single = [cell for cell in cells if cell["batch"] == 1 and not cell["heatmaps"]]
         exported = [cell | {"do": kind} for kind in INFERENCERS for cell in single]
         theirs = engine + exported
-        found: list[tuple[Any, Any]] = []
+        found: list[tuple[Any, Any, Any]] = []
         for run in range(RUNS):
             asked = {
                 "own": lambda: own(folder, [cells[0], *cells, stream]),
                 "theirs": lambda: setup.theirs("cells", folder, cells=[engine[0], *theirs]).answer[
                     1:
                 ],
+                "floors": lambda: floors(folder, [cells[0], *cells, stream]),
             }
-            order = list(asked) if run % 2 == 0 else list(asked)[::-1]
+            # The floors encode heatmaps that our side wrote.
+            order = ("own", "theirs", "floors") if run % 2 == 0 else ("theirs", "own", "floors")
             got = {side: asked[side]() for side in order}
-            found.append((got["own"], got["theirs"]))
+            found.append((got["own"], got["theirs"], got["floors"]))
         for number, cell in enumerate(theirs):
             mine = [*cells, stream].index({k: v for k, v in cell.items() if k != "do"})
-            yield from cell_rows(cell, [(own[mine], other[number]) for own, other in found])
+            yield from cell_rows(cell, [(own[mine], other[number]) for own, other, _ in found])
+            if cell["do"] == "cells":
+                own_cell, other, low = (side[mine] for side in found[-1])
+                work = f"{work_of(cell)}: CPU seconds"
+                yield floor_row("scoring", work, own_cell[0], other[0], low)
 
 
 def own(folder: Path, cells: list[dict[str, Any]]) -> list[list[float]]:
@@ -92,13 +98,34 @@ def own(folder: Path, cells: list[dict[str, Any]]) -> list[list[float]]:
     return found[1:]
 
 
+def floors(folder: Path, cells: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """CPU seconds a picture of what our side cannot do without, of all cells but the first."""
+    job = {"inspector": str(folder / "own.adpt.safetensors"), "cells": []}
+    for number, cell in enumerate(cells):
+        written = str(folder / f"scored/{number}/heatmaps") if cell["heatmaps"] else ""
+        job["cells"].append(cell | {"heatmaps": written})
+    found = process([sys.executable, str(HERE / "picture_floors.py"), json.dumps(job)]).answer
+    return [
+        {name: value / pictures_of(cell) for name, value in each.items()}
+        for cell, each in zip(cells[1:], found, strict=True)
+    ]
+
+
+def pictures_of(cell: dict[str, Any]) -> int:
+    """How many pictures a cell has."""
+    return next(many for pixels, *_, many in SIZES if pixels == cell["pixels"])
+
+
+def work_of(cell: dict[str, Any]) -> str:
+    """A cell in words."""
+    shown = "on" if cell["heatmaps"] else "off"
+    return f"a picture of {cell['pixels']} megapixels, heatmap {shown}, batch {cell['batch']}"
+
+
 def cell_rows(cell: dict[str, Any], pairs: list[tuple[list[float], list[float]]]) -> Iterator[Row]:
     """CPU seconds and seconds of the clock a picture."""
     name = "anomalib's engine" if cell["do"] == "cells" else f"anomalib's {cell['do']} inferencer"
-    shown = "on" if cell["heatmaps"] else "off"
-    many = next(many for pixels, *_, many in SIZES if pixels == cell["pixels"])
-    work = f"a picture of {cell['pixels']} megapixels, heatmap {shown}, batch {cell['batch']}"
     for index, what in enumerate(("CPU seconds", "by the clock")):
         each = [(own[index], other[index]) for own, other in pairs]
-        note = f"mean of {many} JPEGs"
-        yield ratio("scoring", f"{work}: {what}", each, name, 3, note=note)
+        note = f"mean of {pictures_of(cell)} JPEGs"
+        yield ratio("scoring", f"{work_of(cell)}: {what}", each, name, 3, note=note)

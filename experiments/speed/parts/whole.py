@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from measuring import Row
-from processes import Cost, compare, process, ratio
-from setups import PICTURES, PRODUCT, Setup, image_auroc, mobilenet, ready, run_here
+from processes import HERE, Cost, compare, floor_row, process, ratio
+from setups import BATCH, PICTURES, PRODUCT, Setup, image_auroc, mobilenet, ready, run_here
 
 MANY, SIDE = 200, 900
 ENGINE = "anomalib's engine"
@@ -36,11 +36,13 @@ def rows() -> Iterator[Row]:
 def fitted(setup: Setup, folder: Path, work: str) -> Iterator[Row]:
     """Fit, threshold, scores and heatmaps of one method on one backbone."""
     found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
 
     def ours() -> Cost:
         cost = setup.fit(folder, folder / "good", f"images={folder / 'test'}")
         lines = (folder / "own/scores.jsonl").read_text().splitlines()
         scored = [json.loads(line) for line in lines]
+        seconds["ours"] = cost.cpu
         found["ours"] = image_auroc([s["path"] for s in scored], [s["score"] for s in scored])
         return cost
 
@@ -55,6 +57,7 @@ def fitted(setup: Setup, folder: Path, work: str) -> Iterator[Row]:
             images=str(tests),
             export=["torch"],
         )
+        seconds["theirs"] = cost.cpu
         found["theirs"] = image_auroc(*zip(*cost.answer, strict=True))
         return cost
 
@@ -68,6 +71,7 @@ def fitted(setup: Setup, folder: Path, work: str) -> Iterator[Row]:
         f"{ENGINE}, `fit` and `predict`",
         1,
     )
+    yield floor_row("the same", "CPU seconds", seconds["ours"], seconds["theirs"], floors(folder))
     yield Row(
         "the same",
         "image AUROC, difference",
@@ -77,6 +81,28 @@ def fitted(setup: Setup, folder: Path, work: str) -> Iterator[Row]:
         kind="limit",
         note=f"ours {found['ours']:.2f}, anomalib's {found['theirs']:.2f}",
     )
+
+
+def floors(folder: Path) -> dict[str, float]:
+    """CPU seconds of what our side of `fitted` cannot do without, what it wrote being in `folder`.
+
+    The imports are those of `import torch, timm`.
+    """
+    cell = {
+        "fit": str(folder / "good"),
+        "images": str(folder / "test"),
+        "batch": BATCH,
+        "heatmaps": str(folder / "own/heatmaps"),
+    }
+    warm_up = {"images": str(folder / "test/good"), "batch": BATCH}
+    job = {"inspector": str(folder / "own.adpt.safetensors"), "cells": [warm_up, cell]}
+    (found,) = process([sys.executable, str(HERE / "picture_floors.py"), json.dumps(job)]).answer
+    return {"imports": imports().cpu, **found}
+
+
+def imports() -> Cost:
+    """What takes long of our imports, alone."""
+    return process([sys.executable, "-c", "import torch, timm"])
 
 
 def started(setup: Setup, folder: Path) -> Iterator[Row]:
@@ -92,9 +118,7 @@ def started(setup: Setup, folder: Path) -> Iterator[Row]:
         "anomalib's torch inferencer": lambda: setup.theirs(
             "torch", folder, images=str(one.parent)
         ),
-        '`python -c "import torch, timm"`': lambda: process(
-            [sys.executable, "-c", "import torch, timm"]
-        ),
+        '`python -c "import torch, timm"`': imports,
     }
     found = {name: [side()] for name, side in sides.items()}
     for _ in range(STARTS - 1):

@@ -47,13 +47,14 @@ def score_and_write(
         Stopped: By a signal; what was found until then is written.
     """
     rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
+    side = 0 if config.heatmaps == "none" else config.heatmap_size
     if isinstance(images, list):
         endless, total = False, len(images)
-        found = by_product(products, products.grouped(images), rule, config.batch_size)
+        found = by_product(products, products.grouped(images), rule, config.batch_size, side)
     else:
         endless, total = True, 0
         products.load_all()
-        found = one_by_one(products, images, rule)
+        found = one_by_one(products, images, rule, side)
     folder = expanded(config.output_dir)
     outputs = Outputs(
         folder, products.inspectors, config.heatmaps, config.heatmap_format, config.heatmap_size
@@ -103,21 +104,26 @@ def answer(row: Row) -> None:
 
 
 def by_product(
-    products: Products, groups: Mapping[str, list[Path]], rule: RegionRule, batch_size: int
+    products: Products,
+    groups: Mapping[str, list[Path]],
+    rule: RegionRule,
+    batch_size: int,
+    copy_side: int | None,
 ) -> Iterator[Found]:
     """Score files, those of each product together, after all that they need was loaded."""
     inspectors = {product: products.inspector(product) for product in groups}
 
     def found() -> Iterator[Found]:
         for product, paths in groups.items():
-            for result in inspectors[product].predict_many(paths, batch_size, rule):
+            inspector = inspectors[product]
+            for result in inspector.predict_many(paths, batch_size, rule, copy_side=copy_side):
                 yield product, result
 
     return found()
 
 
 def one_by_one(
-    products: Products, images: Iterator[str | Path], rule: RegionRule
+    products: Products, images: Iterator[str | Path], rule: RegionRule, copy_side: int | None
 ) -> Iterator[Found]:
     """Score each image that comes, before the next is looked for."""
     for image in images:
@@ -126,7 +132,8 @@ def one_by_one(
         except DataError as error:
             yield "", UnreadImage(str(image), str(error))
             continue
-        for result in products.inspector(product).predict_many([image], regions=rule):
+        inspector = products.inspector(product)
+        for result in inspector.predict_many([image], 1, rule, copy_side=copy_side):
             yield product, result
 
 

@@ -16,6 +16,7 @@ from adpt.inspection.good_page import NAME as GOOD_PAGE
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.inputs import find_images, from_stdin
 from adpt.inspection.inspector import Inspector
+from adpt.inspection.outputs import THUMBNAIL
 from adpt.inspection.products import Products, file_of, inspector_files
 from adpt.inspection.threshold import RATE, ThresholdPolicy
 from adpt.inspection.watching import new_images
@@ -46,6 +47,7 @@ def fit(config: DictConfig) -> Products:
             backbone=backbone,
             threshold=policy_of(config),
             device=device_of(config),
+            copy_side=THUMBNAIL,
             progress=progress,
             **data,
             **{name: config[name] for name in alike},
@@ -76,6 +78,7 @@ def show_good_images(inspector: Inspector, config: DictConfig) -> None:
         log.log(logging.WARNING if number else logging.INFO, remark)
     folder = expanded(config.output_dir)
     write_good_page(folder, inspector, good)
+    good.copies.clear()  # Not needed any more.
     log.info("The good images by score: %s", (folder / GOOD_PAGE).absolute())
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,7 @@ class FitOptions:
     max_megapixels: float
     batch_size: int
     device: torch.device
+    copy_side: int
 
 
 def fitted_model(
@@ -110,7 +111,8 @@ def fitted_model(
         built.require_class_token(f"method={options.method}")
     weights = os.fspath(options.projector) if options.projector else None
     projector = load_matching_projector(weights, built, options.device, options.projector_block)
-    files = ImageFiles(geometry, options.batch_size, inside)
+    copied = "fit" if further is None else "good_test"
+    files = ImageFiles(geometry, options.batch_size, inside, options.copy_side, copied)
     fitter = Fitter(
         built, projector, kind, make, options.shots, options.seed, options.batch_size, files
     )
@@ -140,7 +142,7 @@ def fitted_model(
     found = policy.find(normal.image, source, bad)
     grounds = Grounds.of(policy, normal.image, bad, source, tuple(map(digits, seen.paths)))
     model = Model(scorer, settings, found, grounds.spread(), grounds)
-    return model, GoodImages.examined(names, normal, policy, bad)
+    return model, replace(GoodImages.examined(names, normal, policy, bad), copies=files.copies)
 
 
 def shown_pixels(maps: Tensor, interest: Tensor | None) -> Tensor:

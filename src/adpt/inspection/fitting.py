@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from adpt.backbones import Backbone
@@ -27,6 +28,7 @@ from adpt.methods.trained import TrainedMethod
 from adpt.projector import FeatureProjector
 from adpt.residual import KINDS, Kind
 from adpt.running.progress import Progress, no_progress
+from adpt.windows import Size
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 TRAINED_FOLDS = 3
 """Parts that the good images are left out in where each takes a training: together twice as long
 as the first."""
+_COPIES = 500
+"""Small copies of pictures that are kept; 100 MB where they are those of thumbnails."""
 
 
 @dataclass
@@ -176,11 +180,17 @@ class ImageFiles:
         geometry: Brings them to the model's size.
         batch_size: Images at a time.
         interest: As of `Scorer`.
+        copy_side: Longest side, in pixels, of copies of pictures that are kept; 0 for none.
+        copied: The option of whose images they are.
+        copies: As of `GoodImages`; of 500 pictures at most.
     """
 
     geometry: Geometry
     batch_size: int
     interest: Tensor | None = None
+    copy_side: int = 0
+    copied: str = "fit"
+    copies: dict[str, tuple[Image.Image, Size]] = field(default_factory=dict)
 
     def encoded(
         self,
@@ -224,8 +234,10 @@ class ImageFiles:
     ) -> Iterator[tuple[list[str], Tensor]]:
         """Names and pixels of the images that can be read."""
         done = count = 0
-        for batch in read_batches(paths, self.geometry, self.batch_size):
+        side = self.copy_side if option == self.copied else 0
+        for batch in read_batches(paths, self.geometry, self.batch_size, copy_side=side):
             good = [one for one in batch if isinstance(one, Read)]
+            self._keep(good)
             for one in batch:
                 if not isinstance(one, Read):
                     log.warning("Left out: %s: %s", one.path, one.error)
@@ -236,6 +248,11 @@ class ImageFiles:
             progress("encoding", done, len(paths))
         if not count:
             raise DataError(f"None of the {len(paths)} images of {option} can be read.")
+
+    def _keep(self, images: Sequence[Read]) -> None:
+        for image in images[: _COPIES - len(self.copies)]:
+            if image.copy is not None:
+                self.copies[str(image.path)] = image.copy, image.original
 
 
 def _on_cpu(scores: Scores) -> Scores:

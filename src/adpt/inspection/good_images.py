@@ -1,15 +1,17 @@
 """The good images that a threshold was found from: which of them sets it, and which stand apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from adpt.inspection.limits import outlying
 from adpt.inspection.threshold import ThresholdPolicy
 from adpt.methods import Scores
 from adpt.running.names import printable
+from adpt.windows import Size
 
 _NAMED = 5
 
@@ -22,11 +24,14 @@ class GoodImages:
         paths: Their files.
         scores: Maps (n, H, W) of the model's size and image scores (n,), on the CPU.
         remarks: What the scores say of the images, a sentence each.
+        copies: Small copies of the pictures by path, with their own height and width, as far as
+            they were to be kept.
     """
 
     paths: list[str]
     scores: Scores
     remarks: list[str]
+    copies: dict[str, tuple[Image.Image, Size]] = field(default_factory=dict)
 
     @classmethod
     def examined(

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from PIL import Image
+
 from adpt.errors import BadImageError, UserError
 from adpt.inspection.good_images import GoodImages
 from adpt.inspection.inputs import picture_of
@@ -12,6 +14,7 @@ from adpt.inspection.page import Card, build_inspection_page
 from adpt.inspection.rows import Row
 from adpt.running.names import printable
 from adpt.running.whole_files import make_output_folder, replacing
+from adpt.windows import Size
 
 NAME = "good.html"
 _SHOWN = 100
@@ -36,14 +39,21 @@ def write_good_page(folder: Path, inspector: Inspector, good: GoodImages) -> Non
         temporary.write_text(page, encoding="utf-8")
 
 
+def _picture(path: str, inspector: Inspector, good: GoodImages) -> tuple[Image.Image, Size]:
+    """A good image's picture, or the copy that was kept, and the picture's height and width."""
+    if path in good.copies:
+        return good.copies[path]
+    picture = picture_of(Path(path), inspector.geometry.rules)
+    return picture, (picture.height, picture.width)
+
+
 def _card(inspector: Inspector, good: GoodImages, row: int, shown: bool) -> Card:
     score, path = float(good.scores.image[row]), good.paths[row]
     found = (score, inspector.normalised(score), score > inspector.threshold, inspector.threshold)
     sheet = None
     if shown:
         try:
-            picture = picture_of(Path(path), inspector.geometry.rules)
-            size = (picture.height, picture.width)
+            picture, size = _picture(path, inspector, good)
             laid = LaidBack(inspector.geometry, good.scores.maps[row], size)
             result = Inspection(path, score, found[2], found[3], laid)
             sheet = thumbnail(picture, result, inspector.settings.normal_map)

@@ -36,6 +36,8 @@ from adpt.running.whole_files import OUTPUT_MARK, is_output
 log = logging.getLogger(__name__)
 
 _THREADS = 4
+_COPIES = 2**25
+"""Pixels (of 4 bytes) of all copies of pictures that are kept at a time."""
 
 Images = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """A folder of images (the folders in it included), a pattern such as `photos/*.png`, or paths."""
@@ -55,11 +57,13 @@ class Read(NamedTuple):
         path: Its file; None for a picture in memory.
         pixels: (3, H, W) uint8, of the model's size.
         original: Height and width of the picture itself, in pixels.
+        copy: The picture, made smaller, where it is to be kept.
     """
 
     path: str | None
     pixels: Tensor
     original: tuple[int, int]
+    copy: Image.Image | None = None
 
 
 class UnreadImage(NamedTuple):
@@ -74,8 +78,21 @@ class UnreadImage(NamedTuple):
     error: str
 
 
-def read(image: ImageInput, geometry: Geometry, order: Order = "rgb") -> Read | UnreadImage:
+def read(
+    image: ImageInput,
+    geometry: Geometry,
+    order: Order = "rgb",
+    copy_side: int | None = 0,
+    most: int = _COPIES,
+) -> Read | UnreadImage:
     """Read one image; a broken file is a result, not an error.
+
+    Args:
+        image: A file, or a picture in memory, of which no copy is kept.
+        geometry: Brings it to the model's size.
+        order: Of the channels of arrays and tensors.
+        copy_side: As of `read_batches`.
+        most: Pixels of a copy that is kept, at most.
 
     Raises:
         ValueError: A picture in memory of a shape or type that `ImageInput` does not name.
@@ -85,7 +102,12 @@ def read(image: ImageInput, geometry: Geometry, order: Order = "rgb") -> Read | 
         return Read(None, geometry.image(picture), (picture.height, picture.width))
     try:
         picture = picture_of(expanded(image), geometry.rules)
-        return Read(os.fspath(image), geometry.image(picture), (picture.height, picture.width))
+        pixels, original = geometry.image(picture), (picture.height, picture.width)
+        copy = None
+        if copy_side != 0:
+            make_smaller(picture, copy_side)
+            copy = picture if picture.width * picture.height <= most else None
+        return Read(os.fspath(image), pixels, original, copy)
     except BadImageError as error:
         return UnreadImage(os.fspath(image), reason(error))
     except MemoryError:
@@ -93,7 +115,11 @@ def read(image: ImageInput, geometry: Geometry, order: Order = "rgb") -> Read | 
 
 
 def read_batches(
-    images: Iterable[ImageInput], geometry: Geometry, batch_size: int, order: Order = "rgb"
+    images: Iterable[ImageInput],
+    geometry: Geometry,
+    batch_size: int,
+    order: Order = "rgb",
+    copy_side: int | None = 0,
 ) -> Iterator[list[Read | UnreadImage]]:
     """Read images in batches, in the order given; a batch is read while its predecessor is in use.
 
@@ -102,6 +128,9 @@ def read_batches(
         geometry: Brings them to the model's size.
         batch_size: Images at a time.
         order: Of the channels of arrays and tensors.
+        copy_side: Longest side of a copy that is kept of each file's picture, in pixels; None for
+            the picture's own, 0 for no copy. Those that two batches would take more than 128 MB
+            with are not kept.
 
     Raises:
         ValueError: `batch_size` is below 1, `order` is no such word; else as of `read`.
@@ -110,12 +139,15 @@ def read_batches(
         raise ValueError(f"order={order!r}: choose 'rgb' or 'bgr'.")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
-    rest = iter(images)
+    rest, most = iter(images), _COPIES // (2 * batch_size)
     with ThreadPoolExecutor(_THREADS) as threads:
         ahead: list[Future[Read | UnreadImage]] = []
         while True:
             current = ahead
-            ahead = [threads.submit(read, one, geometry, order) for one in islice(rest, batch_size)]
+            ahead = [
+                threads.submit(read, one, geometry, order, copy_side, most)
+                for one in islice(rest, batch_size)
+            ]
             if current:
                 yield [one.result() for one in current]
             if not ahead:
@@ -131,6 +163,12 @@ def picture_of(path: Path, rules: ReadingRules = PLAIN) -> Image.Image:
     if is_output(path.parent):
         raise BadImageError(f"adpt wrote it, as {OUTPUT_MARK} in its folder says: it is no input")
     return read_image(path, path.parent.name, rules)
+
+
+def make_smaller(picture: Image.Image, longest_side: int | None) -> None:
+    """Shrink a picture, in place, whose longest side is longer; None leaves it as it is."""
+    if longest_side is not None:
+        picture.thumbnail((longest_side, longest_side))
 
 
 def reason(error: BadImageError) -> str:

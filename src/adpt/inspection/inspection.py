@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,7 @@ class Inspection:
         regions: Where an anomalous image is so, the highest peak first; none of a normal one.
         normalised: Estimated share of good images that score higher, 0 to 1, of one meaning for all
             methods and products; None from an inspector of before there was one.
+        picture: A copy of the picture, where `predict_many` was to keep one.
     """
 
     path: str | None
@@ -79,6 +80,7 @@ class Inspection:
     map: _LaidWhenAsked = _LaidWhenAsked()
     regions: tuple[Region, ...] = ()
     normalised: float | None = None
+    picture: Image.Image | None = field(default=None, repr=False)
 
     def map_at(self, size: Size, unseen: float = float("nan"), rows: slice = slice(None)) -> Map:
         """The map over a copy of the picture that is of another height and width.
@@ -126,4 +128,4 @@ def inspections(
             place = geometry.place(image.original)
             regions = rule.find(score_map.numpy(), model.settings.normal_map[0], *place)
         share = model.normalised(score)
-        yield Inspection(image.path, score, anomalous, threshold, laid, regions, share)
+        yield Inspection(image.path, score, anomalous, threshold, laid, regions, share, image.copy)

@@ -78,6 +78,7 @@ class Inspector:
         threshold: ThresholdPolicy | None = None,
         batch_size: int = 8,
         device: str = "auto",
+        copy_side: int = 0,
         progress: Progress = no_progress,
         **of_threshold: Any,
     ) -> Self:
@@ -116,6 +117,8 @@ class Inspector:
                 estimated to exceed.
             batch_size: Images at a time; changes no score.
             device: auto, cpu, cuda or cuda:1; auto is a GPU where there is one.
+            copy_side: Longest side, in pixels, of copies of pictures that `good_images` keeps, of
+                500 at most; 0 for none.
             progress: Told of every batch and step.
             **of_threshold: In place of `threshold` its fields, such as `defects="photos/bad"`.
 
@@ -128,7 +131,7 @@ class Inspector:
         fitted_as = FitOptions(
             method, method_options or {}, backbone, projector, projector_block, features, shots,
             seed, image_size, resize, windows, roi, bit_depth, max_megapixels, batch_size,
-            choose_device(device),
+            choose_device(device), copy_side,
         )  # fmt: skip
         policy = threshold or ThresholdPolicy(**of_threshold)
         model, good_images = fitted_model(images, fitted_as, policy, progress)
@@ -304,6 +307,7 @@ class Inspector:
         batch_size: int = 8,
         regions: RegionRule | None = None,
         order: Order = "rgb",
+        copy_side: int | None = 0,
     ) -> Iterator[Inspection | UnreadImage]:
         """Inspect images, a batch at a time, in the order given.
 
@@ -313,6 +317,9 @@ class Inspector:
             batch_size: Images at a time; changes no score.
             regions: What a defect region is; None for `RegionRule()`.
             order: As of `predict`.
+            copy_side: Longest side, in pixels, of a copy of each file's picture that its result has
+                as `picture`; None for the picture's own, 0 for none. Of large pictures, with which
+                two batches would take more than 128 MB, there is none.
 
         Yields:
             An `Inspection` each, or an `UnreadImage` for a file that cannot be read, or whose
@@ -324,7 +331,7 @@ class Inspector:
         """
         if isinstance(images, str | os.PathLike):
             images = find_images(images, "images")
-        for batch in read_batches(images, self._geometry, batch_size, order):
+        for batch in read_batches(images, self._geometry, batch_size, order, copy_side):
             good = [one for one in batch if isinstance(one, Read)]
             found = inspections(self._model, self._geometry, good, regions or RegionRule())
             for one in batch:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from adpt.data.files import images_in
 from adpt.errors import BadImageError, UserError
-from adpt.inspection.inputs import UnreadImage, picture_of
+from adpt.inspection.inputs import UnreadImage, make_smaller, picture_of
 from adpt.inspection.inspection import Inspection
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.page import MOST, Card, build_inspection_page, ranked
@@ -231,11 +231,9 @@ class Outputs:
         if not wanted and not shown:
             return ""
         try:
-            picture = picture_of(expanded(result.path), inspector.geometry.rules)
+            picture = picture_under(result, inspector, self.longest_side)
         except BadImageError:  # Gone since it was scored.
             return ""
-        if self.longest_side is not None:
-            picture.thumbnail((self.longest_side, self.longest_side))
         normal_map = inspector.settings.normal_map
         if shown:
             keep = heapq.heappush if len(self._cards) < MOST else heapq.heappushpop
@@ -255,6 +253,21 @@ class Outputs:
             log.warning("The heatmap of %s is left out: %s", printable(result.path), error)
             return ""
         return name
+
+
+def picture_under(
+    result: Inspection, inspector: Inspector, longest_side: int | None
+) -> Image.Image:
+    """The picture of an inspected file for its heatmap: the copy that was kept, or read anew.
+
+    Raises:
+        BadImageError: It cannot be read any more.
+    """
+    if result.picture is not None:
+        return result.picture
+    picture = picture_of(expanded(str(result.path)), inspector.geometry.rules)
+    make_smaller(picture, longest_side)
+    return picture
 
 
 def _line(row: Row) -> str:

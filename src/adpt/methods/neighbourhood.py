@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,21 @@ from adpt.nearest import slices
 
 _CHUNK_NUMBERS = 2**26
 _NEIGHBOURHOOD = 3
+_ROWS = 32
+"""Numbers of a patch that are averaged by one product on a CPU: as each averages a few neighbours
+that lie side by side, so do these, and the product passes over nearly all zeros."""
+
+
+class _Part(NamedTuple):
+    """Some of the numbers that a level adds to, and what they average.
+
+    Attributes:
+        neighbours: The level's channels times neighbours that have a share in them.
+        weights: These shares, (neighbours, numbers).
+    """
+
+    neighbours: slice
+    weights: Tensor
 
 
 def embed_neighbourhoods(levels: Sequence[Tensor], width: int) -> Tensor:
@@ -18,37 +34,44 @@ def embed_neighbourhoods(levels: Sequence[Tensor], width: int) -> Tensor:
 
     Each level's channels times neighbours are averaged to `width` numbers, brought to the first
     level's grid, stacked over the levels and averaged to `width` numbers again (PatchCore, arXiv
-    2106.08265; GLASS does the same). Works in chunks of at most 256 MB a tensor, or one image.
+    2106.08265; GLASS does the same). An image at a time on a CPU, so that no bit depends on the
+    batch; elsewhere as many as take 256 MB a tensor, or one.
 
     Returns:
         (B, patches of the first level, width).
     """
+    images, grid = levels[0].shape[0], levels[0].shape[-2:]
+    on_cpu = levels[0].device.type == "cpu"
     largest = max(level[0].numel() for level in levels) * _NEIGHBOURHOOD**2
-    largest = max(largest, width * len(levels) * levels[0][0, 0].numel())
-    chunks = slices(levels[0].shape[0], _CHUNK_NUMBERS // largest)
-    return torch.cat([_embed_chunk([level[some] for level in levels], width) for some in chunks])
+    largest = max(largest, width * len(levels) * grid.numel())
+    depths = tuple(level.shape[1] * _NEIGHBOURHOOD**2 for level in levels)
+    averages = _averages(depths, width, _ROWS if on_cpu else width)
+    described = levels[0].new_zeros(images, grid.numel(), width)
+    for some in slices(images, 1 if on_cpu else _CHUNK_NUMBERS // largest):
+        for level, (first, parts) in zip(levels, averages, strict=True):
+            pooled = _pooled(level[some], parts, grid)
+            described[some, :, first : first + pooled.shape[2]] += pooled
+    return described
 
 
-def _embed_chunk(levels: Sequence[Tensor], width: int) -> Tensor:
-    grid = levels[0].shape[-2:]
-    patches = levels[0].shape[0], width, grid[0] * grid[1]
-    described = levels[0].new_zeros(patches)
-    averages = _averages(tuple(level.shape[1] * _NEIGHBOURHOOD**2 for level in levels), width)
-    for level, (first, weights) in zip(levels, averages, strict=True):
-        neighbours = F.unfold(level, _NEIGHBOURHOOD, padding=_NEIGHBOURHOOD // 2)
-        pooled = weights.to(level) @ neighbours
-        pooled = pooled.reshape(*pooled.shape[:2], *level.shape[-2:])
-        # The authors resize before they average. Both are linear, over different axes, so the
-        # order is free, and after averaging there is less to resize.
-        if pooled.shape[-2:] != grid:
-            pooled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=False)
-        described[:, first : first + len(weights)] += pooled.flatten(2)
-    return described.mT.contiguous()
+def _pooled(level: Tensor, parts: Sequence[_Part], grid: torch.Size) -> Tensor:
+    """(B, patches of the grid, numbers): what a level adds."""
+    neighbours = F.unfold(level, _NEIGHBOURHOOD, padding=_NEIGHBOURHOOD // 2).mT
+    averaged = [neighbours[..., part.neighbours] @ part.weights.to(level) for part in parts]
+    pooled = torch.cat(averaged, 2)
+    if level.shape[-2:] == grid:
+        return pooled
+    # The authors resize before they average. Both are linear, over different axes, so the order is
+    # free, and after averaging there is less to resize. Torch resizes channels last in a tenth of
+    # the time.
+    maps = pooled.unflatten(1, level.shape[-2:]).permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
+    return maps.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 @lru_cache(maxsize=8)
-def _averages(depths: tuple[int, ...], width: int) -> list[tuple[int, Tensor]]:
-    """Both averages as one matrix a level, (rows, depth), and the first number that it adds to.
+def _averages(depths: tuple[int, ...], width: int, rows: int) -> list[tuple[int, list[_Part]]]:
+    """Both averages as one matrix a level, in parts, and the first number that it adds to.
 
     Of the stacked levels each number averages a few neighbours, so that a level reaches its own
     share of the numbers alone: in one step there is less to compute and to write.
@@ -57,10 +80,20 @@ def _averages(depths: tuple[int, ...], width: int) -> list[tuple[int, Tensor]]:
     with torch.inference_mode(False):
         stacked = _averaging(width * len(depths), width).split(width, dim=1)
         for depth, block in zip(depths, stacked, strict=True):
-            reached = block.any(1).nonzero()[:, 0].tolist()
-            rows = slice(reached[0], reached[-1] + 1)
-            found.append((rows.start, (block[rows] @ _averaging(depth, width)).float()))
+            reached = _span(block.any(1))
+            weights = (block[reached] @ _averaging(depth, width)).float()
+            parts = []
+            for some in weights.split(rows):
+                seen = _span(some.any(0))
+                parts.append(_Part(seen, some[:, seen].T.contiguous()))
+            found.append((reached.start, parts))
     return found
+
+
+def _span(inside: Tensor) -> slice:
+    """From the first that is True to the last."""
+    places = inside.nonzero()[:, 0].tolist()
+    return slice(places[0], places[-1] + 1)
 
 
 def _averaging(depth: int, width: int) -> Tensor:

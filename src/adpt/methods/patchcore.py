@@ -34,8 +34,8 @@ class PatchCore(FittedMethod):
 
     Memory: fitting holds one embedding a training patch (images·h·w·embedding_dim floats); those of
     more than 1 GB lie in a temporary file on a CPU, and with them 129 floats more a patch, so that
-    12 bytes a patch stay in memory beside the bank. Embedding works in chunks of at most 256 MB a
-    tensor (or one image), scoring in tiles of 16 MB (`NearestPatches`).
+    12 bytes a patch stay in memory beside the bank. Embedding takes an image at a time,
+    on a GPU chunks of at most 256 MB a tensor, and scoring tiles of 16 MB (`NearestPatches`).
 
     Args:
         image_size: Side of the square score maps, in pixels, or (height, width).

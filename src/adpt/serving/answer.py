@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adpt.inspection import Inspector, RegionRule, UnreadImage
-from adpt.inspection.inputs import picture_of
-from adpt.inspection.outputs import Format, encoded, heatmap_over
+from adpt.inspection.outputs import Format, encoded, heatmap_over, picture_under
 from adpt.inspection.rows import Row
 from adpt.running.names import printable
 
@@ -50,15 +49,14 @@ def inspect(
         heatmap: Format of the heatmap; None for none.
         longest_side: Of the heatmap, in pixels; None for the picture's own.
     """
-    (found,) = inspector.predict_many([path], 1, rule)
+    side = 0 if heatmap is None else longest_side
+    (found,) = inspector.predict_many([path], 1, rule, copy_side=side)
     if isinstance(found, UnreadImage):
         error = printable(found.error.replace(str(path), name or "the picture"))
         return Answer(Row.unread(name, error, inspector.threshold, product))
     row = Row.of(found, name, product=product)
     if heatmap is None:
         return Answer(row)
-    picture = picture_of(path, inspector.geometry.rules)
-    if longest_side is not None:
-        picture.thumbnail((longest_side, longest_side))
+    picture = picture_under(found, inspector, longest_side)
     shown = heatmap_over(picture, found, inspector.settings.normal_map)
     return Answer(row, encoded(shown, heatmap))

@@ -102,7 +102,18 @@ def test_a_part_without_options_has_none_to_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["train", "train -m", "evaluate", "predict", "report", "doctor", "publish", "serve"]
+    "line",
+    [
+        "train",
+        "train -m",
+        "train --help",
+        "evaluate",
+        "predict",
+        "report",
+        "doctor",
+        "publish",
+        "serve",
+    ],
 )
 def test_an_entry_says_it_and_nothing_else(line: str, tmp_path: Path) -> None:
     module, *sweep = line.split()
@@ -134,7 +145,12 @@ def test_hydra_tells_itself_where_the_trace_is_asked_for(tmp_path: Path) -> None
             r"there is no option hydra\.jbo; did you mean hydra\.job\?"
             r" `python -m adpt\.train --cfg hydra` lists the options\.",
         ),
-        ("experiment=zzz", r"no file of experiment is chosen yet: \+experiment=zzz adds one\."),
+        (
+            "experiment=clip",
+            r"experiment has no clip; did you mean clip_l\? There are aligned, .*, tsne\."
+            r" \+experiment=<one of them> adds it\.",
+        ),
+        ("+model=closed_form", "model is chosen already: model=closed_form takes its place."),
     ],
 )
 def test_hydras_options_and_groups_without_a_choice_are_told_apart(word: str, said: str) -> None:
@@ -142,6 +158,17 @@ def test_hydras_options_and_groups_without_a_choice_are_told_apart(word: str, sa
         composed("train", word)
     message = composition_message(caught.value, "train", [word])
     assert re.fullmatch(f"{re.escape(word)}: {said}", str(message)), message
+
+
+def test_a_group_in_a_folder_of_ones_own_is_added(tmp_path: Path) -> None:
+    words = [f"hydra.searchpath=[{tmp_path}]", "experiment=mine"]
+    with pytest.raises(ConfigCompositionException) as caught:
+        composed("train", *words)
+    message = composition_message(caught.value, "train", words)
+    assert (
+        message
+        == "experiment=mine: no file of experiment is chosen yet: +experiment=mine adds one."
+    )
 
 
 def test_what_else_may_be_wrong_is_left_to_hydra() -> None:
@@ -162,6 +189,8 @@ def test_a_message_is_printed_harmlessly_and_hydras_own_way_comes_back(
     assert ended.value.code == 1
     assert capsys.readouterr().err == "\nadpt: a\\x1b[31mb\n"
     assert utils.run_and_report is before
+    with pytest.raises(SystemExit), told_in_one_line("train", []):
+        raise ConfigCompositionException
 
 
 def test_the_nearest_name_is_the_shortest_place_and_near_enough() -> None:

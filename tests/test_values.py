@@ -279,11 +279,17 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
 
 
 def test_only_groups_must_not_be_null() -> None:
-    check_words(
-        ["callbacks.progress=null", "projector=null", "data=mvtec", "--cfg", "job", "=null"]
-    )
+    check_words(["callbacks.progress=null", "projector=null", "data=mvtec", "--cfg", "job"])
     with pytest.raises(UserError, match=r"\+experiment=null: .* table1"):
         check_words(["+experiment=null"])
+
+
+@pytest.mark.parametrize("word", ["", "=", "=null", "+=3", "~", "++=a", " =3"])
+def test_a_word_names_an_option(word: str) -> None:
+    shown = re.escape(word) or "''"
+    with pytest.raises(UserError, match=rf"^{shown} names no option: give"):
+        check_words([word])
+    check_words(["~projector", "-m", "--info=all", "+a=", "title="])
 
 
 @pytest.mark.parametrize("word", ["method=1", "+logger=true", "metric=[aupimo,1]", "data=a,-.5e3"])

@@ -43,8 +43,8 @@ def check_words(words: Iterable[str]) -> None:
     """Refuse what Hydra itself would end in a trace, or in a message that helps nobody.
 
     Raises:
-        UserError: A word is no UTF-8, as Hydra's own files are, a group is set to null or to a
-            number, or a plugin is not installed.
+        UserError: A word is no UTF-8, as Hydra's own files are, or names no option, a group is set
+            to null or to a number, or a plugin is not installed.
     """
     for word in words:
         if word != word.encode(errors="ignore").decode():
@@ -54,6 +54,8 @@ def check_words(words: Iterable[str]) -> None:
             )
         key, _, value = word.partition("=")
         group = key.lstrip("+").partition("@")[0]
+        if not key.strip("+~ "):
+            raise UserError(f"{printable(word) or repr(word)} names no option: give name=value.")
         if key.lstrip("+") == "backbone" and "embedded" in value.split(","):
             raise UserError(f"{word}: {NO_EMBEDDED}")
         wrong = value == "null" or _has_number(value)

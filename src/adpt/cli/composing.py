@@ -31,22 +31,30 @@ def told_in_one_line(command: str, words: Sequence[str]) -> Iterator[None]:
 
     def reporting(func: Callable[[], Any]) -> Any:
         def composing() -> Any:
-            try:
+            with _ending(command, words):
                 return func()
-            except ConfigCompositionException as error:
-                message = composition_message(error, command, words)
-                if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                print(f"\nadpt: {printable_text(message)}", file=sys.stderr)
-                sys.exit(1)
 
         return report(composing)
 
     utils.run_and_report = reporting
     try:
-        yield
+        with _ending(command, words):  # --help composes without a report.
+            yield
     finally:
         utils.run_and_report = report
+
+
+@contextmanager
+def _ending(command: str, words: Sequence[str]) -> Iterator[None]:
+    """Within, what Hydra refuses to compose ends the process with one line."""
+    try:
+        yield
+    except ConfigCompositionException as error:
+        message = composition_message(error, command, words)
+        if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"\nadpt: {printable_text(message)}", file=sys.stderr)
+        sys.exit(1)
 
 
 def composition_message(
@@ -56,6 +64,10 @@ def composition_message(
     if isinstance(error, MissingConfigException):
         return _no_choice(error, words)
     said = str(error)
+    if several := re.match(r"Multiple values for ([\w/]+)\.", said):
+        added = [word for word in words if word.startswith(f"+{several[1]}=")]
+        if added:
+            return f"{added[0]}: {several[1]} is chosen already: {added[0][1:]} takes its place."
     named = re.match(r"Could not override '(.+)'\.", said)
     word = re.search(r"use \+(.*)$", said, re.DOTALL)
     if named is None or word is None:
@@ -64,6 +76,10 @@ def composition_message(
     if "No match in the defaults list" in said:
         group, _, choice = typed.partition("=")
         file = conf_dir() / group / f"{choice}.yaml"
+        # In a folder of one's own there may be such a file.
+        elsewhere = any(one.startswith("hydra.searchpath=") for one in words)
+        if not file.is_file() and not elsewhere and (known := _choices(group)):
+            return f"{typed}: {_unknown(group, choice, known)} +{group}=<one of them> adds it."
         if not file.is_file() or package_of(file) == "_global_":
             return f"{typed}: no file of {group} is chosen yet: +{typed} adds one."
         return f"{typed}: there is no option {group}. {_listed(command, ())}"
@@ -107,7 +123,7 @@ def _no_choice(error: MissingConfigException, words: Sequence[str]) -> str | Non
     sought = error.missing_cfg_file or ""
     group, _, choice = sought.rpartition("/")
     # Of one among several choices Hydra does not say what else there is.
-    options = error.options or sorted(one.stem for one in (conf_dir() / group).glob("*.yaml"))
+    options = error.options or _choices(group)
     told = f"{group}={choice} in the defaults of a file"
     for word in words:
         named = [one.strip(" '\"") for one in re.split(r"[=,\[\]]", word)[1:]]
@@ -116,15 +132,24 @@ def _no_choice(error: MissingConfigException, words: Sequence[str]) -> str | Non
             told, choice = word, found[0]
             group = sought.removesuffix(f"/{choice}")
             folder = choice.rpartition("/")[0]
-            inside = (conf_dir() / group / folder).glob("*.yaml") if folder else ()
-            options = sorted(f"{folder}/{one.stem}" for one in inside) or options
+            inside = _choices(f"{group}/{folder}") if folder else []
+            options = [f"{folder}/{one}" for one in inside] or options
             break
     if not group or not options:
         return None
+    return f"{told}: {_unknown(group, choice, options)}"
+
+
+def _unknown(group: str, choice: str, options: Sequence[str]) -> str:
     near = difflib.get_close_matches(choice, options, 1)
     meant = f"; did you mean {near[0]}?" if near else "."
     wrong = f"{group} has no {choice}{meant}" if choice else f"it names no file of {group}."
-    return f"{told}: {wrong} There are {', '.join(options)}."
+    return f"{wrong} There are {', '.join(options)}."
+
+
+def _choices(group: str) -> list[str]:
+    """Names of a group's files."""
+    return sorted(one.stem for one in (conf_dir() / group).glob("*.yaml"))
 
 
 def _places(node: dict[str, Any], place: Place = ()) -> Iterator[Place]:

@@ -2,6 +2,7 @@
 # Pretrain at small scale and evaluate on products that pretraining has not seen; see README.md.
 #   SHARED=<folder with data/ and weights/> OUT=<folder for runs> bash experiments/real_small/run.sh RECIPE [SEED]
 # RECIPE: drawn (drawn products only), real (the labelled products but the tested one), both.
+# PRECISION=bf16-mixed trains in that one; see experiments/precision.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 recipe=$1 seed=${2:-0} python=${PYTHON:-.venv/bin/python}
@@ -13,7 +14,7 @@ backbone=(backbone=mobilenetv2 "backbone.weights=$SHARED/weights/mobilenetv2_100
 training=(model=reference_scale model.projector.num_references=256 model.optimizer.lr=1e-3
           model.centre_images=10 references.pool_size=9 trainer=cpu trainer.max_epochs=5
           'model.scheduler.milestones=[3,4]' data.num_workers=1
-          data.batch_size=16 "seed=$seed")
+          data.batch_size=16 "seed=$seed" "trainer.precision=${PRECISION:-32-true}")
 steps=30; [ "$recipe" = real ] && steps=16
 training+=("trainer.limit_train_batches=$steps")
 drawn=('+data@data.sets.drawn=procedural')

@@ -1,10 +1,15 @@
-"""Pretraining on a GPU: images/s as a share of the backbone alone and of the matrix ceiling.
+"""What a GPU does: pretraining as a share of its ceilings, precisions, copies, whole commands.
 
-`python experiments/speed/gpu.py` prints one table: a row for each backbone and way of running it.
-Random weights, bf16 autocast, both losses, optimiser, references from the pool; the backbone-alone
-rate is over the same two views. Then frozen backbones alone, in each `backbone.precision`, against
-float32. `--device cpu --backbones vit_tiny_patch16_224 --images 4` tries
-the script where there is no GPU.
+`python experiments/speed/gpu.py` prints a table a part; `--parts` chooses some. First a row for
+each backbone and way of running it: random weights, bf16 autocast, both losses, optimiser,
+references from the pool; the backbone-alone rate is over the same two views. Then frozen backbones
+alone, in each `backbone.precision`, against float32, then copies, then whole commands
+(gpu_commands.py).
+
+    python experiments/speed/gpu.py --device cpu --backbones vit_tiny_patch16_224 \
+        --network vit_tiny_patch16_224 --images 4 --runs 2 --steps 4 --rendered 8 4 4
+
+tries the script where there is no GPU.
 """
 
 import argparse
@@ -15,6 +20,7 @@ from functools import partial
 from typing import Any, get_args
 
 import torch
+from gpu_commands import add_options, lines
 from measuring import machine
 from parts.pretraining import Drawn, Step, adam
 from torch import Tensor
@@ -28,6 +34,7 @@ from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
 
 WAYS = ("eager", "bf16 weights", "compiled", "compiled, CUDA graphs", "math attention")
+PARTS = ("steps", "precisions", "transfers", "commands")
 SHOTS = 4
 
 
@@ -39,26 +46,45 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)
     parser.add_argument("--images", type=int, default=32, help="images in a step, each two views")
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
+    add_options(parser)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU here; --device cpu tries the script without one")
-    ceiling = matrix_ceiling(device)
-    print(f"{machine()}; matrix ceiling in bf16 {ceiling / 1e12:.0f} TFLOP/s\n")
-    print(f"{arguments.images} images a step, k={SHOTS}, median of {arguments.runs} steps\n")
-    print("| backbone | way | images/s | backbone alone | share | of the ceiling | peak GB |")
-    print("|---|---|---|---|---|---|---|")
-    for name in arguments.backbones:
-        for way in arguments.ways:
-            print(row(name, way, device, arguments.images, arguments.runs, ceiling), flush=True)
-    print("\n| frozen backbone | precision | images/s | times float32 | peak GB |")
-    print("|---|---|---|---|---|")
-    for name in arguments.backbones:
-        for line in precisions(name, device, arguments.images, arguments.runs):
+    print(f"{machine()}\n")
+    tables = {"steps": steps, "precisions": frozen, "transfers": moved, "commands": lines}
+    for part in arguments.parts:
+        for line in tables[part](arguments):
             print(line, flush=True)
-    print()
-    for line in transfers(device, arguments.images, arguments.runs):
-        print(line)
+        print()
+
+
+def steps(asked: argparse.Namespace) -> Iterator[str]:
+    """A table of pretraining steps."""
+    device = torch.device(asked.device)
+    ceiling = matrix_ceiling(device)
+    yield f"Matrix ceiling in bf16 {ceiling / 1e12:.1f} TFLOP/s"
+    yield f"{asked.images} images a step, k={SHOTS}, median of {asked.runs} steps"
+    yield ""
+    yield "| backbone | way | images/s | backbone alone | share | of the ceiling | peak GB |"
+    yield "|---|---|---|---|---|---|---|"
+    for name in asked.backbones:
+        for way in asked.ways:
+            yield row(name, way, device, asked.images, asked.runs, ceiling)
+
+
+def frozen(asked: argparse.Namespace) -> Iterator[str]:
+    """A table of frozen backbones."""
+    yield "| frozen backbone | precision | images/s | times float32 | peak GB |"
+    yield "|---|---|---|---|---|"
+    for name in asked.backbones:
+        yield from precisions(name, torch.device(asked.device), asked.images, asked.runs)
+
+
+def moved(asked: argparse.Namespace) -> Iterator[str]:
+    """What copies and views cost."""
+    yield from transfers(torch.device(asked.device), asked.images, asked.runs)
 
 
 def row(name: str, way: str, device: torch.device, images: int, runs: int, ceiling: float) -> str:

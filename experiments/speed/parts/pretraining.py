@@ -100,8 +100,8 @@ class Both:
         self.centres = [torch.randn(width) for width in self.backbone.channels]
         self.literal_optimizer = adam(self.literal.parameters())
 
-    def ours(self) -> Callable[[], float]:
-        """The project's step; the pool of references was encoded before."""
+    def ours(self, short: bool = False) -> Callable[[], float]:
+        """The project's step, `short` as in bf16-mixed; the pool was encoded before."""
         module = Step(
             self.backbone,
             lambda **_: self.projector(),
@@ -121,7 +121,8 @@ class Both:
 
         def work() -> float:
             optimizer.zero_grad()
-            loss = module.training_step(self.data.batch, 0)
+            with torch.autocast("cpu", torch.bfloat16, enabled=short):
+                loss = module.training_step(self.data.batch, 0)
             loss.backward()
             optimizer.step()
             return loss.item()
@@ -197,6 +198,24 @@ def warmed(work: Callable[[], float]) -> Callable[[], float]:
     return work
 
 
+def short_rows(runs: int) -> Iterator[Row]:
+    """A step in bf16-mixed, which `trainer.precision=auto` may choose."""
+    both = Both()
+    exact, short, literal = both.ours(), both.ours(short=True), both.theirs()
+    own, others = short(), {"literal step, fp32": literal, "our step, fp32": exact}
+    for name, other in others.items():
+        off = abs(other() - own) / abs(own)
+        assert off <= 1e-3, (name, off)
+        yield Row(
+            "pretraining step",
+            WORK.replace("fp32", "bf16-mixed"),
+            **in_turns(short, other, runs, warm=False),
+            other_name=name,
+            goal=5 if other is literal else None,
+            note=f"losses of a step within {off:.1e}",
+        )
+
+
 def rows(runs: int = 3) -> Iterator[Row]:
     """Time and memory of a step."""
     both = Both()
@@ -213,6 +232,7 @@ def rows(runs: int = 3) -> Iterator[Row]:
         goal=5,
         note="losses of two steps within 1e-4",
     )
+    yield from short_rows(runs)
     encode, project = both.floor()
     encode()
     project()

@@ -181,8 +181,10 @@ class _Check:
 
     def _value(self, place: Place, hint: Any, default: Any = None) -> None:
         value = self._resolved(place)
-        # A size that refers to data.image_size=auto is settled by the good images.
-        later = value == "auto" and refers(self._raw(place))
+        # A size that refers to data.image_size=auto is settled by the good images, and Lightning
+        # gets the precision that was measured.
+        settled = place == ("trainer", "precision") or refers(self._raw(place))
+        later = value == "auto" and settled
         if value == "???" or fits(value, hint) or later:
             return
         what = f"{wanted(hint)} is wanted"

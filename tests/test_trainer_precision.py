@@ -1,0 +1,161 @@
+"""`trainer.precision=auto`: what it stands for, and that measuring leaves no trace."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from adpt.errors import UserError
+from adpt.pretraining import trainer_precision
+from adpt.pretraining.trainer_precision import chosen_precision, step_seconds
+from adpt.projector import FeatureProjector, ProjectorBlock, blocks
+from adpt.train import train
+from drawn import draw_folder
+from runs import composed, pretraining, published_pretraining, run_task, training
+
+SIZE = (48, 48)
+
+
+class Counting(ProjectorBlock):
+    """A block that keeps count of what it sees, draws at random, and uses references."""
+
+    needs_references = True
+
+    def __init__(self, channels: int, *_: int) -> None:
+        super().__init__()
+        self.linear, self.seen = nn.Linear(channels, channels), nn.BatchNorm1d(channels)
+        self.dropped = nn.Dropout(0.5)
+
+    def forward(self, tokens: Tensor, references: Tensor | None = None) -> Tensor:
+        assert references is not None
+        assert references.shape[::2] == tokens.shape[::2]
+        return self.dropped(self.linear(self.seen(tokens.mT).mT))
+
+
+def asked(*overrides: str) -> DictConfig:
+    return composed("train", "trainer=cpu", "trainer.precision=auto", *overrides).trainer
+
+
+def finds(monkeypatch: pytest.MonkeyPatch, exact: float, short: float) -> None:
+    monkeypatch.setattr(trainer_precision, "step_seconds", lambda *_: (exact, short))
+
+
+def config_of(folder: Path) -> dict:
+    with safe_open(folder / "projector.safetensors", "pt") as file:
+        return json.loads(file.metadata()["config"])
+
+
+@pytest.mark.parametrize(
+    ("exact", "short", "chosen"),
+    [(1.0, 0.5, "bf16-mixed"), (1.0, 0.95, "32-true"), (1.0, 3.0, "32-true")],
+)
+def test_the_quicker_one_is_chosen_and_said(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    exact: float,
+    short: float,
+    chosen: str,
+) -> None:
+    finds(monkeypatch, exact, short)
+    with caplog.at_level(logging.INFO):
+        assert chosen_precision(asked(), pretraining(), SIZE, None) == chosen
+    (told,) = caplog.messages
+    assert told.startswith(f"trainer.precision={chosen} was chosen by measurement")
+    assert f"{exact:.3g} s in float32 and {short:.3g} s in bfloat16" in told
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", 32])
+def test_what_is_said_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, precision: str | int
+) -> None:
+    monkeypatch.setattr(trainer_precision, "step_seconds", None)
+    trainer = asked(f"trainer.precision={precision}", "trainer.devices=2")
+    assert chosen_precision(trainer, pretraining(), SIZE, None) == precision
+
+
+def test_several_processes_are_told_to_choose() -> None:
+    for words in ("trainer.devices=2", "trainer.num_nodes=2", "trainer.devices=[0,1]"):
+        with pytest.raises(UserError, match=r"choose trainer\.precision=32-true or bf16-mixed"):
+            chosen_precision(asked(words), pretraining(), SIZE, None)
+
+
+def test_weights_that_are_rounded_by_themselves_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_precision, "step_seconds", None)
+    assert chosen_precision(asked(), published_pretraining(), SIZE, None) == "32-true"
+
+
+def test_a_gpu_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_precision, "step_seconds", None)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    for accelerator in ("gpu", "auto"):
+        trainer = asked(f"trainer.accelerator={accelerator}")
+        assert chosen_precision(trainer, pretraining(), SIZE, None) == "bf16-mixed"
+
+
+@pytest.mark.parametrize("train_backbone", [False, True])
+def test_measuring_changes_nothing(monkeypatch: pytest.MonkeyPatch, train_backbone: bool) -> None:
+    monkeypatch.setitem(blocks.BLOCKS, "counting", Counting)
+    module = pretraining(
+        projector=lambda channels, on_residuals: FeatureProjector(
+            channels, block="counting", scale_by_references=True, on_residuals=on_residuals
+        ),
+        train_backbone=train_backbone,
+    )
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    modes = [part.training for part in module.modules()]
+    drawn = torch.get_rng_state()
+    seconds = step_seconds(module, SIZE)
+    assert min(seconds) > 0
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert [part.training for part in module.modules()] == modes
+    assert all(one.grad is None for one in module.parameters())
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_both_precisions_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = []
+
+    def noted(tokens: Tensor, *_: Tensor) -> Tensor:
+        found = tokens @ tokens.mT @ tokens
+        types.append(found.dtype)
+        return (tokens + found) * parameter
+
+    module = pretraining()
+    parameter = next(module.projector.parameters()).sum() * 0
+    for block in module.projector.blocks:
+        monkeypatch.setattr(block, "forward", noted)
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: None)
+    step_seconds(module, SIZE)
+    assert set(types) == {torch.float32, torch.bfloat16}
+
+
+def test_a_run_says_in_its_file_and_resumes_in_what_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = draw_folder(tmp_path / "own", ("key",))
+
+    def run(folder: str, *words: str) -> dict:
+        config = training(tmp_path / folder, "data=folder", f"data.root={root}", *words)
+        run_task(train, config)
+        return config_of(tmp_path / folder)
+
+    finds(monkeypatch, 1.0, 0.5)
+    assert run("run", "trainer.precision=auto")["trainer"]["precision"] == "bf16-mixed"
+    finds(monkeypatch, 0.5, 1.0)
+    again = ("trainer.precision=auto", "trainer.max_epochs=2", "ckpt_path=last")
+    assert run("run", *again)["trainer"]["precision"] == "bf16-mixed"
+    assert run("other", "trainer.precision=auto")["trainer"]["precision"] == "32-true"
+    whole = ("trainer.precision=bf16-mixed", "trainer.max_epochs=2")
+    run("whole", *whole)
+    with (
+        safe_open(tmp_path / "run/projector.safetensors", "pt") as resumed,
+        safe_open(tmp_path / "whole/projector.safetensors", "pt") as uninterrupted,
+    ):
+        for name in uninterrupted.keys():  # noqa: SIM118 - of a safetensors file.
+            assert torch.equal(resumed.get_tensor(name), uninterrupted.get_tensor(name)), name

@@ -1,5 +1,6 @@
 """Fixtures that draw a tiny data set in each published layout."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,18 @@ import drawn
 import parsed
 
 parsed.remember()
+gc.disable()  # While modules are imported, nothing is garbage.
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: no collection looks through it again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

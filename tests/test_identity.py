@@ -1,13 +1,12 @@
 """Everything that decides over a result tells its cell apart, and nothing else does."""
 
-import gc
 import itertools
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -390,13 +389,9 @@ def by_cell(records: list[Record]) -> dict[str | None, Any]:
 
 
 @pytest.fixture
-def quick_costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Costs are measured in one round, and what was there before is no garbage to look through."""
+def quick_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs are measured in one round."""
     monkeypatch.setattr("adpt.evaluation.measured_costs.ROUNDS", 1)
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("quick_costs")

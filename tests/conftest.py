@@ -1,5 +1,6 @@
 """Fixtures that draw a tiny data set in each published layout."""
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import parsed
 
 parsed.remember()
 gc.disable()  # While modules are imported, nothing is garbage.
+atexit.register(gc.unfreeze)
 
 
 def pytest_collection_finish() -> None:
@@ -20,10 +22,6 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -117,7 +117,7 @@ PLAIN_CHOICES = ["data=folder", "data.root=own"]
     "choices",
     [PLAIN_CHOICES]
     + [[f"backbone={name}", "backbone.name=resnet18", *PLAIN_CHOICES] for name in BACKBONES]
-    + [[f"data={name}", "data.root=own"] for name in DATA if name != "mixed"],
+    + [[f"data={name}", "data.root=own"] for name in DATA if name not in ("folder", "mixed")],
     ids=lambda choices: choices[0],
 )
 def test_every_option_tells_cells_apart_unless_it_is_listed(

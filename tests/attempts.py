@@ -1,6 +1,7 @@
 """Entries run in processes that can be signalled at any moment, without importing torch anew."""
 
 import json
+import pickle
 import resource
 import signal
 import sys
@@ -8,7 +9,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import TimeoutExpired
+from subprocess import PIPE, TimeoutExpired
+from typing import IO
 
 import warm
 from adpt import evaluate, train
@@ -19,7 +21,7 @@ import json, sys
 tests, *words = json.loads(sys.argv[1])
 sys.path.insert(0, tests)
 from attempts import work
-work(*words)
+work(*words, sys.stdin.buffer)
 """
 
 
@@ -51,12 +53,16 @@ def attempt(
         largest_file: Size in bytes beyond which writing fails, as on a full disk.
     """
     said = folder.with_name(f"{folder.name}.txt")
-    words = [str(Path(__file__).parent), entry, str(folder), overrides, largest_file]
+    words = [str(Path(__file__).parent), entry, largest_file]
+    config = (training if entry == "train" else evaluation)(folder, *overrides)
     started = time.perf_counter()
     with said.open("wb") as file:
         process = warm.Forked(
-            [sys.executable, "-c", _SCRIPT, json.dumps(words)], stdout=file, stderr=file
-        )
+            [sys.executable, "-c", _SCRIPT, json.dumps(words)],
+            stdin=PIPE, stdout=file, stderr=file,
+        )  # fmt: skip
+    process.stdin.write(pickle.dumps(config))
+    process.stdin.close()
     if after is not None:
         with suppress(TimeoutExpired):
             process.wait(after)
@@ -68,12 +74,10 @@ def attempt(
     return Ended(code, output, seconds)
 
 
-def work(entry: str, folder: str, overrides: list[str], largest_file: int | None) -> None:
+def work(entry: str, largest_file: int | None, config: IO[bytes]) -> None:
     """What an attempt's process does."""
     if largest_file is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
-    if entry == "train":
-        train.train(training(Path(folder), *overrides))
-    else:
-        evaluate.evaluate(evaluation(Path(folder), *overrides))
+    task = train.train if entry == "train" else evaluate.evaluate
+    task(pickle.load(config))  # noqa: S301

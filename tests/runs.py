@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from lightning import Trainer
 from omegaconf import DictConfig
 
@@ -24,9 +23,9 @@ from adpt.losses import AngleContrastiveLoss, NormContrastiveLoss, PublishedNorm
 from adpt.pretraining import Pretraining, PublishedPretraining, PublishedReferences
 from adpt.pretraining.reference_pool import ReferencePool
 from adpt.projector import FeatureProjector
+from composing import CONF as CONF
+from composing import composed
 from small import ShortFeatures
-
-CONF = Path(__file__).resolve().parents[1] / "conf"
 
 TINY = [
     "backbone=efficientnet_lite0",
@@ -48,12 +47,6 @@ TINY_TRAINING = [
     "references.pool_size=4",
 ]
 TINY_EVALUATION = [*TINY, "shots=2", "heatmaps=2", "device=cpu"]
-
-
-def composed(primary: str, *overrides: str) -> DictConfig:
-    """A primary config as the command line would compose it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(primary, overrides=list(overrides))
 
 
 def training(folder: Path, *overrides: str) -> DictConfig:

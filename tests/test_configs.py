@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -18,6 +17,7 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from adpt.cli.check import check_options
 from adpt.cli.entry import instantiate_all
 from adpt.evaluation.specs import method_specs
 from adpt.methods import Method
@@ -38,6 +38,8 @@ BASES = {"data/base.yaml", "model/base.yaml", "trainer/base.yaml"}
 PROTOCOLS = {"protocols/paper.yaml"}
 # Values that a file leaves to the user.
 LEFT_TO_USER = {"backbone/timm.yaml": ["backbone.name=resnet10t"]}
+# What a command needs besides.
+NEEDED = {"publish": ["projector=p", "results=r", "repo=a/b", "license=mit"]}
 # Arguments that come from elsewhere than the config: from the entries, or from what is built.
 GIVEN = {
     "adpt.pretraining.Pretraining": {"backbone", "references"},
@@ -87,30 +89,25 @@ def choices() -> Iterator[tuple[str, str]]:
 CHOICES = sorted(set(choices()))
 
 
-def compose_choice(file: str, primary: str, *overrides: str) -> DictConfig:
+def words_of(file: str) -> list[str]:
+    """The words that choose a file."""
     group, _, name = file.removesuffix(".yaml").rpartition("/")
-    chosen = [f"{group}={name}"] if group else []
-    if group == "hparams_search":
-        chosen = [f"+{group}={name}"]
     if file == "hparams_search/optuna.yaml":
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     if file.startswith("experiment/"):
-        chosen = [f"+experiment={experiment_name(file)}"]
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(
-            primary,
-            overrides=[*chosen, *LEFT_TO_USER.get(file, []), *overrides],
-            return_hydra_config=True,
-        )
+        return [f"+experiment={experiment_name(file)}"]
+    added = "+" if group == "hparams_search" else ""
+    return [*([f"{added}{group}={name}"] if group else []), *LEFT_TO_USER.get(file, [])]
 
 
 @pytest.fixture(scope="module", params=CHOICES, ids="-".join)
 def choice(request: pytest.FixtureRequest) -> tuple[str, str, DictConfig]:
-    """A choice, and what it composes to without Hydra's own options; tests read it alone."""
-    config = compose_choice(*request.param)
+    """A choice, and what it composes to; tests read it alone."""
+    file, primary = request.param
+    config = composed(primary, *words_of(file))
     OmegaConf.set_struct(config, False)
-    config.pop("hydra")
-    return *request.param, config
+    OmegaConf.set_readonly(config, True)
+    return file, primary, config
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -161,9 +158,7 @@ def test_file_composes_and_every_reference_in_it_resolves(
         for key in config
         if key in given or OmegaConf.is_missing(config, str(key))
     ]
-    config = compose_choice(file, primary, *overrides)
-    OmegaConf.set_struct(config, False)
-    config.pop("hydra")
+    config = composed(primary, *words_of(file), *overrides)
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert "defaults" not in str(resolved.keys())
 
@@ -183,6 +178,16 @@ def test_every_key_is_an_argument_of_what_it_configures(
         if not node.get("_partial_", False):
             given = GIVEN.get(node._target_, set())
             assert needs <= keys | given, f"{file}: {place} lacks {needs - keys - given}"
+
+
+def test_every_key_is_read(choice: tuple[str, str, DictConfig]) -> None:
+    file, primary, _ = choice
+    check_options(composed(primary, *words_of(file), *NEEDED.get(primary, [])), primary)
+
+
+@pytest.mark.parametrize("word", ["model=base", "trainer=base"])
+def test_every_key_of_what_others_build_upon_is_read(word: str) -> None:
+    check_options(composed("train", word), "train")
 
 
 def test_the_check_of_keys_finds_a_wrong_and_a_missing_one() -> None:
@@ -428,6 +433,7 @@ def test_the_set_of_the_downstream_check_can_be_chosen(tiny, tmp_path: Path) -> 
 @pytest.fixture(autouse=True)
 def _hydra_as_before() -> Iterator[None]:
     before = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = None
     yield
     HydraConfig.instance().cfg = before
     GlobalHydra.instance().clear()

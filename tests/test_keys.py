@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,45 +16,7 @@ from adpt.errors import UserError
 from drawn import draw_folder
 from runs import CONF, composed, run_all
 
-PRIMARY = ("train", "evaluate", "predict", "report", "doctor", "publish")
-
-
-# ---- What is read -----------------------------------------------------------------------------
-
-
-def choices(group: Path, folder: Path) -> Iterator[str]:
-    for file in sorted(folder.rglob("*.yaml")):
-        yield f"{group.name}={file.relative_to(group).with_suffix('')}"
-
-
-GROUPS = [folder for folder in sorted(CONF.iterdir()) if folder.is_dir()]
-CHOICES = [
-    word
-    for group in GROUPS
-    if group.name not in ("experiment", "hparams_search")
-    for word in choices(group, group)
-    if word != "data=base"
-]
-
-
-@pytest.mark.parametrize("primary", PRIMARY)
-def test_every_key_of_the_shipped_files_is_read(primary: str) -> None:
-    own = OmegaConf.load(CONF / f"{primary}.yaml")
-    groups = {
-        next(iter(entry)) for entry in own.get("defaults", []) if not isinstance(entry, str)
-    } & {folder.name for folder in GROUPS}
-    needed = {"publish": ["projector=p", "results=r", "repo=a/b", "license=mit"]}.get(primary, [])
-    for word in ("", *(word for word in CHOICES if word.partition("=")[0] in groups)):
-        check_options(composed(primary, *needed, *([word] if word else [])), primary)
-
-
-@pytest.mark.parametrize("recipe", list(choices(CONF / "experiment", CONF / "experiment")))
-def test_every_recipe_is_read(recipe: str) -> None:
-    of_training = ("ablation", "clip", "demo", "dinov2", "imagebind", "own_products", "pretrain")
-    name = recipe.partition("=")[2]
-    training = name.startswith(of_training) and name != "demo_evaluation"
-    primary = "train" if training else "evaluate"
-    check_options(composed(primary, f"+{recipe}"), primary)
+# ---- What is read: test_configs.py has all shipped files -----------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ FULL = [
 
 def serve(lean: int, full: int) -> None:
     """Fork for each message that comes by two sockets, until their owner is gone."""
+    gc.disable()  # While modules are imported, nothing is garbage.
     import_all(LEAN)
     chosen, other = (lean, full) if os.fork() else (full, lean)
     os.close(other)
@@ -50,6 +51,7 @@ def serve(lean: int, full: int) -> None:
             sys.modules["torch"].set_num_threads(1)
             gc.collect()
             gc.freeze()  # What is shared is neither looked through nor copied in each fork.
+            gc.enable()
             ready = True
         if not os.fork():
             control.close()

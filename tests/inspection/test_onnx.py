@@ -29,7 +29,7 @@ from runs import composed, run_task
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "own-data.md"
 
-CNN = {"name": "efficientnet_lite0", "levels": [1, 2]}
+CNN = {"name": "efficientnet_lite0", "levels": [0, 1]}
 TRANSFORMER = {"name": "vit_tiny_patch16_224", "levels": [0], "pretrained": False}
 MOBILENET = {"name": "mobilenetv2", "levels": [0, 1, 2], "pretrained": False}
 OPTIONS = {"patchcore": {"coreset_ratio": 0.3, "embedding_dim": 100}}

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +175,11 @@ class Identity:
         """All that decides over the cells of a method and a kind alike."""
         spec = self.methods[method]
         own = dict(leaves(spec.options[kind], f"method.{method}"))
-        named = [v for key, v in self.named.items() if not self._leaves_out(key, spec, kind)]
+        without = self._without(spec, kind)
+        named = [v for key, v in self.named.items() if not _is_named(key, without)]
         return {
             **self.shared,
-            **{n: v for n, v in self.options.items() if not self._leaves_out(n, spec, kind)},
+            **{n: v for n, v in self.options.items() if not _is_named(n, without)},
             **{name: value for part in named for name, value in part.items()},
             **own,
             **_sources(spec.options[kind]),
@@ -188,14 +190,13 @@ class Identity:
             **({"class token": True} if spec.uses_class_token else {}),
         }
 
-    def _leaves_out(self, name: str, spec: MethodSpec, kind: Kind) -> bool:
-        """True if an option has no part in the cells of this method and kind."""
-        of_references = _is_named(name, _OF_REFERENCES)
-        return (
-            (of_references and not self.setting.with_references(kind))
-            or (_is_named(name, {"defects"}) and not spec.uses_defects)
-            or (_is_named(name, {"checks"}) and self.setting.protocol != "paper")
-        )
+    def _without(self, spec: MethodSpec, kind: Kind) -> set[str]:
+        """Options without a part in the cells of this method and kind."""
+        return {
+            *(_OF_REFERENCES if not self.setting.with_references(kind) else ()),
+            *(["defects"] if not spec.uses_defects else ()),
+            *(["checks"] if self.setting.protocol != "paper" else ()),
+        }
 
     def _images_sha256(self, class_name: str | None) -> str:
         """Hash of a class's files, labels and splits, or of all classes'."""
@@ -226,8 +227,14 @@ class Identity:
 
 
 def _is_named(name: str, names: frozenset[str] | set[str]) -> bool:
+    return not names.isdisjoint(_above(name))
+
+
+@lru_cache(maxsize=4096)
+def _above(name: str) -> tuple[str, ...]:
+    """An option and all that it lies in."""
     parts = _OF_A_PART.sub("data.", f"{name}.").strip(".").split(".")
-    return any(".".join(parts[:end]) in names for end in range(1, len(parts) + 1))
+    return tuple(".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _in_words(data: AnomalyDataModule) -> str:

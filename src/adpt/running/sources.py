@@ -79,7 +79,9 @@ def source_of(target: type | str) -> str | None:
     if isinstance(target, str):
         from hydra.utils import get_object
 
-        named, target = _module_of(target), get_object(target)
+        # To look for a module goes through every folder of sys.path.
+        named = None if _is_own(target) else _module_of(target)
+        target = get_object(target)
     else:
         named = None
     home = getattr(target, "__module__", None)

@@ -84,6 +84,13 @@ def test_several_processes_are_told_to_choose() -> None:
             chosen_precision(asked(words), pretraining(), SIZE, None)
 
 
+def test_one_process_may_be_said_in_several_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    finds(monkeypatch, 1.0, 0.5)
+    for words in ("trainer.devices=auto", "trainer.devices=[3]", "~trainer.devices"):
+        trainer = asked(words, "~trainer.num_nodes")
+        assert chosen_precision(trainer, pretraining(), SIZE, None) == "bf16-mixed"
+
+
 def test_weights_that_are_rounded_by_themselves_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_precision, "step_seconds", None)
     assert chosen_precision(asked(), published_pretraining(), SIZE, None) == "32-true"
@@ -95,6 +102,16 @@ def test_a_gpu_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for accelerator in ("gpu", "auto"):
         trainer = asked(f"trainer.accelerator={accelerator}")
         assert chosen_precision(trainer, pretraining(), SIZE, None) == "bf16-mixed"
+
+
+@pytest.mark.parametrize(("accelerator", "there"), [("cpu", True), ("auto", False)])
+def test_a_cpu_is_measured_beside_a_gpu_or_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, there: bool
+) -> None:
+    finds(monkeypatch, 0.5, 1.0)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
+    trainer = asked(f"trainer.accelerator={accelerator}")
+    assert chosen_precision(trainer, pretraining(), SIZE, None) == "32-true"
 
 
 @pytest.mark.parametrize("train_backbone", [False, True])
@@ -116,6 +133,18 @@ def test_measuring_changes_nothing(monkeypatch: pytest.MonkeyPatch, train_backbo
     assert all(one.grad is None for one in module.parameters())
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_turn_that_warms_up_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, takes = [0.0], iter([90.0, 1.0, 2.0, 4.0, 30.0, 6.0, 3.0, 60.0])
+
+    def forward_and_backward(*_: object) -> None:
+        clock[0] += next(takes)
+
+    monkeypatch.setattr(trainer_precision, "_forward_and_backward", forward_and_backward)
+    monkeypatch.setattr(trainer_precision.time, "perf_counter", lambda: clock[0])
+    assert step_seconds(pretraining(), SIZE) == (3.0, 6.0)
+    assert next(takes, None) is None
 
 
 def test_both_precisions_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +188,10 @@ def test_a_run_says_in_its_file_and_resumes_in_what_was_chosen(
     ):
         for name in uninterrupted.keys():  # noqa: SIM118 - of a safetensors file.
             assert torch.equal(resumed.get_tensor(name), uninterrupted.get_tensor(name)), name
+
+
+def test_a_trainer_of_ones_own_may_leave_the_precision_to_lightning(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path / "own", ("key",))
+    words = ("data=folder", f"data.root={root}", "~trainer.precision")
+    run_task(train, training(tmp_path / "run", *words))
+    assert "precision" not in config_of(tmp_path / "run")["trainer"]

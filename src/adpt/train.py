@@ -54,9 +54,9 @@ def train(config: DictConfig) -> float | None:
     references = instantiate(config.references)
     model = instantiate(config.model, backbone=backbone, references=references)
     start_from(start, model)
-    config.trainer.precision = chosen_precision(
-        config.trainer, model, data.geometry.image_size, checkpoint
-    )
+    precision = chosen_precision(config.trainer, model, data.geometry.image_size, checkpoint)
+    if "precision" in config.trainer:
+        config.trainer.precision = precision
 
     loggers = instantiate_all(config.logger)
     projector = folder / "projector.safetensors"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
 from adpt.errors import UserError
@@ -25,7 +25,7 @@ WORTH_IT = 1.1
 
 def chosen_precision(
     trainer: DictConfig, model: Pretraining, size: Sequence[int], checkpoint: Path | None
-) -> str | int:
+) -> str | int | None:
     """The trainer's precision; for "auto" that of the checkpoint, or else what is quicker here.
 
     On a CPU the backbone and the projector, forward and backward, are timed on random images in
@@ -41,10 +41,13 @@ def chosen_precision(
     Raises:
         UserError: It is "auto", and there are several processes, of which each would measure.
     """
-    wanted: str | int = trainer.precision
+    wanted: str | int | None = trainer.get("precision")
     if wanted != "auto":
         return wanted
-    if trainer.num_nodes != 1 or str(trainer.devices) not in ("1", "auto"):
+    # What a trainer of one's own leaves out is as Lightning has it.
+    devices = trainer.get("devices", "auto")
+    one = str(devices) in ("1", "auto") or (isinstance(devices, ListConfig) and len(devices) == 1)
+    if trainer.get("num_nodes", 1) != 1 or not one:
         raise UserError(
             "trainer.precision=auto is measured by a process for itself: for several of them"
             f" choose trainer.precision={EXACT} or {SHORT}."
@@ -101,5 +104,5 @@ def _forward_and_backward(model: Pretraining, images: Tensor) -> None:
 
 def _precision_of(checkpoint: Path) -> str | int | None:
     config = load_tensors(checkpoint).get("config")
-    found: str | int | None = json.loads(config)["trainer"]["precision"] if config else None
+    found: str | int | None = json.loads(config)["trainer"].get("precision") if config else None
     return None if found == "auto" else found

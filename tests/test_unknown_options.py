@@ -150,6 +150,14 @@ def test_hydra_tells_itself_where_the_trace_is_asked_for(tmp_path: Path) -> None
             r"experiment has no clip; did you mean clip_l\? There are aligned, .*, tsne\."
             r" \+experiment=<one of them> adds it\.",
         ),
+        (
+            "experiment=['clip_l', 'zzz']",
+            r"experiment has no zzz\. There are .*\. \+experiment=<one of them> adds it\.",
+        ),
+        (
+            "experiment=['clip_l', 'tsne']",
+            r"no file of experiment is chosen yet: .*tsne'\] adds one\.",
+        ),
         ("+model=closed_form", "model is chosen already: model=closed_form takes its place."),
     ],
 )
@@ -160,10 +168,21 @@ def test_hydras_options_and_groups_without_a_choice_are_told_apart(word: str, sa
     assert re.fullmatch(f"{re.escape(word)}: {said}", str(message)), message
 
 
-def test_a_group_in_a_folder_of_ones_own_is_added(tmp_path: Path) -> None:
-    words = [f"hydra.searchpath=[{tmp_path}]", "experiment=mine"]
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "hydra.searchpath=[own]",
+        "++hydra.searchpath=[own]",
+        "--config-dir=own",
+        "--config-dir own",
+        "-cd own",
+        "--config-path own",
+    ],
+)
+def test_a_group_in_a_folder_of_ones_own_is_added(folder: str) -> None:
     with pytest.raises(ConfigCompositionException) as caught:
-        composed("train", *words)
+        composed("train", "experiment=mine")
+    words = [*folder.split(), "experiment=mine"]
     message = composition_message(caught.value, "train", words)
     assert (
         message

@@ -284,7 +284,7 @@ def test_only_groups_must_not_be_null() -> None:
         check_words(["+experiment=null"])
 
 
-@pytest.mark.parametrize("word", ["", "=", "=null", "+=3", "~", "++=a", " =3"])
+@pytest.mark.parametrize("word", ["", "=", "=null", "+=3", "~", "++=a", " =3", "@a=3", "/=3"])
 def test_a_word_names_an_option(word: str) -> None:
     shown = re.escape(word) or "''"
     with pytest.raises(UserError, match=rf"^{shown} names no option: give"):

@@ -54,7 +54,7 @@ def check_words(words: Iterable[str]) -> None:
             )
         key, _, value = word.partition("=")
         group = key.lstrip("+").partition("@")[0]
-        if not key.strip("+~ "):
+        if not key.partition("@")[0].strip("+~ /."):
             raise UserError(f"{printable(word) or repr(word)} names no option: give name=value.")
         if key.lstrip("+") == "backbone" and "embedded" in value.split(","):
             raise UserError(f"{word}: {NO_EMBEDDED}")

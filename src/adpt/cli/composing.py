@@ -17,6 +17,9 @@ from adpt.cli.origins import Place, plain
 from adpt.running.names import printable_text
 from adpt.running.paths import conf_dir
 
+_OWN_FOLDERS = ("--config-", "-cd", "-cp", "hydra.searchpath=")
+"""How words begin that name folders of configuration of one's own."""
+
 
 @contextmanager
 def told_in_one_line(command: str, words: Sequence[str]) -> Iterator[None]:
@@ -76,10 +79,12 @@ def composition_message(
     if "No match in the defaults list" in said:
         group, _, choice = typed.partition("=")
         file = conf_dir() / group / f"{choice}.yaml"
+        names = [one.strip(" '\"") for one in choice.strip("[]").split(",")]
+        lacking = [one for one in names if not (conf_dir() / group / f"{one}.yaml").is_file()]
         # In a folder of one's own there may be such a file.
-        elsewhere = any(one.startswith("hydra.searchpath=") for one in words)
-        if not file.is_file() and not elsewhere and (known := _choices(group)):
-            return f"{typed}: {_unknown(group, choice, known)} +{group}=<one of them> adds it."
+        elsewhere = any(one.lstrip("+").startswith(_OWN_FOLDERS) for one in words)
+        if lacking and not elsewhere and (known := _choices(group)):
+            return f"{typed}: {_unknown(group, lacking[0], known)} +{group}=<one of them> adds it."
         if not file.is_file() or package_of(file) == "_global_":
             return f"{typed}: no file of {group} is chosen yet: +{typed} adds one."
         return f"{typed}: there is no option {group}. {_listed(command, ())}"

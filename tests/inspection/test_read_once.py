@@ -109,3 +109,5 @@ def test_no_more_copies_are_kept_than_the_bounds_say(
     assert kept(batch_size=3, copy_side=None) == [(40, 40), None]
     assert kept(batch_size=1, copy_side=None) == [(40, 40), (50, 50)]
     assert kept(batch_size=8, copy_side=20) == [(20, 20), (20, 20)]
+    with pytest.raises(ValueError, match=r"copy_side is -1: it must be at least 0"):
+        kept(copy_side=-1)

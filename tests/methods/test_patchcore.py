@@ -36,6 +36,37 @@ def test_embedding_equals_the_literal_version(width: int) -> None:
     np.testing.assert_allclose(found, literal.embedding(levels[1:], width), atol=1e-6)
 
 
+@pytest.mark.parametrize("width", [1, 2, 33])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(3, 1, 1)],
+        [(3, 4, 4), (4, 1, 1)],
+        [(3, 1, 1), (4, 3, 3)],
+        [(3, 4, 6), (5, 6, 4)],
+        [(1, 1, 9), (1, 4, 1), (2, 2, 2)],
+    ],
+)
+def test_levels_of_any_shape_are_embedded(shapes: list[tuple[int, int, int]], width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    levels = [torch.randn(2, *shape, generator=generator) for shape in shapes]
+    found = neighbourhood.embed_neighbourhoods(levels, width)
+    np.testing.assert_allclose(found, literal.embedding(levels, width), atol=1e-6)
+    none = neighbourhood.embed_neighbourhoods([level[:0] for level in levels], width)
+    assert none.shape == (0, *found.shape[1:])
+
+
+def test_an_embedding_has_gradients_after_one_without() -> None:
+    levels = draw(1)[1:]
+    neighbourhood._averages.cache_clear()
+    with torch.inference_mode():
+        neighbourhood.embed_neighbourhoods(levels, 16)
+    for level in levels:
+        level.requires_grad_()
+    neighbourhood.embed_neighbourhoods(levels, 16).sum().backward()
+    assert all(level.grad is not None and level.grad.any() for level in levels)
+
+
 def test_an_embedding_has_the_same_bits_in_any_batch() -> None:
     levels = draw(5)
     method = PatchCore(SIZE, embedding_dim=40)

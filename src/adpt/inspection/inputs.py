@@ -133,12 +133,15 @@ def read_batches(
             with are not kept.
 
     Raises:
-        ValueError: `batch_size` is below 1, `order` is no such word; else as of `read`.
+        ValueError: `batch_size` is below 1, `copy_side` below 0, `order` is no such word; else as
+            of `read`.
     """
     if order not in get_args(Order):
         raise ValueError(f"order={order!r}: choose 'rgb' or 'bgr'.")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
+    if copy_side is not None and copy_side < 0:
+        raise ValueError(f"copy_side is {copy_side}: it must be at least 0, which is for no copy.")
     rest, most = iter(images), _COPIES // (2 * batch_size)
     with ThreadPoolExecutor(_THREADS) as threads:
         ahead: list[Future[Read | UnreadImage]] = []

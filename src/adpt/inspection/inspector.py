@@ -327,7 +327,8 @@ class Inspector:
 
         Raises:
             DataError: A folder or a pattern has no images.
-            ValueError: An array or a tensor is of another shape or type, or `batch_size` below 1.
+            ValueError: An array or a tensor is of another shape or type, `batch_size` below 1, or
+                `copy_side` below 0.
         """
         if isinstance(images, str | os.PathLike):
             images = find_images(images, "images")

@@ -42,7 +42,7 @@ def embed_neighbourhoods(levels: Sequence[Tensor], width: int) -> Tensor:
     """
     images, grid = levels[0].shape[0], levels[0].shape[-2:]
     on_cpu = levels[0].device.type == "cpu"
-    largest = max(level[0].numel() for level in levels) * _NEIGHBOURHOOD**2
+    largest = max(level.shape[1:].numel() for level in levels) * _NEIGHBOURHOOD**2
     largest = max(largest, width * len(levels) * grid.numel())
     depths = tuple(level.shape[1] * _NEIGHBOURHOOD**2 for level in levels)
     averages = _averages(depths, width, _ROWS if on_cpu else width)

@@ -22,7 +22,7 @@ SIZE = (48, 48)
 
 
 class Counting(ProjectorBlock):
-    """A block that keeps count of what it sees, draws at random, and uses references."""
+    """A block that keeps count, draws at random, uses references and not all that it may learn."""
 
     needs_references = True
 
@@ -30,6 +30,7 @@ class Counting(ProjectorBlock):
         super().__init__()
         self.linear, self.seen = nn.Linear(channels, channels), nn.BatchNorm1d(channels)
         self.dropped = nn.Dropout(0.5)
+        self.unused = nn.Parameter(torch.ones(1))
 
     def forward(self, tokens: Tensor, references: Tensor | None = None) -> Tensor:
         assert references is not None
@@ -41,8 +42,16 @@ def asked(*overrides: str) -> DictConfig:
     return composed("train", "trainer=cpu", "trainer.precision=auto", *overrides).trainer
 
 
-def finds(monkeypatch: pytest.MonkeyPatch, exact: float, short: float) -> None:
-    monkeypatch.setattr(trainer_precision, "step_seconds", lambda *_: (exact, short))
+def finds(monkeypatch: pytest.MonkeyPatch, exact: float, short: float) -> list[tuple[int, int]]:
+    """Let measurements find these seconds; the sizes of what they were to measure."""
+    sizes = []
+
+    def measured(_: object, size: tuple[int, int]) -> tuple[float, float]:
+        sizes.append(tuple(size))
+        return exact, short
+
+    monkeypatch.setattr(trainer_precision, "step_seconds", measured)
+    return sizes
 
 
 def config_of(folder: Path) -> dict:
@@ -170,12 +179,14 @@ def test_a_run_says_in_its_file_and_resumes_in_what_was_chosen(
     root = draw_folder(tmp_path / "own", ("key",))
 
     def run(folder: str, *words: str) -> dict:
-        config = training(tmp_path / folder, "data=folder", f"data.root={root}", *words)
+        of_data = ("data=folder", f"data.root={root}", "data.image_size=[48,64]")
+        config = training(tmp_path / folder, *of_data, *words)
         run_task(train, config)
         return config_of(tmp_path / folder)
 
-    finds(monkeypatch, 1.0, 0.5)
+    sizes = finds(monkeypatch, 1.0, 0.5)
     assert run("run", "trainer.precision=auto")["trainer"]["precision"] == "bf16-mixed"
+    assert sizes == [(48, 64)]
     finds(monkeypatch, 0.5, 1.0)
     again = ("trainer.precision=auto", "trainer.max_epochs=2", "ckpt_path=last")
     assert run("run", *again)["trainer"]["precision"] == "bf16-mixed"

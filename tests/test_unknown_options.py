@@ -191,7 +191,9 @@ def test_a_group_in_a_folder_of_ones_own_is_added(folder: str) -> None:
 
 
 def test_what_else_may_be_wrong_is_left_to_hydra() -> None:
-    assert composition_message(ConfigCompositionException("of another kind"), "train", []) is None
+    # The second is of files, where no word is to blame.
+    for said in ("of another kind", "Multiple values for data. To override a value use ..."):
+        assert composition_message(ConfigCompositionException(said), "train", ["seed=1"]) is None
 
 
 def test_a_message_is_printed_harmlessly_and_hydras_own_way_comes_back(

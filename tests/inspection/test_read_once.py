@@ -4,12 +4,17 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import adpt
 import drawn
-from adpt.inspection import fitting, inputs
+from adpt.inspection import Inspection, RegionRule, fitting, inputs
+from adpt.inspection.answers import one_by_one
+from adpt.inspection.good_page import write_good_page
+from adpt.inspection.outputs import Outputs
+from adpt.inspection.products import Products
 from adpt.predict import predict
 from runs import composed, run_task
 
@@ -99,7 +104,7 @@ def test_no_more_copies_are_kept_than_the_bounds_say(
     files = [tmp_path / f"{side}.png" for side in (40, 50)]
     for file in files:
         Image.new("RGB", (int(file.stem),) * 2).save(file)
-    monkeypatch.setattr(inputs, "_COPIES", 2 * 3 * 45**2)
+    monkeypatch.setattr(inputs, "_COPIES", 2 * 3 * 40**2)
 
     def kept(**options) -> list[tuple[int, int] | None]:
         found = inspector.predict_many(files, **options)
@@ -111,3 +116,55 @@ def test_no_more_copies_are_kept_than_the_bounds_say(
     assert kept(batch_size=8, copy_side=20) == [(20, 20), (20, 20)]
     with pytest.raises(ValueError, match=r"copy_side is -1: it must be at least 0"):
         kept(copy_side=-1)
+
+
+def test_what_comes_one_by_one_has_copies_too_and_regions_as_asked_for(photos: Path) -> None:
+    inspector = adpt.Inspector.fit(photos / "train/good", **OPTIONS)
+    files = sorted(photos.glob("test/scratch/*"))
+    rule = RegionRule(mm_per_pixel=0.5)
+    found = [one for _, one in one_by_one(Products.of_one(inspector), iter(files), rule, 20)]
+    assert found
+    for one in found:
+        assert isinstance(one, Inspection)
+        assert one.picture is not None
+        assert max(one.picture.size) == 20
+        assert one.regions
+        assert all(region.area_mm2 == region.area * 0.25 for region in one.regions)
+
+
+def test_no_copy_is_made_where_there_are_no_heatmaps(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = []
+    plain = Outputs.add
+
+    def noted(self: Outputs, result: Inspection, *more):
+        copied.append(result.picture is not None)
+        return plain(self, result, *more)
+
+    monkeypatch.setattr(Outputs, "add", noted)
+    for heatmaps in ("none", "anomalous"):
+        fit_and_predict(photos, tmp_path / heatmaps, f"heatmaps={heatmaps}")
+    half = len(copied) // 2
+    assert copied == [False] * half + [True] * half
+    assert half
+
+
+def test_the_page_of_good_images_shows_tall_pictures_alike_from_copies_and_files(
+    tmp_path: Path,
+) -> None:
+    drawn_with = np.random.default_rng(0)
+    for number in range(4):
+        pixels = drawn_with.integers(0, 256, (400, 250, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    inspector = adpt.Inspector.fit(tmp_path, copy_side=220, **OPTIONS)
+    good = inspector.good_images
+    assert good is not None
+    assert len(good.copies) == 4
+    pages = []
+    for copies in (True, False):
+        write_good_page(tmp_path / "page", inspector, good)
+        pages.append((tmp_path / "page/good.html").read_text())
+        if copies:
+            good.copies.clear()
+    assert pages[0] == pages[1]

@@ -664,6 +664,12 @@ def test_the_source_of_a_class_includes_what_it_imports(
     import plugin  # type: ignore[import-not-found]
 
     assert source_of(plugin.Thing) is not None
+    # Of what a module has from elsewhere, that module decides too.
+    named = tmp_path / "named.py"
+    for end in ("", "# edited\n"):
+        named.write_text(f"from collections import Counter as Thing\n{end}")
+        hashes.append(source_of("named.Thing"))
+    assert hashes[-1] != hashes[-2]
     for name in ("first", "second"):
         typed = {"__name__": "a prompt"}
         exec(f"class Thing:\n    def power(self): return '{name}'", typed)  # noqa: S102

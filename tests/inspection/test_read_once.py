@@ -1,5 +1,6 @@
 """A command decodes each picture once, and keeps copies of pictures within a bound of memory."""
 
+import io
 import re
 from collections import Counter
 from pathlib import Path
@@ -55,7 +56,9 @@ def pictures(folder: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("further", [(), ("heatmap_size=null", "heatmaps=anomalous")])
+@pytest.mark.parametrize(
+    "further", [("heatmap_size=30",), (), ("heatmap_size=null", "heatmaps=anomalous")]
+)
 def test_each_file_is_decoded_once_and_shown_as_if_twice(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, further: tuple[str, ...]
 ) -> None:
@@ -132,9 +135,12 @@ def test_what_comes_one_by_one_has_copies_too_and_regions_as_asked_for(photos: P
         assert all(region.area_mm2 == region.area * 0.25 for region in one.regions)
 
 
+@pytest.mark.parametrize("stream", [False, True])
 def test_no_copy_is_made_where_there_are_no_heatmaps(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
+    lines = "".join(f"{path}\n" for path in photos.glob("test/good/*"))
+    further = ["images=-"] if stream else []
     copied = []
     plain = Outputs.add
 
@@ -144,7 +150,8 @@ def test_no_copy_is_made_where_there_are_no_heatmaps(
 
     monkeypatch.setattr(Outputs, "add", noted)
     for heatmaps in ("none", "anomalous"):
-        fit_and_predict(photos, tmp_path / heatmaps, f"heatmaps={heatmaps}")
+        monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+        fit_and_predict(photos, tmp_path / heatmaps, f"heatmaps={heatmaps}", *further)
     half = len(copied) // 2
     assert copied == [False] * half + [True] * half
     assert half
@@ -157,7 +164,7 @@ def test_the_page_of_good_images_shows_tall_pictures_alike_from_copies_and_files
     for number in range(4):
         pixels = drawn_with.integers(0, 256, (400, 250, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    inspector = adpt.Inspector.fit(tmp_path, copy_side=220, **OPTIONS)
+    inspector = adpt.Inspector.fit(tmp_path, copy_side=220, resize=64, **OPTIONS)
     good = inspector.good_images
     assert good is not None
     assert len(good.copies) == 4

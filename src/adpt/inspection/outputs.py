@@ -323,7 +323,7 @@ def _outline_regions(rendered: Image.Image, result: Inspection) -> None:
 def thumbnail(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> bytes:
     """Picture and heatmap side by side, as a small JPEG; arguments as of `heatmap_over`."""
     small = picture.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    make_smaller(small, THUMBNAIL)
     sheet = Image.new("RGB", (small.width * 2, small.height))
     sheet.paste(small, (0, 0))
     sheet.paste(heatmap_over(small, result, normal_map), (small.width, 0))

@@ -57,6 +57,17 @@ def test_heatmap_is_that_of_the_formula_to_one_step_of_brightness(image: np.ndar
     assert np.abs(heatmap(image, scores, 0, 5) - literal).max() <= 1
 
 
+def test_heatmap_is_that_of_4096_shades_but_for_rounding(image: np.ndarray) -> None:
+    scores = np.random.default_rng(1).normal(2, 3, (30, 20)).astype(np.float32).T
+    turned = image[::-1, :, ::-1]
+    shade = np.clip(np.floor(scores.astype(np.float64) / 5 * 4096), 0, 4095)
+    share = (shade + 0.5) / 4096
+    alpha = (0.25 + 0.45 * share)[..., None]
+    colours = 255 * matplotlib.colormaps["inferno"](share)[..., :3]
+    literal = (1 - alpha) * turned.mean(axis=2, keepdims=True) + alpha * colours
+    assert np.abs(heatmap(turned, scores, 0, 5) - literal).max() <= 0.5001
+
+
 def test_scores_outside_the_range_are_shown_as_its_ends() -> None:
     inside = heatmap(GREY, np.tile([0.0, 1.0], (4, 3)), 0, 1)
     beyond = heatmap(GREY, np.tile([-9.0, 9.0], (4, 3)), 0, 1)

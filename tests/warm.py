@@ -13,8 +13,9 @@ from select import select
 from subprocess import PIPE, CompletedProcess
 from typing import Any
 
-_MAY_DIFFER = ("ADPT_", "COLUMNS", "HOME", "NETRC", "OMP_NUM_THREADS", "PL_", "PYTEST_", "WANDB_")
-"""Variables that nothing reads while it is imported."""
+_MAY_DIFFER = ("ADPT_", "COLUMNS", "HOME", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "NETRC",
+               "OMP_NUM_THREADS", "PL_", "PYTEST_", "WANDB_")  # fmt: skip
+"""Variables that nothing reads while it is imported, and those that scikit-learn's import sets."""
 
 
 class Forked(subprocess.Popen[Any]):

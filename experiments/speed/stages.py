@@ -27,7 +27,7 @@ STAGES = {
     "score maps": "adpt.methods.maps:smooth",
     "regions": "adpt.inspection.regions:RegionRule.find",
     "map over the picture": "adpt.inspection.inspection:Inspection.map_at",
-    "colouring": "adpt.page.plots:heatmap",
+    "colouring": "adpt.page.plots:heatmap_of",
     "rest of the heatmap": "adpt.inspection.outputs:heatmap_over",
     "thumbnail": "adpt.inspection.outputs:thumbnail",
     "encoding": "PIL.Image:Image.save",

@@ -253,12 +253,15 @@ def test_the_map_is_laid_back_once_and_only_when_asked_for(inspector, monkeypatc
     assert np.array_equal(copied.map, found.map)
 
 
-@pytest.mark.parametrize("strip", [61 * 7, 1])
-def test_a_heatmap_in_strips_is_that_of_the_whole(inspector, monkeypatch, strip: int) -> None:
+@pytest.mark.parametrize(("laid", "strip"), [(61 * 20, 61 * 7), (61 * 7, 61 * 20), (1, 1)])
+def test_a_heatmap_in_strips_is_that_of_the_whole(
+    inspector, monkeypatch, laid: int, strip: int
+) -> None:
     pixels, _ = drawn.picture("bottle", 5, size=61)
     found = inspector.with_threshold(0.0).predict(pixels)
     normal_map = median, highest = inspector.settings.normal_map
     whole = heatmap(pixels, found.map, median, 2 * highest - median)
+    monkeypatch.setattr("adpt.inspection.outputs._LAID", laid)
     monkeypatch.setattr("adpt.inspection.outputs._STRIP", strip)
     plain = dataclasses.replace(found, regions=())
     assert np.array_equal(heatmap_over(Image.fromarray(pixels), plain, normal_map), whole)

@@ -111,12 +111,19 @@ class Geometry:
         down, across = (centres.numpy() for centres in self._centres(original, size))
         down, scores = down[rows], score_map.float().cpu().numpy()
         laid = np.empty((len(down), size[1]), dtype=np.float32)
+        above, shares = _nearest_two(down, height)
+        # Along the few rows of the map first, for a row is quickly copied as a whole. In NumPy, for
+        # threads of torch would wait for each other after each of many short steps.
+        first, last = above[0], above[-1] + 2
+        left, further = _nearest_two(across, width)
+        band = _steps(scores[first:last], 1).take(left, 1)
+        band *= further
+        band += scores[first:last].take(left, 1)
+        steps, above = _steps(band, 0), above - first
         for strip in slices(len(down), _STRIP // size[1]):
-            # Along the few rows of the map first, for a row is quickly copied as a whole.
-            above = np.clip(down[strip] - 0.5, 0, height - 1).astype(int)
-            first = above[0]
-            band = _between(scores[first : above[-1] + 2], across, 1)
-            laid[strip] = _between(band, down[strip] - first, 0)
+            steps.take(above[strip], 0, laid[strip], "clip")
+            laid[strip] *= shares[strip, None]
+            laid[strip] += band.take(above[strip], 0)
         laid[(down < 0) | (down >= height)] = fill
         laid[:, (across < 0) | (across >= width)] = fill
         return torch.from_numpy(laid).to(score_map.device)
@@ -182,24 +189,21 @@ class Geometry:
         return np.array(part.resize((columns, rows), how, centre))
 
 
-def _between(
-    values: NDArray[np.float32], centres: NDArray[np.float32], axis: int
-) -> NDArray[np.float32]:
-    """Values along an axis at places of pixel centres, linear between the two that are nearest.
+def _nearest_two(
+    centres: NDArray[np.float32], length: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Where pixel centres lie in a row of values: behind which one, and how far towards the next.
 
-    Beyond the outer centres they are those of the outermost pixels. In NumPy, for threads of torch
-    would wait for each other after each of many short steps.
+    Those beyond the outermost values lie on these.
     """
-    last = values.shape[axis] - 1
-    places = np.clip(centres - np.float32(0.5), 0, last)
+    places = np.clip(centres - np.float32(0.5), 0, length - 1)
     before = places.astype(np.intp)
-    shares = places - before.astype(np.float32)
-    first = values.take(before, axis)
-    found: NDArray[np.float32] = values.take(np.minimum(before + 1, last), axis)
-    found -= first
-    found *= shares if axis else shares[:, None]
-    found += first
-    return found
+    return before, places - before.astype(np.float32)
+
+
+def _steps(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """From each value along an axis to the next; 0 from the last."""
+    return np.diff(values, axis=axis, append=values.take([-1], axis))
 
 
 def _part(side: int, scaled: int, offset: int, length: int) -> tuple[int, int, float, float]:

@@ -36,6 +36,8 @@ from adpt.running.whole_files import OUTPUT_MARK, is_output
 log = logging.getLogger(__name__)
 
 _THREADS = 4
+_GAP = 1.5
+"""How much larger than asked for a picture is left by a whole factor."""
 _COPIES = 2**25
 """Pixels (of 4 bytes) of all copies of pictures that are kept at a time."""
 
@@ -169,9 +171,13 @@ def picture_of(path: Path, rules: ReadingRules = PLAIN) -> Image.Image:
 
 
 def make_smaller(picture: Image.Image, longest_side: int | None) -> None:
-    """Shrink a picture, in place, whose longest side is longer; None leaves it as it is."""
+    """Shrink a picture, in place, whose longest side is longer; None leaves it as it is.
+
+    For eyes alone: large ones are first shrunk by a whole factor, in half the time of the filter
+    alone; values differ from that by a few of 255.
+    """
     if longest_side is not None:
-        picture.thumbnail((longest_side, longest_side))
+        picture.thumbnail((longest_side, longest_side), reducing_gap=_GAP)
 
 
 def reason(error: BadImageError) -> str:

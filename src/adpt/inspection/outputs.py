@@ -22,7 +22,8 @@ from adpt.inspection.inspection import Inspection
 from adpt.inspection.inspector import Inspector
 from adpt.inspection.page import MOST, Card, build_inspection_page, ranked
 from adpt.inspection.rows import COLUMNS, Row
-from adpt.page.plots import heatmap, outline
+from adpt.nearest import slices
+from adpt.page.plots import heatmap_of, outline
 from adpt.running.names import file_name, printable, spreadsheet_cell
 from adpt.running.paths import expanded
 from adpt.running.whole_files import (
@@ -42,8 +43,9 @@ _PARTIAL = "scores.partial.jsonl"
 THUMBNAIL = 220
 _QUALITY = 88
 """Of JPEG files."""
-_STRIP = 2**18
-"""Pixels of a heatmap that are coloured at a time, so that memory is bounded and used again."""
+_LAID, _STRIP = 2**21, 2**16
+"""Pixels of a heatmap whose scores are laid over the picture at a time, so that memory is bounded,
+and that are coloured at a time, few enough for a processor's cache."""
 
 Format = Literal["jpg", "png"]
 _KINDS: dict[Format, str] = {"jpg": "JPEG", "png": "PNG"}
@@ -290,13 +292,12 @@ def heatmap_over(
     median, highest = normal_map
     width, height = picture.size
     rendered = Image.new("RGB", picture.size)
-    for top in range(0, height, strip := max(1, _STRIP // width)):
-        rows = slice(top, min(top + strip, height))
+    for rows in slices(height, _LAID // width):
         scores = result.map_at((height, width), median, rows)
-        seen = np.asarray(picture.crop((0, top, width, rows.stop)))
-        rendered.paste(
-            Image.fromarray(heatmap(seen, scores, median, 2 * highest - median)), (0, top)
-        )
+        for few in slices(len(scores), _STRIP // width):
+            top = rows.start + few.start
+            seen = picture.crop((0, top, width, top + len(scores[few])))
+            rendered.paste(heatmap_of(seen, scores[few], median, 2 * highest - median), (0, top))
     if result.regions:
         _outline_regions(rendered, result)
     return rendered
@@ -322,7 +323,7 @@ def _outline_regions(rendered: Image.Image, result: Inspection) -> None:
 def thumbnail(picture: Image.Image, result: Inspection, normal_map: tuple[float, float]) -> bytes:
     """Picture and heatmap side by side, as a small JPEG; arguments as of `heatmap_over`."""
     small = picture.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    make_smaller(small, THUMBNAIL)
     sheet = Image.new("RGB", (small.width * 2, small.height))
     sheet.paste(small, (0, 0))
     sheet.paste(heatmap_over(small, result, normal_map), (small.width, 0))

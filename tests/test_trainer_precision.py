@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adpt.errors import UserError
 from adpt.pretraining import trainer_precision
-from adpt.pretraining.trainer_precision import chosen_precision, step_seconds
+from adpt.pretraining.trainer_precision import chosen_precision, step_seconds, with_precision
 from adpt.projector import FeatureProjector, ProjectorBlock, blocks
 from adpt.train import train
 from drawn import draw_folder
@@ -206,3 +206,29 @@ def test_a_trainer_of_ones_own_may_leave_the_precision_to_lightning(tmp_path: Pa
     words = ("data=folder", f"data.root={root}", "~trainer.precision")
     run_task(train, training(tmp_path / "run", *words))
     assert "precision" not in config_of(tmp_path / "run")["trainer"]
+
+
+def test_what_takes_no_bfloat16_is_trained_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def exact_alone(tokens: Tensor, *_: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            raise NotImplementedError("own kernel: no bfloat16")
+        return tokens * parameter
+
+    module = pretraining()
+    parameter = next(module.projector.parameters()).sum()
+    for block in module.projector.blocks:
+        monkeypatch.setattr(block, "forward", exact_alone)
+    assert chosen_precision(asked(), module, SIZE, None) == "32-true"
+    assert caplog.messages[-1].endswith("cannot be measured: own kernel: no bfloat16")
+    assert module.projector.training
+
+
+def test_the_config_that_was_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    finds(monkeypatch, 1.0, 0.5)
+    config = composed("train", "trainer=cpu", "trainer.precision=auto")
+    settled = with_precision(config, pretraining(), SIZE, None)
+    assert (config.trainer.precision, settled.trainer.precision) == ("auto", "bf16-mixed")
+    exact = composed("train", "trainer=cpu")
+    assert with_precision(exact, pretraining(), SIZE, None) is exact

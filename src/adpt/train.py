@@ -29,7 +29,7 @@ def train(config: DictConfig) -> float | None:
     from adpt.pretraining.descent import check_learning
     from adpt.pretraining.objective import check_objective, measured
     from adpt.pretraining.start import start_from
-    from adpt.pretraining.trainer_precision import chosen_precision
+    from adpt.pretraining.trainer_precision import with_precision
     from adpt.running.checkpoints import find_checkpoint
     from adpt.running.devices import check_accelerator, seed_everything
     from adpt.running.whole_files import remove_leftovers
@@ -54,9 +54,7 @@ def train(config: DictConfig) -> float | None:
     references = instantiate(config.references)
     model = instantiate(config.model, backbone=backbone, references=references)
     start_from(start, model)
-    precision = chosen_precision(config.trainer, model, data.geometry.image_size, checkpoint)
-    if "precision" in config.trainer:
-        config.trainer.precision = precision
+    config = with_precision(config, model, data.geometry.image_size, checkpoint)
 
     loggers = instantiate_all(config.logger)
     projector = folder / "projector.safetensors"

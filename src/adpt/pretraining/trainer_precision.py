@@ -17,10 +17,21 @@ from adpt.running.unpickling import load_tensors
 
 log = logging.getLogger(__name__)
 
-EXACT, SHORT = "32-true", "bf16-mixed"
+AUTO, EXACT, SHORT = "auto", "32-true", "bf16-mixed"
 IMAGES, TURNS = 4, 3
 WORTH_IT = 1.1
 """How many times as fast bfloat16 must be to be chosen."""
+
+
+def with_precision(
+    config: DictConfig, model: Pretraining, size: Sequence[int], checkpoint: Path | None
+) -> DictConfig:
+    """The config with `trainer.precision` as `chosen_precision` has it; arguments as there."""
+    if config.trainer.get("precision") != AUTO:
+        return config
+    settled = config.copy()
+    settled.trainer.precision = chosen_precision(config.trainer, model, size, checkpoint)
+    return settled
 
 
 def chosen_precision(
@@ -42,7 +53,7 @@ def chosen_precision(
         UserError: It is "auto", and there are several processes, of which each would measure.
     """
     wanted: str | int | None = trainer.get("precision")
-    if wanted != "auto":
+    if wanted != AUTO:
         return wanted
     # What a trainer of one's own leaves out is as Lightning has it.
     devices = trainer.get("devices", "auto")
@@ -59,7 +70,11 @@ def chosen_precision(
         return EXACT  # Of weights that the model rounds by itself.
     if trainer.accelerator != "cpu" and torch.accelerator.is_available():
         return SHORT
-    exact, short = step_seconds(model, size)
+    try:
+        exact, short = step_seconds(model, size)
+    except RuntimeError as error:  # A part of one's own may take no other numbers.
+        log.warning("trainer.precision=%s, for bfloat16 cannot be measured: %s", EXACT, error)
+        return EXACT
     chosen = SHORT if exact > WORTH_IT * short else EXACT
     log.info(
         "trainer.precision=%s was chosen by measurement: forward and backward of %d images took"
@@ -79,13 +94,15 @@ def step_seconds(model: Pretraining, size: Sequence[int]) -> tuple[float, float]
     times: dict[bool, list[float]] = {False: [], True: []}
     training = model.projector.training
     model.projector.eval()  # A block of one's own may keep count of what it sees.
-    for _ in range(1 + TURNS):
-        for short, taken in times.items():
-            start = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=short):
-                _forward_and_backward(model, images)
-            taken.append(time.perf_counter() - start)
-    model.projector.train(training)
+    try:
+        for _ in range(1 + TURNS):
+            for short, taken in times.items():
+                start = time.perf_counter()
+                with torch.autocast("cpu", torch.bfloat16, enabled=short):
+                    _forward_and_backward(model, images)
+                taken.append(time.perf_counter() - start)
+    finally:
+        model.projector.train(training)
     exact, short_ones = (statistics.median(taken[1:]) for taken in times.values())
     return exact, short_ones
 
@@ -105,4 +122,4 @@ def _forward_and_backward(model: Pretraining, images: Tensor) -> None:
 def _precision_of(checkpoint: Path) -> str | int | None:
     config = load_tensors(checkpoint).get("config")
     found: str | int | None = json.loads(config)["trainer"].get("precision") if config else None
-    return None if found == "auto" else found
+    return None if found == AUTO else found

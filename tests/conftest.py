@@ -37,6 +37,12 @@ def no_module_of_a_former_test() -> Iterator[None]:
     sys.modules.pop("mine", None)
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product bottle in MVTec AD's layout, for a module's tests to read."""
+    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
+
+
 @pytest.fixture
 def mvtec_root(tmp_path: Path) -> Path:
     """MVTec AD with bottle and cable: 6 training, 3 good and 3 defective images each."""

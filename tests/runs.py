@@ -46,6 +46,11 @@ TINY_TRAINING = [
     "model.projector.num_references=8",
     "references.pool_size=4",
 ]
+TINY_FIT = {
+    "image_size": 48,
+    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
+    "device": "cpu",
+}
 TINY_EVALUATION = [*TINY, "shots=2", "heatmaps=2", "device=cpu"]
 
 

@@ -30,11 +30,6 @@ TINY = ["backbone.levels=[2,3]", "data.image_size=48"]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
-
-
-@pytest.fixture(scope="module")
 def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fitted, with a threshold between the good and the bad test images."""
     path = tmp_path_factory.mktemp("model") / "bottle.adpt.safetensors"

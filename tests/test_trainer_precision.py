@@ -83,8 +83,10 @@ def test_what_is_said_is_not_measured(
     monkeypatch: pytest.MonkeyPatch, precision: str | int
 ) -> None:
     monkeypatch.setattr(trainer_precision, "step_seconds", None)
-    trainer = asked(f"trainer.precision={precision}", "trainer.devices=2")
-    assert chosen_precision(trainer, pretraining(), SIZE, None) == precision
+    words = ("trainer=cpu", f"trainer.precision={precision}", "trainer.devices=2")
+    config = composed("train", *words)
+    assert with_precision(config, pretraining(), SIZE, None) is config
+    assert config.trainer.precision == precision
 
 
 def test_several_processes_are_told_to_choose() -> None:
@@ -230,5 +232,3 @@ def test_the_config_that_was_given_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     config = composed("train", "trainer=cpu", "trainer.precision=auto")
     settled = with_precision(config, pretraining(), SIZE, None)
     assert (config.trainer.precision, settled.trainer.precision) == ("auto", "bf16-mixed")
-    exact = composed("train", "trainer=cpu")
-    assert with_precision(exact, pretraining(), SIZE, None) is exact

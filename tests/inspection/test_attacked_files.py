@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import adpt
-import drawn
 from adpt.errors import BadImageError, UserError, WeightsError
 from adpt.inspection import UnreadImage
 from adpt.methods import Scores
@@ -24,11 +23,6 @@ from adpt.projector import FeatureProjector
 from adpt.weights import load_projector, save_projector
 
 BACKBONE = {"name": "efficientnet_lite0", "levels": [2, 3]}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import adpt
-import drawn
 from adpt.errors import UserError
 from adpt.inspection import ThresholdPolicy
 from adpt.inspection.good_images import GoodImages
@@ -22,22 +21,12 @@ from adpt.inspection.grounds import Grounds
 from adpt.inspection.limits import GoodScores
 from adpt.methods import FeatureNorm, Method, PaDiM, PatchCore, Scores
 from adpt.methods.base import tells_left_out
-
-OPTIONS = {
-    "image_size": 48,
-    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
-    "device": "cpu",
-}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
+from runs import TINY_FIT
 
 
 @pytest.fixture(scope="module")
 def inspector(photos: Path) -> adpt.Inspector:
-    return adpt.Inspector.fit(photos / "train" / "good", method="padim", **OPTIONS)
+    return adpt.Inspector.fit(photos / "train" / "good", method="padim", **TINY_FIT)
 
 
 class Halved(PatchCore):
@@ -65,10 +54,12 @@ def test_what_a_method_inherits_is_used_where_it_holds(made: type[Method], tells
 def test_a_method_of_ones_own_is_fitted_again_for_each_part(photos: Path) -> None:
     good = photos / "train" / "good"
     own = {"_target_": f"{__name__}.Halved", "coreset_ratio": 1.0}
-    halved = adpt.Inspector.fit(good, method="own", method_options=own, quantile=1, **OPTIONS)
+    halved = adpt.Inspector.fit(good, method="own", method_options=own, quantile=1, **TINY_FIT)
     options = {"coreset_ratio": 1.0}
     for folds in (None, 6):
-        whole = adpt.Inspector.fit(good, method_options=options, quantile=1, folds=folds, **OPTIONS)
+        whole = adpt.Inspector.fit(
+            good, method_options=options, quantile=1, folds=folds, **TINY_FIT
+        )
         assert whole.threshold / 2 == pytest.approx(halved.threshold, rel=1e-4)
 
 
@@ -76,7 +67,7 @@ def test_parts_that_are_asked_for_are_fitted_again(photos: Path) -> None:
     steps: list[str] = []
     adpt.Inspector.fit(
         photos / "train" / "good", method="padim", folds=3,
-        progress=lambda what, done, total: steps.append(f"{what} {done} {total}"), **OPTIONS,
+        progress=lambda what, done, total: steps.append(f"{what} {done} {total}"), **TINY_FIT,
     )  # fmt: skip
     assert "fitting the method 0 6" in steps
     assert steps[-3:] == [f"leaving good images out {number} 3" for number in range(3)]

@@ -30,18 +30,8 @@ from adpt.page.plots import heatmap, outline
 from adpt.projector import FeatureProjector
 from adpt.running.progress import no_progress
 from adpt.weights import save_projector
+from runs import TINY_FIT
 from small import SmallBackbone
-
-OPTIONS = {
-    "image_size": 48,
-    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
-    "device": "cpu",
-}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +45,7 @@ def projector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def inspector(photos: Path) -> adpt.Inspector:
-    return adpt.Inspector.fit(photos / "train" / "good", **OPTIONS)
+    return adpt.Inspector.fit(photos / "train" / "good", **TINY_FIT)
 
 
 def scores(inspector: adpt.Inspector, images: object, batch_size: int = 8) -> list[float]:
@@ -82,7 +72,7 @@ def test_a_loaded_inspector_gives_the_same_bits(
         features=None if kind != "residual" else kind,
         projector=projector if kind == "pretrained" else None,
         shots=2,
-        **OPTIONS,
+        **TINY_FIT,
     )
     assert made.scorer.kind == kind
     made.save(tmp_path / "m.safetensors", backbone_weights=weights_inside)
@@ -139,17 +129,17 @@ def test_a_reference_of_the_same_name_is_not_taken_for_the_image(
 ) -> None:
     """A new picture may have the path of one that was fitted on."""
     good = photos / "train" / "good"
-    made = adpt.Inspector.fit(good, method="padim", features="residual", shots=6, **OPTIONS)
+    made = adpt.Inspector.fit(good, method="padim", features="residual", shots=6, **TINY_FIT)
     path = next(iter(sorted(good.iterdir())))
     assert made.predict(path).score == made.predict(Image.open(path)).score
 
 
 def test_an_image_left_out_is_scored_by_what_was_fitted_without_it(photos: Path) -> None:
     paths = sorted((photos / "train" / "good").iterdir())
-    made = adpt.Inspector.fit(paths, method="padim", quantile=1.0, **OPTIONS)
+    made = adpt.Inspector.fit(paths, method="padim", quantile=1.0, **TINY_FIT)
     left_out = []
     for number, path in enumerate(paths):
-        rest = adpt.Inspector.fit(paths[:number] + paths[number + 1 :], method="padim", **OPTIONS)
+        rest = adpt.Inspector.fit(paths[:number] + paths[number + 1 :], method="padim", **TINY_FIT)
         left_out.append(rest.predict(path))
     assert made.threshold == pytest.approx(max(one.score for one in left_out), rel=1e-5)
     highest = max(float(one.map.max()) for one in left_out)
@@ -159,7 +149,7 @@ def test_an_image_left_out_is_scored_by_what_was_fitted_without_it(photos: Path)
 
 def test_defects_give_the_threshold_that_parts_them(photos: Path) -> None:
     good, bad = photos / "test" / "good", photos / "test" / "scratch"
-    made = adpt.Inspector.fit(photos / "train" / "good", good_test=good, defects=bad, **OPTIONS)
+    made = adpt.Inspector.fit(photos / "train" / "good", good_test=good, defects=bad, **TINY_FIT)
     assert made.threshold_origin.startswith("largest F1 score, 1.000, on 3 normal and 3 anomalous")
     assert [one.anomalous for one in made.predict_many(good)] == [False] * 3
     assert [one.anomalous for one in made.predict_many(bad)] == [True] * 3
@@ -172,22 +162,22 @@ def test_known_defects_cannot_be_among_the_good_images(photos: Path, tmp_path: P
     shutil.copy(next(good.iterdir()), folder / "under another name.png")
     for defects, said in ((folder, "1 of these"), (good, "6 of these")):
         with pytest.raises(UserError, match=f"defects: {said} images are among the good ones too"):
-            adpt.Inspector.fit(good, defects=defects, **OPTIONS)
+            adpt.Inspector.fit(good, defects=defects, **TINY_FIT)
 
 
 def test_a_policy_may_be_given_by_its_fields(photos: Path) -> None:
     good = photos / "train" / "good"
     policy = ThresholdPolicy(false_positive_rate=0.3, folds=3)
-    made = adpt.Inspector.fit(good, threshold=policy, **OPTIONS)
-    by_fields = adpt.Inspector.fit(good, false_positive_rate=0.3, folds=3, **OPTIONS)
+    made = adpt.Inspector.fit(good, threshold=policy, **TINY_FIT)
+    by_fields = adpt.Inspector.fit(good, false_positive_rate=0.3, folds=3, **TINY_FIT)
     assert made.threshold == by_fields.threshold
     assert "6 normal images (left out in 3 parts in turn)" in made.threshold_origin
-    given = adpt.Inspector.fit(good, value=12.5, **OPTIONS)
+    given = adpt.Inspector.fit(good, value=12.5, **TINY_FIT)
     assert (given.threshold, given.threshold_origin) == (12.5, "given by the user")
     with pytest.raises(TypeError, match="threshold= is given, so leave folds out"):
-        adpt.Inspector.fit(good, threshold=policy, folds=2, **OPTIONS)
+        adpt.Inspector.fit(good, threshold=policy, folds=2, **TINY_FIT)
     with pytest.raises(TypeError, match="colour"):
-        adpt.Inspector.fit(good, colour="blue", **OPTIONS)
+        adpt.Inspector.fit(good, colour="blue", **TINY_FIT)
 
 
 def test_a_score_at_the_threshold_is_normal(inspector, photos: Path) -> None:
@@ -288,7 +278,7 @@ def test_the_map_lies_on_the_picture_itself(inspector, photos: Path) -> None:
     pixels = Geometry(48).image(picture)
     expected = Geometry(48).lay_back(inspector.scorer(pixels[None]).maps[0], (60, 90))
     assert np.array_equal(inspector.predict(picture).map, expected.numpy())
-    cropping = adpt.Inspector.fit(photos / "train" / "good", resize=48, **OPTIONS)
+    cropping = adpt.Inspector.fit(photos / "train" / "good", resize=48, **TINY_FIT)
     unseen = np.isnan(cropping.predict(picture).map)
     assert unseen[:, 0].all()
     assert not unseen[:, 45].any()
@@ -305,7 +295,7 @@ def test_a_broken_image_is_named_and_nothing_else_is_lost(inspector, photos, tmp
     assert found[3].error == "No such file or directory"
     with pytest.raises(BadImageError, match=r"broken\.png: cannot be read"):
         inspector.predict(tmp_path / "broken.png")
-    some = adpt.Inspector.fit([*good, tmp_path / "broken.png"], **OPTIONS)
+    some = adpt.Inspector.fit([*good, tmp_path / "broken.png"], **TINY_FIT)
     assert some.settings.images == 3
 
 
@@ -469,7 +459,7 @@ OWN = {"_target_": f"{__name__}.Brightness"}
 
 def test_one_of_ones_own_is_loaded_where_it_is_named(photos: Path, tmp_path: Path) -> None:
     good = photos / "train" / "good"
-    made = adpt.Inspector.fit(good, method="light", method_options=OWN, **OPTIONS)
+    made = adpt.Inspector.fit(good, method="light", method_options=OWN, **TINY_FIT)
     made.save(tmp_path / "m.safetensors")
     with pytest.raises(WeightsError, match=r"names \S*Brightness: .*trusted=\[\.\.\.\]"):
         adpt.Inspector.load(tmp_path / "m.safetensors", device="cpu")
@@ -495,7 +485,7 @@ def test_maps_of_a_wrong_size_are_told_in_fitting_and_in_inspecting(
     good = photos / "train" / "good"
     options = OWN | {"_target_": f"{__name__}.Coarse"}
     with pytest.raises(UserError, match=told):
-        adpt.Inspector.fit(good, method="coarse", method_options=options, **OPTIONS)
+        adpt.Inspector.fit(good, method="coarse", method_options=options, **TINY_FIT)
     # The file that is read may be of a method that has changed since.
     monkeypatch.setattr(inspector.scorer, "method", Coarse(48))
     with pytest.raises(UserError, match=told):
@@ -507,7 +497,7 @@ def test_options_for_pretrained_features_replace_the_others(photos: Path, projec
     for through, wanted in ((None, 0.5), (projector, 0.25)):
         made = adpt.Inspector.fit(
             photos / "train" / "good", method="padim", method_options=options,
-            projector=through, shots=2, **OPTIONS,
+            projector=through, shots=2, **TINY_FIT,
         )  # fmt: skip
         assert made.scorer.method.epsilon == wanted
 
@@ -543,18 +533,18 @@ def test_options_for_pretrained_features_replace_the_others(photos: Path, projec
 )
 def test_wrong_options_are_refused(options, said, photos: Path) -> None:
     with pytest.raises(UserError, match=said):
-        adpt.Inspector.fit(photos / "train" / "good", **OPTIONS | options)
+        adpt.Inspector.fit(photos / "train" / "good", **TINY_FIT | options)
 
 
 def test_too_few_images_are_refused(photos: Path, tmp_path: Path) -> None:
     one = sorted((photos / "train" / "good").iterdir())[:1]
     with pytest.raises(DataError, match="too few to find a threshold"):
-        adpt.Inspector.fit(one, **OPTIONS)
-    made = adpt.Inspector.fit(one, good_test=photos / "test" / "good", **OPTIONS)
+        adpt.Inspector.fit(one, **TINY_FIT)
+    made = adpt.Inspector.fit(one, good_test=photos / "test" / "good", **TINY_FIT)
     assert "3 normal images (further images than those fitted on)" in made.threshold_origin
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there is no image in that folder"):
-        adpt.Inspector.fit(tmp_path / "empty", **OPTIONS)
+        adpt.Inspector.fit(tmp_path / "empty", **TINY_FIT)
 
 
 @pytest.mark.parametrize(

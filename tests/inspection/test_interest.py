@@ -12,13 +12,7 @@ import adpt
 import drawn
 from adpt.errors import UserError
 from adpt.predict import predict
-from runs import composed, run_task
-
-OPTIONS = {
-    "image_size": 48,
-    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
-    "device": "cpu",
-}
+from runs import TINY_FIT, composed, run_task
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +30,7 @@ METHODS = ["patchcore", "padim", "feature_norm"]
 @pytest.fixture(scope="module", params=METHODS)
 def inspector(photos: Path, request: pytest.FixtureRequest) -> adpt.Inspector:
     good = photos / "train" / "good"
-    return adpt.Inspector.fit(good, roi=photos / "roi.png", method=request.param, **OPTIONS)
+    return adpt.Inspector.fit(good, roi=photos / "roi.png", method=request.param, **TINY_FIT)
 
 
 def test_nothing_outside_changes_a_score(inspector: adpt.Inspector) -> None:
@@ -62,7 +56,7 @@ def test_nothing_outside_is_fitted(photos: Path, tmp_path: Path) -> None:
         pixels[:, 24:] = noise.integers(0, 256, pixels[:, 24:].shape)
         drawn.save(pixels, tmp_path / "b" / path.name)
     first, second = (
-        adpt.Inspector.fit(tmp_path / name, roi=photos / "roi.png", **OPTIONS) for name in "ab"
+        adpt.Inspector.fit(tmp_path / name, roi=photos / "roi.png", **TINY_FIT) for name in "ab"
     )
     assert first.threshold == second.threshold
     assert first.settings == second.settings
@@ -72,7 +66,7 @@ def test_nothing_outside_is_fitted(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_lies_in_the_file_and_in_the_graph(method: str, photos: Path, tmp_path: Path) -> None:
-    shallow = OPTIONS | {"backbone": {"name": "efficientnet_lite0", "levels": [0, 1]}}
+    shallow = TINY_FIT | {"backbone": {"name": "efficientnet_lite0", "levels": [0, 1]}}
     good = photos / "train" / "good"
     inspector = adpt.Inspector.fit(good, roi=photos / "roi.png", method=method, **shallow)
     path, pixels = tmp_path / "m.safetensors", drawn.picture("bottle", 2, size=48, defect=True)[0]
@@ -90,7 +84,7 @@ def test_it_lies_in_the_file_and_in_the_graph(method: str, photos: Path, tmp_pat
 
 
 def test_a_file_without_one_is_as_before(photos: Path, tmp_path: Path) -> None:
-    made = adpt.Inspector.fit(photos / "train" / "good", **OPTIONS)
+    made = adpt.Inspector.fit(photos / "train" / "good", **TINY_FIT)
     made.save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         assert file.metadata()["version"] == "1"

@@ -47,11 +47,6 @@ CASES_SLOW = [
 ]
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
-
-
 def fitted(photos: Path, folder: Path, method: str, kind: str, backbone: Any) -> adpt.Inspector:
     """An inspector that takes some of the test images for anomalous and some not."""
     torch.manual_seed(0)

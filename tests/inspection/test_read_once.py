@@ -10,25 +10,13 @@ import pytest
 from PIL import Image
 
 import adpt
-import drawn
 from adpt.inspection import Inspection, RegionRule, fitting, inputs
 from adpt.inspection.answers import one_by_one
 from adpt.inspection.good_page import write_good_page
 from adpt.inspection.outputs import Outputs
 from adpt.inspection.products import Products
 from adpt.predict import predict
-from runs import composed, run_task
-
-OPTIONS = {
-    "image_size": 48,
-    "backbone": {"name": "efficientnet_lite0", "levels": [2, 3]},
-    "device": "cpu",
-}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
+from runs import TINY_FIT, composed, run_task
 
 
 def fit_and_predict(photos: Path, folder: Path, *further: str) -> None:
@@ -88,7 +76,7 @@ def test_copies_are_of_the_good_images_that_are_shown(photos: Path) -> None:
         good_test=photos / "test/good",
         defects=photos / "test/scratch",
         copy_side=20,
-        **OPTIONS,
+        **TINY_FIT,
     ).good_images
     assert good is not None
     assert list(good.copies) == good.paths == sorted(map(str, photos.glob("test/good/*")))
@@ -101,7 +89,7 @@ def test_no_more_copies_are_kept_than_the_bounds_say(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "_COPIES", 2)
-    inspector = adpt.Inspector.fit(photos / "train/good", copy_side=20, **OPTIONS)
+    inspector = adpt.Inspector.fit(photos / "train/good", copy_side=20, **TINY_FIT)
     assert inspector.good_images is not None
     assert len(inspector.good_images.copies) == 2
     files = [tmp_path / f"{side}.png" for side in (40, 50)]
@@ -122,7 +110,7 @@ def test_no_more_copies_are_kept_than_the_bounds_say(
 
 
 def test_what_comes_one_by_one_has_copies_too_and_regions_as_asked_for(photos: Path) -> None:
-    inspector = adpt.Inspector.fit(photos / "train/good", **OPTIONS)
+    inspector = adpt.Inspector.fit(photos / "train/good", **TINY_FIT)
     files = sorted(photos.glob("test/scratch/*"))
     rule = RegionRule(mm_per_pixel=0.5)
     found = [one for _, one in one_by_one(Products.of_one(inspector), iter(files), rule, 20)]
@@ -164,7 +152,7 @@ def test_the_page_of_good_images_shows_tall_pictures_alike_from_copies_and_files
     for number in range(4):
         pixels = drawn_with.integers(0, 256, (400, 250, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    inspector = adpt.Inspector.fit(tmp_path, copy_side=220, resize=64, **OPTIONS)
+    inspector = adpt.Inspector.fit(tmp_path, copy_side=220, resize=64, **TINY_FIT)
     good = inspector.good_images
     assert good is not None
     assert len(good.copies) == 4

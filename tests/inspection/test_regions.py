@@ -125,11 +125,6 @@ def test_regions_lie_on_the_picture_as_its_map_does(resize: int | tuple[int, int
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
-
-
-@pytest.fixture(scope="module")
 def inspector(photos: Path) -> adpt.Inspector:
     return adpt.Inspector.fit(
         photos / "train" / "good",

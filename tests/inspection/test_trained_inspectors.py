@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import adpt
-import drawn
 from adpt.data.transforms import Geometry
 from adpt.errors import WeightsError
 from adpt.evaluation.defect_pool import DefectPool
@@ -27,11 +26,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "uniad": {"epochs": 2, "hidden_dim": 16, "num_heads": 2, "num_layers": 1, "dropout": 0.0},
 }
 BACKBONE = {"name": "efficientnet_lite0", "levels": [2, 3]}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
 
 
 def fit(photos: Path, method: str, **options: Any) -> adpt.Inspector:

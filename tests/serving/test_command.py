@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-import drawn
 import warm
 from adpt.serve import serve
 from adpt.serving import server
@@ -26,11 +25,6 @@ from adpt.serving.answer import inspect
 from adpt.serving.service import Service
 from runs import composed, quiet_logging
 from serving_client import Client, small_inspector
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
 
 
 @pytest.fixture(scope="module")

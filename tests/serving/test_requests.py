@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 import adpt
-import drawn
 from adpt.inspection.products import inspectors_of
 from adpt.inspection.rows import Row
 from adpt.serving import server as serving
@@ -28,11 +27,6 @@ from adpt.serving.upload import Limits
 from serving_client import Client, served, small_inspector
 
 TOKEN = "s3cret-ünï"  # noqa: S105
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.draw_mvtec(tmp_path_factory.mktemp("photos")) / "bottle"
 
 
 @pytest.fixture(scope="module")

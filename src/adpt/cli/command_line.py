@@ -75,6 +75,10 @@ def _has_number(value: str) -> bool:
 
 
 def _no_file(word: str, group: str) -> UserError:
-    files = (conf_dir() / group.partition("@")[0]).glob("*.yaml")
-    choices = ", ".join(sorted(path.stem for path in files))
-    return UserError(f"{word}: a group takes a file of its own, here one of {choices}.")
+    known = ", ".join(choices(group.partition("@")[0]))
+    return UserError(f"{word}: a group takes a file of its own, here one of {known}.")
+
+
+def choices(group: str) -> list[str]:
+    """Names of the files of a group."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))

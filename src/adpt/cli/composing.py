@@ -12,6 +12,7 @@ from hydra._internal import utils
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig
 
+from adpt.cli.command_line import choices
 from adpt.cli.keys import nearest, package_of
 from adpt.cli.origins import Place, plain
 from adpt.running.names import printable_text
@@ -83,7 +84,7 @@ def composition_message(
         lacking = [one for one in names if not (conf_dir() / group / f"{one}.yaml").is_file()]
         # In a folder of one's own there may be such a file.
         elsewhere = any(one.lstrip("+").startswith(_OWN_FOLDERS) for one in words)
-        if lacking and not elsewhere and (known := _choices(group)):
+        if lacking and not elsewhere and (known := choices(group)):
             return f"{typed}: {_unknown(group, lacking[0], known)} +{group}=<one of them> adds it."
         if not file.is_file() or package_of(file) == "_global_":
             return f"{typed}: no file of {group} is chosen yet: +{typed} adds one."
@@ -128,7 +129,7 @@ def _no_choice(error: MissingConfigException, words: Sequence[str]) -> str | Non
     sought = error.missing_cfg_file or ""
     group, _, choice = sought.rpartition("/")
     # Of one among several choices Hydra does not say what else there is.
-    options = error.options or _choices(group)
+    options = error.options or choices(group)
     told = f"{group}={choice} in the defaults of a file"
     for word in words:
         named = [one.strip(" '\"") for one in re.split(r"[=,\[\]]", word)[1:]]
@@ -137,7 +138,7 @@ def _no_choice(error: MissingConfigException, words: Sequence[str]) -> str | Non
             told, choice = word, found[0]
             group = sought.removesuffix(f"/{choice}")
             folder = choice.rpartition("/")[0]
-            inside = _choices(f"{group}/{folder}") if folder else []
+            inside = choices(f"{group}/{folder}") if folder else []
             options = [f"{folder}/{one}" for one in inside] or options
             break
     if not group or not options:
@@ -150,11 +151,6 @@ def _unknown(group: str, choice: str, options: Sequence[str]) -> str:
     meant = f"; did you mean {near[0]}?" if near else "."
     wrong = f"{group} has no {choice}{meant}" if choice else f"it names no file of {group}."
     return f"{wrong} There are {', '.join(options)}."
-
-
-def _choices(group: str) -> list[str]:
-    """Names of a group's files."""
-    return sorted(one.stem for one in (conf_dir() / group).glob("*.yaml"))
 
 
 def _places(node: dict[str, Any], place: Place = ()) -> Iterator[Place]:

@@ -26,7 +26,10 @@ WORTH_IT = 1.1
 def with_precision(
     config: DictConfig, model: Pretraining, size: Sequence[int], checkpoint: Path | None
 ) -> DictConfig:
-    """The config with `trainer.precision` as `chosen_precision` has it; arguments as there."""
+    """The config, its `trainer.precision` as `chosen_precision` has it where it is "auto".
+
+    Arguments and errors as there.
+    """
     if config.trainer.get("precision") != AUTO:
         return config
     settled = config.copy()
@@ -36,8 +39,8 @@ def with_precision(
 
 def chosen_precision(
     trainer: DictConfig, model: Pretraining, size: Sequence[int], checkpoint: Path | None
-) -> str | int | None:
-    """The trainer's precision; for "auto" that of the checkpoint, or else what is quicker here.
+) -> str | int:
+    """What "auto" stands for: the checkpoint's precision, or else what is quicker here.
 
     On a CPU the backbone and the projector, forward and backward, are timed on random images in
     float32 and with products in bfloat16, which is quicker where the processor multiplies such
@@ -50,11 +53,8 @@ def chosen_precision(
         checkpoint: The checkpoint that training goes on from, if any.
 
     Raises:
-        UserError: It is "auto", and there are several processes, of which each would measure.
+        UserError: There are several processes, of which each would measure.
     """
-    wanted: str | int | None = trainer.get("precision")
-    if wanted != AUTO:
-        return wanted
     # What a trainer of one's own leaves out is as Lightning has it.
     devices = trainer.get("devices", "auto")
     one = str(devices) in ("1", "auto") or (isinstance(devices, ListConfig) and len(devices) == 1)
@@ -121,5 +121,4 @@ def _forward_and_backward(model: Pretraining, images: Tensor) -> None:
 
 def _precision_of(checkpoint: Path) -> str | int | None:
     config = load_tensors(checkpoint).get("config")
-    found: str | int | None = json.loads(config)["trainer"].get("precision") if config else None
-    return None if found == AUTO else found
+    return json.loads(config)["trainer"].get("precision") if config else None

@@ -88,3 +88,50 @@ def test_a_process_that_holds_a_loader_ends_with_its_workers(tmp_path: Path) -> 
     )
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr == ""
+
+
+ENDING = """
+import atexit, os, signal, sys
+from adpt.running.interruption import stopping
+
+@atexit.register
+def end() -> None:
+    for _ in range(int(sys.argv[2])):
+        os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+    print("ended")
+
+for _ in range(2):  # As the jobs of a sweep do.
+    with stopping():
+        pass
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_that_has_done_its_work_passes_over_one_signal_while_it_ends(
+    name: str, times: int
+) -> None:
+    done = warm.run(
+        [sys.executable, "-c", ENDING, name, str(times)], capture_output=True, text=True
+    )
+    assert done.returncode == (0 if times == 1 else -signal.Signals[name])
+    assert done.stdout == ("ended\n" if times == 1 else "")
+    assert done.stderr == ""
+
+
+OUTSIDE = """
+import os, signal
+from adpt.cli.entry import command
+
+@command("report")
+def main(config) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+main()
+"""
+
+
+def test_a_signal_between_the_jobs_of_a_sweep_ends_it_with_one_line(tmp_path: Path) -> None:
+    done = warm.run([sys.executable, "-c", OUTSIDE], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "\nadpt: Stopped by SIGINT.\n"

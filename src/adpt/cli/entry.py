@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,7 +61,7 @@ def command(
             except UserError as error:
                 print(f"\nadpt: {printable_text(str(error))}", file=sys.stderr)
                 sys.exit(1)
-            with told_in_one_line(name, words):
+            with _ending_when_stopped(), told_in_one_line(name, words):
                 return composed(*config)
 
         return run
@@ -89,12 +90,9 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
         try:
             for handler in logging.getLogger().handlers:
                 handler.addFilter(harmless)
-            with stopping():
+            with _ending_when_stopped():
                 check_options(config, task.__name__)
                 return task(config)
-        except Stopped as stopped:
-            print(f"\nadpt: {stopped}", file=sys.stderr)
-            sys.exit(stopped.exit_code)
         except Exception as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -110,6 +108,17 @@ def entry(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T | None]:
             return None
 
     return run
+
+
+@contextmanager
+def _ending_when_stopped() -> Iterator[None]:
+    """Within, SIGTERM and Ctrl-C end the process with a message and a shell's exit code."""
+    try:
+        with stopping():
+            yield
+    except Stopped as stopped:
+        print(f"\nadpt: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
 
 
 def harmless(record: logging.LogRecord) -> bool:

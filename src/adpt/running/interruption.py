@@ -1,5 +1,6 @@
 """Signals that ask to stop: a scheduler's SIGTERM, the keyboard's Ctrl-C, submitit's SIGUSR2."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -42,7 +43,8 @@ class Stopped(BaseException):
 def stopping() -> Iterator[None]:
     """For a while, SIGTERM and Ctrl-C raise `Stopped` wherever the main thread is.
 
-    A launcher that handles them already goes on doing so.
+    A launcher that handles them already goes on doing so. While Python ends, afterwards, the first
+    of them is passed over, as all work is done, and a second one ends the process.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -55,6 +57,16 @@ def stopping() -> Iterator[None]:
         yield
     finally:
         _restore(former)
+        if former:
+            atexit.unregister(_pass_over_signals)
+            atexit.register(_pass_over_signals)  # Last, so that it is the first thing to happen.
+
+
+def _pass_over_signals() -> None:
+    def pass_over(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+
+    _install((signal.SIGTERM, signal.SIGINT), pass_over)
 
 
 @contextmanager

@@ -119,6 +119,25 @@ def test_a_process_that_has_done_its_work_passes_over_one_signal_while_it_ends(
     assert done.stderr == ""
 
 
+HANDLED = """
+import atexit, os, signal
+from adpt.running.interruption import stopping
+
+@atexit.register
+def end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, lambda *_: print("mine"))
+with stopping():
+    pass
+"""
+
+
+def test_a_handler_of_ones_own_stays_while_python_ends() -> None:
+    done = warm.run([sys.executable, "-c", HANDLED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
+
+
 OUTSIDE = """
 import os, signal
 from adpt.cli.entry import command
@@ -131,7 +150,7 @@ main()
 """
 
 
-def test_a_signal_between_the_jobs_of_a_sweep_ends_it_with_one_line(tmp_path: Path) -> None:
+def test_a_signal_outside_of_a_job_ends_a_command_with_one_line(tmp_path: Path) -> None:
     done = warm.run([sys.executable, "-c", OUTSIDE], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 130
     assert done.stderr == "\nadpt: Stopped by SIGINT.\n"

@@ -50,9 +50,7 @@ def stopping() -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
-    untouched = (signal.SIG_DFL, signal.default_int_handler)
-    signals = [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) in untouched]
-    former = _install(signals, stop)
+    former = _install(_unhandled(), stop)
     try:
         yield
     finally:
@@ -66,7 +64,13 @@ def _pass_over_signals() -> None:
     def pass_over(signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
 
-    _install((signal.SIGTERM, signal.SIGINT), pass_over)
+    _install(_unhandled(), pass_over)
+
+
+def _unhandled() -> list[signal.Signals]:
+    """The signals that nobody handles or ignores."""
+    as_they_come = (signal.SIG_DFL, signal.default_int_handler)
+    return [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) in as_they_come]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from adpt.projector import FeatureProjector
 from adpt.results import Record, markdown_report, read_records
 from adpt.results.budget import budget
 from adpt.results.details import load_details
+from adpt.running.interruption import Stopped
 from adpt.weights import save_projector
 from drawn import draw_folder
 from runs import TINY_EVALUATION, command, evaluation, run_task
@@ -242,6 +244,20 @@ def test_one_failed_cell_leaves_the_rest(
     with pytest.raises(UserError, match="key, padim on own features: out of memory"):
         results(root, tmp_path / "out")
     assert len(read_records(tmp_path / "out")) == 7
+
+
+def test_an_error_that_a_signal_brought_about_is_no_failed_cell(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(self: Evaluation, cells: Sequence[Cell], *rest: Any) -> list[Record]:
+        try:
+            raise Stopped(signal.SIGTERM)
+        finally:
+            raise AttributeError("half made")
+
+    monkeypatch.setattr(Evaluation, "_run_method", stopped)
+    with pytest.raises(Stopped, match=r"by SIGTERM\. What is recorded is complete\. Go on"):
+        results(root, tmp_path / "out")
 
 
 class Coarse(FeatureNorm):

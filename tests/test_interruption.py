@@ -13,7 +13,7 @@ import torch
 import drawn
 import warm
 from adpt.data import Folder
-from adpt.running.interruption import spare_worker, starting_workers, stopping
+from adpt.running.interruption import advising, spare_worker, starting_workers, stopping
 
 
 def signalled(pid: int, name: str = "TERM") -> None:
@@ -154,3 +154,68 @@ def test_a_signal_outside_of_a_job_ends_a_command_with_one_line(tmp_path: Path) 
     done = warm.run([sys.executable, "-c", OUTSIDE], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 130
     assert done.stderr == "\nadpt: Stopped by SIGINT.\n"
+
+
+HALF_MADE = """
+import os, signal, sys
+from adpt.running.interruption import Stopped, advising, stopping
+
+def work() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        raise AttributeError("half made")
+
+try:
+    with stopping():
+        if sys.argv[1]:
+            with advising(lambda: sys.argv[1]):
+                work()
+        else:
+            work()
+except Stopped as stopped:
+    print(stopped)
+"""
+
+
+@pytest.mark.parametrize("advice", ["", "Go on so."])
+def test_an_error_that_a_signal_brought_about_is_no_error(advice: str) -> None:
+    done = warm.run([sys.executable, "-c", HALF_MADE, advice], capture_output=True, text=True)
+    assert done.stdout == f"Stopped by SIGTERM. {advice}".strip() + "\n"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_that_no_signal_brought_about_stays_one() -> None:
+    with pytest.raises(AttributeError, match="own"), stopping(), advising(lambda: "Go on so."):
+        raise AttributeError("own")
+
+
+GIVEN_BACK = """
+import os, signal, sys, time
+from adpt.running.interruption import Stopped, stopping
+
+class Held:
+    def __del__(self) -> None:
+        if len(sys.argv) > 1:
+            raise ValueError("own")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+try:
+    with stopping():
+        Held()
+        time.sleep(0 if len(sys.argv) > 1 else 60)
+except Stopped as stopped:
+    print(stopped)
+"""
+
+
+def test_a_signal_while_an_object_is_given_back_is_not_lost() -> None:
+    # Python takes no exception there: it would print a trace and go on.
+    done = warm.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Stopped by SIGTERM.\n", "")
+
+
+def test_other_errors_while_an_object_is_given_back_are_told() -> None:
+    done = warm.run([sys.executable, "-c", GIVEN_BACK, "own"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "ValueError: own" in done.stderr

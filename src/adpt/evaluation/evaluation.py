@@ -33,6 +33,7 @@ from adpt.residual import Kind
 from adpt.results import Record
 from adpt.results.details import save_details
 from adpt.results.embedding import embed, save_embedding
+from adpt.running.interruption import stopped_behind
 from adpt.running.names import printable
 from adpt.running.progress import Progress, StepBar
 from adpt.running.whole_files import is_full_disk
@@ -322,11 +323,11 @@ class Evaluation:
         save_embedding(path, embed(levels, encoded.test.masks, self.setting.seed))
 
     def _try(self, where: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The result, or None after a failure, which is kept; a full disk is raised."""
+        """The result, or None after a failure, which is kept; a full disk or a stop is raised."""
         try:
             return work(*args, **kwargs)
         except Exception as error:
-            if is_full_disk(error):
+            if is_full_disk(error) or stopped_behind(error):
                 raise
             failure = Failure(where, error)
             said = any(one.message == failure.message for one in self.failures)

@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,18 +44,38 @@ class Stopped(BaseException):
 def stopping() -> Iterator[None]:
     """For a while, SIGTERM and Ctrl-C raise `Stopped` wherever the main thread is.
 
-    A launcher that handles them already goes on doing so. While Python ends, afterwards, the first
-    of them is passed over, as all work is done, and a second one ends the process.
+    It comes in the midst of other people's code, too. An error that it brings about there, since
+    something was left half made, does not take its place; where Python takes no exception, in a
+    `__del__`, it comes a moment later.
+
+    A launcher that handles signals already goes on doing so. While Python ends, afterwards, the
+    first of them is passed over, as all work is done, and a second one ends the process.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
+    def come_later(ignored: "sys.UnraisableHookArgs") -> None:
+        stopped = stopped_behind(ignored.exc_value) if ignored.exc_value else None
+        if stopped:
+            threading.Timer(0.01, os.kill, (os.getpid(), stopped.signum)).start()
+        else:
+            former_hook(ignored)
+
     former = _install(_unhandled(), stop)
+    former_hook = sys.unraisablehook
+    if former:
+        sys.unraisablehook = come_later
     try:
         yield
+    except Exception as error:
+        stopped = stopped_behind(error)
+        if stopped:
+            raise stopped from None
+        raise
     finally:
         _restore(former)
+        sys.unraisablehook = former_hook
         if former:
             atexit.unregister(_pass_over_signals)
             atexit.register(_pass_over_signals)  # Last, so that it is the first thing to happen.
@@ -73,13 +94,24 @@ def _unhandled() -> list[signal.Signals]:
     return [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) in as_they_come]
 
 
+def stopped_behind(error: BaseException) -> Stopped | None:
+    """The `Stopped` that an error is, or came of; None if it has nothing to do with one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Stopped):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 @contextmanager
 def advising(advice: Callable[[], str]) -> Iterator[None]:
-    """Add to a `Stopped` that passes how to go on later."""
+    """Add to a `Stopped` that passes, or that an error came of, how to go on later."""
     try:
         yield
-    except Stopped as stopped:
-        raise Stopped(stopped.signum, advice()) from None
+    except BaseException as error:
+        stopped = stopped_behind(error)
+        if stopped:
+            raise Stopped(stopped.signum, advice()) from None
+        raise
 
 
 class Notice:

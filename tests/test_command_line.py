@@ -46,6 +46,12 @@ SMALL = "backbone=efficientnet_lite0"
         ),
         ("train", ["backbone=clip_xl"], r"adpt: backbone=clip_xl: .* did you mean clip_l\?"),
         ("train", ["data=folder", "data.root=nowhere"], r"adpt: There is no folder nowhere\."),
+        (
+            "train",
+            ["data=folder", "data.root={root}", SMALL, "~trainer.accelerator"],
+            r"adpt: ~trainer\.accelerator takes out what this command needs",
+        ),
+        ("train", ["~callbacks"], r"adpt: ~callbacks takes out what this command needs"),
         ("evaluate", ["data=folder", "data.root={root}", "data.classes=[kay]"], "known are key"),
         (
             "evaluate",

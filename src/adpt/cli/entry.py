@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+from omegaconf.errors import ConfigAttributeError, InterpolationKeyError, MissingMandatoryValue
 
 from adpt.cli.command_line import check_words
 from adpt.cli.composing import told_in_one_line
@@ -137,6 +137,8 @@ def user_message(error: BaseException) -> str | None:
             return str(cause)
         if type(cause).__name__ == "MisconfigurationException":
             return f"{cause}\nWithout a GPU, add trainer=cpu." if _is_of_gpu(cause) else str(cause)
+        if isinstance(cause, ConfigAttributeError) and (word := _taken_out(str(cause.full_key))):
+            return f"{word} takes out what this command needs: leave that word out."
         if isinstance(cause, MissingMandatoryValue | InterpolationKeyError):
             return f"The config is not complete: {str(cause).splitlines()[0]}"
         cause = cause.__cause__ or cause.__context__
@@ -173,6 +175,16 @@ def keep_trace(error: BaseException) -> str | None:
         f"{type(error).__name__}: {line}\nA value of the command may be wrong, or adpt itself. The"
         f" trace lies in {path}; HYDRA_FULL_ERROR=1 shows it here."
     )
+
+
+def _taken_out(key: str) -> str | None:
+    """The word of the command line, such as ~trainer.accelerator, that takes a key out."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    for word in words:
+        name = word[1:].split("=")[0].replace("/", ".")
+        if word.startswith("~") and f"{key}.".startswith(f"{name}."):
+            return str(word)
+    return None
 
 
 def _is_of_gpu(error: BaseException) -> bool:

@@ -26,13 +26,23 @@ FULL = [
     "torchmetrics",
     "wandb",
     "adpt.cli",
+    "adpt.cli.check",
+    "adpt.cli.entry",
     "adpt.data",
+    "adpt.data.folder",
     "adpt.evaluation.evaluation",
+    "adpt.evaluation.preparing",
     "adpt.inspection",
+    "adpt.inspection.command",
+    "adpt.inspection.outputs",
+    "adpt.inspection.watching",
     "adpt.methods.training",
     "adpt.page",
     "adpt.pretraining.callbacks",
+    "adpt.pretraining.start",
+    "adpt.pretraining.trainer_precision",
     "adpt.tracking",
+    "adpt.weights.variants",
 ]
 
 
@@ -47,8 +57,10 @@ def serve(lean: int, full: int) -> None:
     ready = False
     while (received := socket.recv_fds(control, 1, maxfds=4))[0]:
         if not ready:
-            import_all(FULL if chosen == full else [])
             sys.modules["torch"].set_num_threads(1)
+            if chosen == full:
+                import_all(FULL)
+                do_once()
             gc.collect()
             gc.freeze()  # What is shared is neither looked through nor copied in each fork.
             gc.enable()
@@ -67,6 +79,24 @@ def serve(lean: int, full: int) -> None:
 def import_all(names: list[str]) -> None:
     for name in names:
         importlib.import_module(name)
+
+
+def do_once() -> None:
+    """Do what is remembered or slower the first time, and alike in all forks.
+
+    That is to read and parse configs, to read templates, and to sketch the tests' network.
+    """
+    sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - as Python itself names it
+    parsed, composing, runs = map(importlib.import_module, ("parsed", "composing", "runs"))
+    sys.path.pop(0)
+    parsed.remember()
+    for primary in ("train", "evaluate", "predict"):
+        composing.composed_by_hydra(primary, *runs.TINY[:3])
+    with sys.modules["torch"].random.fork_rng():
+        sys.modules["adpt.backbones"].build_backbone(**runs.TINY_FIT["backbone"], image_size=48)
+    templates = importlib.import_module("adpt.page.render")._TEMPLATES
+    for name in templates.list_templates(["j2"]):
+        templates.get_template(name)
 
 
 def watch(connection: int, *streams: int, interrupt: Any) -> None:

@@ -406,8 +406,9 @@ def by_cell(records: list[Record]) -> dict[str | None, Any]:
 
 @pytest.fixture
 def quick_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Costs are measured in one round."""
+    """Costs are measured in one round, and no garbage is looked for before."""
     monkeypatch.setattr("adpt.evaluation.measured_costs.ROUNDS", 1)
+    monkeypatch.setattr("adpt.evaluation.measured_costs.gc", SimpleNamespace(collect=int))
 
 
 @pytest.mark.usefixtures("quick_costs")

@@ -10,10 +10,17 @@ import pytest
 
 import drawn
 import parsed
+import warm
 
 parsed.remember()
 gc.disable()  # While modules are imported, nothing is garbage.
 atexit.register(gc.unfreeze)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers share one server of forks."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        warm.listen()
 
 
 def pytest_collection_finish() -> None:

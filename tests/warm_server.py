@@ -1,4 +1,7 @@
-"""Forks processes for `warm.Forked`: one server has imported PyTorch alone, one everything."""
+"""Forks processes for `warm.Forked`: one server has imported PyTorch alone, one everything.
+
+Those who share it connect to one of two sockets, and each has a fork that serves it.
+"""
 
 import atexit
 import gc
@@ -13,6 +16,7 @@ import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from select import select
 from types import ModuleType
 from typing import Any
 
@@ -46,25 +50,45 @@ FULL = [
 ]
 
 
-def serve(lean: int, full: int) -> None:
-    """Fork for each message that comes by two sockets, until their owner is gone."""
+def serve(lean: int, full: int, owner: int) -> None:
+    """Serve whoever connects to two sockets, until the owner of the server is gone.
+
+    Args:
+        lean: Number of the socket that gives forks of what has imported PyTorch alone.
+        full: Of the other one's.
+        owner: Of a pipe that the owner holds the other end of.
+    """
     gc.disable()  # While modules are imported, nothing is garbage.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if owner in select([lean, full, owner], [], [])[0]:
+        return
     import_all(LEAN)
+    sys.modules["torch"].set_num_threads(1)
     chosen, other = (lean, full) if os.fork() else (full, lean)
     os.close(other)
-    control = socket.socket(fileno=chosen)
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     ready = False
+    with socket.socket(fileno=chosen) as listening:
+        while owner not in select([listening, owner], [], [])[0]:
+            if not ready:
+                if chosen == full:
+                    import_all(FULL)
+                    do_once()
+                gc.collect()
+                gc.freeze()  # What is shared is neither looked through nor copied in each fork.
+                gc.enable()
+                ready = True
+            control = listening.accept()[0]
+            if not os.fork():
+                listening.close()
+                os.close(owner)
+                serve_one(control, interrupt)
+            control.close()
+    os._exit(0)
+
+
+def serve_one(control: socket.socket, interrupt: Any) -> None:
+    """Fork for each message that comes by a socket, until it is closed."""
     while (received := socket.recv_fds(control, 1, maxfds=4))[0]:
-        if not ready:
-            sys.modules["torch"].set_num_threads(1)
-            if chosen == full:
-                import_all(FULL)
-                do_once()
-            gc.collect()
-            gc.freeze()  # What is shared is neither looked through nor copied in each fork.
-            gc.enable()
-            ready = True
         if not os.fork():
             control.close()
             watch(*received[1], interrupt=interrupt)

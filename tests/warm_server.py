@@ -111,9 +111,11 @@ def do_once() -> None:
     That is to read and parse configs, to read templates, and to sketch the tests' network.
     """
     sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - as Python itself names it
-    parsed, composing, runs = map(importlib.import_module, ("parsed", "composing", "runs"))
+    names = ("parsed", "composing", "runs", "small")
+    parsed, composing, runs, small = map(importlib.import_module, names)
     sys.path.pop(0)
     parsed.remember()
+    small.read_once()
     for primary in ("train", "evaluate", "predict"):
         composing.composed_by_hydra(primary, *runs.TINY[:3])
     with sys.modules["torch"].random.fork_rng():

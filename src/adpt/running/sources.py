@@ -37,7 +37,6 @@ def own_code(parts: tuple[str, ...] | None = None) -> str:
     Args:
         parts: Rooms and modules; None for all but `DECIDES_NOTHING`.
     """
-
     chosen = frozenset(map(Path, parts or DECIDES_NOTHING))
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -60,8 +60,9 @@ demo: $(INSTALLED) ## Run the main job on drawn images: pretrain, evaluate, writ
 	$(RUN) -m adpt.evaluate +experiment=demo_evaluation
 	@echo "== The results: $(CURDIR)/$(DEMO_PAGE)"
 
-# One thread a process: the workers would otherwise compete for the same cores.
-PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal
+# One thread a process: the workers would otherwise compete for the same cores. Bytecode is kept,
+# also where the environment says otherwise: each process would compile all tests anew.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: test
 test: $(INSTALLED) ## Run the quick tests

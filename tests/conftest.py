@@ -10,14 +10,23 @@ import pytest
 
 import drawn
 import parsed
+import warm
 
 parsed.remember()
 gc.disable()  # While modules are imported, nothing is garbage.
 atexit.register(gc.unfreeze)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers share one server of forks."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        warm.listen()
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: no collection looks through it again, and there are fewer."""
+    if "small" in sys.modules:
+        sys.modules["small"].read_once()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)

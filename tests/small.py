@@ -1,13 +1,16 @@
 """A small backbone with real weights, made quickly as often as a test wants it."""
 
 from copy import deepcopy
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import cast
 
 from torch import Tensor
 
-from adpt.backbones import Levels, build_backbone
+from adpt.backbones import Levels, build_backbone, timm
+from adpt.backbones.efficientnet import installed_weights
 from adpt.backbones.timm import TimmBackbone
+from adpt.backbones.weights_file import StateDict, read_state_dict
 
 SMALL = "efficientnet_lite0"
 LEVELS = (2, 3)
@@ -42,3 +45,17 @@ class ShortFeatures(SmallBackbone):
 
     def levels(self, images: Tensor) -> Levels:
         return [level / 8 for level in super().levels(images)]
+
+
+@cache
+def _installed() -> StateDict:
+    return read_state_dict(installed_weights())
+
+
+def _read(path: Path) -> StateDict:
+    return dict(_installed()) if path == installed_weights() else read_state_dict(path)
+
+
+def read_once() -> None:
+    """Let this process read the small backbone's file of weights once; networks copy from it."""
+    timm.read_state_dict = _read

@@ -1,5 +1,6 @@
 """Everything that decides over a result tells its cell apart, and nothing else does."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -27,7 +28,7 @@ from adpt.evaluation.identity import CANNOT_DECIDE, Identity
 from adpt.projector import FeatureProjector
 from adpt.results import Record, read_records
 from adpt.running.contents import content_of_folder, contents
-from adpt.running.sources import DECIDES_NOTHING, MAKES_FEATURES, PACKAGE, source_of
+from adpt.running.sources import DECIDES_NOTHING, MAKES_FEATURES, PACKAGE, own_code, source_of
 from adpt.weights import save_projector
 from drawn import draw_folder
 from runs import CONF, composed, evaluation, run_task
@@ -352,6 +353,17 @@ def test_the_lists_of_code_name_what_there_is() -> None:
         assert (PACKAGE / part).exists(), part
 
 
+@pytest.mark.parametrize("parts", [None, MAKES_FEATURES, ("nearest.py", "methods/maps.py")])
+def test_the_hash_of_code_is_of_the_files_in_the_parts_alone(parts: tuple[str, ...] | None) -> None:
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        named = [part for part in parts or DECIDES_NOTHING if f"{place}/".startswith(f"{part}/")]
+        if bool(named) == (parts is not None):
+            digest.update(f"{place};".encode() + path.read_bytes())
+    assert own_code(parts) == digest.hexdigest()
+
+
 def test_the_lists_of_code_leave_out_nothing_that_computes() -> None:
     def named(parts: Iterable[str]) -> set[str]:
         return {part.removesuffix(".py").replace("/", ".") for part in parts}
@@ -406,8 +418,9 @@ def by_cell(records: list[Record]) -> dict[str | None, Any]:
 
 @pytest.fixture
 def quick_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Costs are measured in one round."""
+    """Costs are measured in one round, and no garbage is looked for before."""
     monkeypatch.setattr("adpt.evaluation.measured_costs.ROUNDS", 1)
+    monkeypatch.setattr("adpt.evaluation.measured_costs.gc", SimpleNamespace(collect=int))
 
 
 @pytest.mark.usefixtures("quick_costs")

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import drawn
+import spared
 import warm
 from adpt.data import Folder
-from adpt.running.interruption import advising, spare_worker, starting_workers, stopping
+from adpt.running.interruption import advising, starting_workers, stopping
 
 
 def signalled(pid: int, name: str = "TERM") -> None:
@@ -21,17 +22,11 @@ def signalled(pid: int, name: str = "TERM") -> None:
     subprocess.run(["kill", f"-{name}", str(pid)], check=True)
 
 
-def wait(ready: "multiprocessing.synchronize.Event") -> None:
-    spare_worker()
-    ready.set()
-    time.sleep(60)
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_worker_ends_when_its_owner_says_so_and_not_by_others(method: str) -> None:
     context = multiprocessing.get_context(method)
     ready = context.Event()
-    worker = context.Process(target=wait, args=(ready,), daemon=True)
+    worker = context.Process(target=spared.wait, args=(ready,), daemon=True)
     with starting_workers():
         worker.start()
     # At once: it may not have come to anything of its own yet.

@@ -24,7 +24,7 @@ from runs import rows
 
 KILLS = {"train": 12, "evaluate": 8}
 TRAINING = [
-    "trainer.max_epochs=4",
+    "trainer.max_epochs=3",
     "trainer.limit_train_batches=1.0",
     "data.batch_size=3",
     "model.optimizer.lr=0.01",
@@ -33,7 +33,7 @@ TRAINING = [
 ]
 EVALUATION = [
     "method=[feature_norm,cflow]",
-    "method.cflow.epochs=12",
+    "method.cflow.epochs=9",
     "method.cflow.patches_per_step=64",
     "features=[own]",
     "heatmaps=1",

@@ -3,9 +3,11 @@
 import atexit
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 _MAY_DIFFER = ("ADPT_", "COLUMNS", "HOME", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "NETRC",
                "OMP_NUM_THREADS", "PL_", "PYTEST_", "WANDB_")  # fmt: skip
 """Variables that nothing reads while it is imported, and those that scikit-learn's import sets."""
+_SHARED = "ADPT_WARM_SERVER"
+"""The variable that names the folder of a server's sockets to the processes that share it."""
 
 
 class Forked(subprocess.Popen[Any]):
@@ -121,23 +125,42 @@ def _first_environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def listen() -> None:
+    """Let the processes that are started from here share a server, which waits to be asked."""
+    os.environ[_SHARED] = _started()
+
+
 @lru_cache
 def _servers() -> tuple[socket.socket, socket.socket]:
     """Sockets to a server that has imported everything, and to a lean one."""
-    lean, lean_end = socket.socketpair()
-    full, full_end = socket.socketpair()
-    with lean_end, full_end:
-        numbers = [end.fileno() for end in (lean_end, full_end)]
+    folder = os.environ.get(_SHARED) or _started()
+    full, lean = (socket.socket(socket.AF_UNIX) for _ in range(2))
+    full.connect(f"{folder}/full")
+    lean.connect(f"{folder}/lean")
+    return full, lean
+
+
+def _started() -> str:
+    """Start a server that ends with this process; the folder of the sockets that it listens at."""
+    _first_environment()
+    folder = tempfile.mkdtemp(prefix="adpt")
+    told, owner = os.pipe()
+    with socket.socket(socket.AF_UNIX) as lean, socket.socket(socket.AF_UNIX) as full:
+        for name, listening in (("lean", lean), ("full", full)):
+            listening.bind(f"{folder}/{name}")
+            listening.listen()
+        numbers = [lean.fileno(), full.fileno(), told]
         server = subprocess.Popen(
             [sys.executable, "-P", Path(__file__).with_name("warm_server.py"), *map(str, numbers)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=numbers,
             env={**_first_environment(), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
+    os.close(told)
 
     def end() -> None:
-        lean.close()
-        full.close()
+        os.close(owner)
         server.wait()
+        shutil.rmtree(folder)
 
     atexit.register(end)
-    return full, lean
+    return folder

@@ -1,4 +1,7 @@
-"""Forks processes for `warm.Forked`: one server has imported PyTorch alone, one everything."""
+"""Forks processes for `warm.Forked`: one server has imported PyTorch alone, one everything.
+
+Those who share it connect to one of two sockets, and each has a fork that serves it.
+"""
 
 import atexit
 import gc
@@ -13,6 +16,7 @@ import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from select import select
 from types import ModuleType
 from typing import Any
 
@@ -26,33 +30,65 @@ FULL = [
     "torchmetrics",
     "wandb",
     "adpt.cli",
+    "adpt.cli.check",
+    "adpt.cli.entry",
     "adpt.data",
+    "adpt.data.folder",
     "adpt.evaluation.evaluation",
+    "adpt.evaluation.preparing",
     "adpt.inspection",
+    "adpt.inspection.command",
+    "adpt.inspection.outputs",
+    "adpt.inspection.watching",
     "adpt.methods.training",
     "adpt.page",
     "adpt.pretraining.callbacks",
+    "adpt.pretraining.start",
+    "adpt.pretraining.trainer_precision",
     "adpt.tracking",
+    "adpt.weights.variants",
 ]
 
 
-def serve(lean: int, full: int) -> None:
-    """Fork for each message that comes by two sockets, until their owner is gone."""
+def serve(lean: int, full: int, owner: int) -> None:
+    """Serve whoever connects to two sockets, until the owner of the server is gone.
+
+    Args:
+        lean: Number of the socket that gives forks of what has imported PyTorch alone.
+        full: Of the other one's.
+        owner: Of a pipe that the owner holds the other end of.
+    """
     gc.disable()  # While modules are imported, nothing is garbage.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if owner in select([lean, full, owner], [], [])[0]:
+        return
     import_all(LEAN)
+    sys.modules["torch"].set_num_threads(1)
     chosen, other = (lean, full) if os.fork() else (full, lean)
     os.close(other)
-    control = socket.socket(fileno=chosen)
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     ready = False
+    with socket.socket(fileno=chosen) as listening:
+        while owner not in select([listening, owner], [], [])[0]:
+            if not ready:
+                if chosen == full:
+                    import_all(FULL)
+                    do_once()
+                gc.collect()
+                gc.freeze()  # What is shared is neither looked through nor copied in each fork.
+                gc.enable()
+                ready = True
+            control = listening.accept()[0]
+            if not os.fork():
+                listening.close()
+                os.close(owner)
+                serve_one(control, interrupt)
+            control.close()
+    os._exit(0)
+
+
+def serve_one(control: socket.socket, interrupt: Any) -> None:
+    """Fork for each message that comes by a socket, until it is closed."""
     while (received := socket.recv_fds(control, 1, maxfds=4))[0]:
-        if not ready:
-            import_all(FULL if chosen == full else [])
-            sys.modules["torch"].set_num_threads(1)
-            gc.collect()
-            gc.freeze()  # What is shared is neither looked through nor copied in each fork.
-            gc.enable()
-            ready = True
         if not os.fork():
             control.close()
             watch(*received[1], interrupt=interrupt)
@@ -67,6 +103,26 @@ def serve(lean: int, full: int) -> None:
 def import_all(names: list[str]) -> None:
     for name in names:
         importlib.import_module(name)
+
+
+def do_once() -> None:
+    """Do what is remembered or slower the first time, and alike in all forks.
+
+    That is to read and parse configs, to read templates, and to sketch the tests' network.
+    """
+    sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - as Python itself names it
+    names = ("parsed", "composing", "runs", "small")
+    parsed, composing, runs, small = map(importlib.import_module, names)
+    sys.path.pop(0)
+    parsed.remember()
+    small.read_once()
+    for primary in ("train", "evaluate", "predict"):
+        composing.composed_by_hydra(primary, *runs.TINY[:3])
+    with sys.modules["torch"].random.fork_rng():
+        sys.modules["adpt.backbones"].build_backbone(**runs.TINY_FIT["backbone"], image_size=48)
+    templates = importlib.import_module("adpt.page.render")._TEMPLATES
+    for name in templates.list_templates(["j2"]):
+        templates.get_template(name)
 
 
 def watch(connection: int, *streams: int, interrupt: Any) -> None:

@@ -41,12 +41,12 @@ def network(state: dict[str, Tensor], padding: str = "same") -> nn.Module:
     return made
 
 
-def square(picture: Image.Image) -> Tensor:
-    """The centre of a picture: (3, 224, 224) in [0, 1]."""
+def square(picture: Image.Image, length: int = SIDE) -> Tensor:
+    """The centre of a picture: (3, length, length) in [0, 1]."""
     side = min(picture.size)
-    left, top = ((length - side) // 2 for length in picture.size)
+    left, top = ((whole - side) // 2 for whole in picture.size)
     cut = picture.convert("RGB").crop((left, top, left + side, top + side))
-    pixels = np.array(cut.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    pixels = np.array(cut.resize((length, length), Image.Resampling.BICUBIC))
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
@@ -155,7 +155,7 @@ def test_statistics_of_photographs_settle_mean_deviation_and_padding(
 def test_statistics_of_real_products_settle_them_too(state: dict[str, Tensor]) -> None:
     folders = sorted((Path(os.environ["ADPT_SHARED"]) / "data").glob("*/*/train/good"))
     files = [path for folder in folders for path in sorted(folder.iterdir())[:1]]
-    check_statistics(state, torch.stack([square(Image.open(path)) for path in files]))
+    check_statistics(state, torch.stack([square(Image.open(path), 128) for path in files]))
 
 
 def test_it_is_the_same_in_every_process_and_reads_the_package_without_running_it() -> None:

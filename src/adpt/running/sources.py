@@ -37,14 +37,11 @@ def own_code(parts: tuple[str, ...] | None = None) -> str:
     Args:
         parts: Rooms and modules; None for all but `DECIDES_NOTHING`.
     """
-
-    def lies_in(place: Path, parts: tuple[str, ...]) -> bool:
-        return any(place == Path(part) or Path(part) in place.parents for part in parts)
-
+    chosen = frozenset(map(Path, parts or DECIDES_NOTHING))
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         place = path.relative_to(PACKAGE)
-        if lies_in(place, parts) if parts else not lies_in(place, DECIDES_NOTHING):
+        if chosen.isdisjoint((place, *place.parents)) != bool(parts):
             digest.update(f"{place.as_posix()};".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

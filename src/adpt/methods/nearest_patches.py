@@ -19,14 +19,14 @@ class NearestPatches:
     """Finds for patches the nearest of some points, and its squared distance.
 
     Patches lie near few directions. In 128 of them, with all others as one more, no two are farther
-    apart than they are (`shadows`): a product an eighth as wide leaves a handful of points for each
+    apart than they are (`shadows`): a product as narrow as that leaves a handful of points for each
     patch, whose distances are then taken from the differences. Where that saves nothing, for few
     points or dimensions, on a GPU and in a compiled graph, a product of all dimensions finds the
     nearest, to about 1e-7 of the points' largest squared distance from their mean, and only its
     distance is taken from the difference. A point itself is at distance 0 either way.
 
-    Memory: beside the points 129 numbers each and tiles of 16 MB (of 64 patches at least); a second
-    copy of the points where all dimensions are taken.
+    Memory: beside the points a number a direction and two more for each, and tiles of 16 MB (of 64
+    patches at least); a second copy of the points where all dimensions are taken.
 
     Args:
         points: (M, D), float32, M at least 1.

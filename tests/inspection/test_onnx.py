@@ -21,7 +21,7 @@ from adpt.errors import UserError
 from adpt.inspection import onnx_file
 from adpt.inspection.inputs import picture_of
 from adpt.inspection.scorer import Scorer
-from adpt.methods import FeatureNorm, Scores
+from adpt.methods import FeatureNorm, Scores, nearest_patches, patchcore
 from adpt.predict import predict
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
@@ -102,6 +102,19 @@ def check(inspector: adpt.Inspector, path: Path, photos: Path) -> None:
 @pytest.mark.parametrize(("method", "kind", "backbone"), CASES)
 def test_the_graph_scores_as_pytorch(method, kind, backbone, photos, tmp_path: Path) -> None:
     check(fitted(photos, tmp_path, method, kind, backbone), tmp_path / "m.onnx", photos)
+
+
+def test_a_large_bank_is_searched_in_few_dimensions(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest_patches, "_FEW_POINTS", 100)
+    monkeypatch.setattr(patchcore, "_DIRECTIONS", 32)
+    monkeypatch.setitem(OPTIONS, "patchcore", {"embedding_dim": 512})
+    made = fitted(photos, tmp_path, "patchcore", "own", CNN)
+    check(made, tmp_path / "m.onnx", photos)
+    kept = [tuple(one.dims) for one in onnx.load(tmp_path / "m.onnx").graph.initializer]
+    assert (512, 32) in kept
+    assert any(shape[2:] == (33,) for shape in kept)
 
 
 @pytest.mark.slow

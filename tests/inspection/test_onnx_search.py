@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -11,7 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from adpt.inspection.onnx_search import largest_products_in_parts as as_onnx
+from adpt.inspection.onnx_search import nearest_squares_in_parts
+from adpt.methods import nearest_patches
+from adpt.methods.nearest_patches import NearestPatches
 from adpt.nearest import largest_products
+
+NO_PRODUCT = "donot_use_mm_for_euclid_dist"
 
 PEAK = """
 import re, sys
@@ -85,3 +92,96 @@ def test_memory_does_not_grow_with_the_products(search: Path) -> None:
     # 512 MB, were they all held; in kB.
     done = subprocess.run([sys.executable, "-c", PEAK, search], capture_output=True, text=True)
     assert int(done.stdout) < 2**16, done.stderr
+
+
+# ---- Patches --------------------------------------------------------------------------------
+
+
+PATCHES_PEAK = """
+import re, sys
+from pathlib import Path
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+def peak(rows):
+    given = dict(np.load(sys.argv[2]))
+    given["patches"] = given["patches"][:rows]
+    session.run(None, given)
+    return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak(1)
+print(peak(2**13) - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("squares") / "squares.onnx"
+    onnx.save(nearest_squares_in_parts.to_model_proto(), path)
+    return path
+
+
+def wide(count: int, noise: float, seed: int) -> Tensor:
+    """Patches of 520 numbers near 20 directions, the same ones whatever the seed."""
+    mixing = torch.randn(20, 520, generator=torch.Generator().manual_seed(9))
+    generator = torch.Generator().manual_seed(seed)
+    few = torch.randn(count, 20, generator=generator) @ mixing
+    return few + noise * torch.randn(count, 520, generator=generator)
+
+
+def asked(search: NearestPatches, patches: Tensor) -> dict[str, Any]:
+    """What an exported graph gives the search."""
+    given: dict[str, Any] = {}
+
+    def take(*tensors: Tensor) -> Tensor:
+        names = ("patches", "points", "origin", "directions", "seen")
+        given.update((name, one.numpy()) for name, one in zip(names, tensors, strict=True))
+        return tensors[0].new_empty(len(tensors[0]))
+
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(nearest_patches, "as_one_node", take)
+        changed.setattr(torch.compiler, "is_exporting", lambda: True)
+        search.squares(patches)
+    return given
+
+
+# The last two have too many that may be nearest: a few patches in a part, and all.
+@pytest.mark.parametrize(
+    ("patches", "points", "noise"),
+    [(1, 2048, 0.1), (300, 2100, 0.1), (3000, 2048, 0.1), (700, 2500, 3.0), (40, 2500, 30.0)],
+)
+def test_patches_have_the_distances_that_pytorch_finds(
+    patches: int, points: int, noise: float, squares: Path
+) -> None:
+    bank = wide(points, noise, 0)
+    bank[7] = bank[3]
+    search = NearestPatches(bank, directions=64)
+    looked_for = torch.cat([wide(patches, noise, 1), bank[:5], 30 * wide(3, 1.0, 2)])
+    session = onnxruntime.InferenceSession(squares)
+    (found,) = session.run(None, asked(search, looked_for))
+    literal = torch.cdist(looked_for.double(), bank.double(), compute_mode=NO_PRODUCT).amin(1)
+    torch.testing.assert_close(
+        torch.from_numpy(found).double(), literal.square(), rtol=1e-5, atol=0
+    )
+    assert found[patches : patches + 5].tolist() == [0] * 5
+    torch.testing.assert_close(
+        search.squares(looked_for), torch.from_numpy(found), rtol=1e-5, atol=0
+    )
+
+
+def test_a_patch_that_is_no_number_is_none_alone(squares: Path) -> None:
+    search = NearestPatches(wide(2048, 0.1, 0), directions=64)
+    patches = wide(5, 0.1, 1)
+    patches[2, 4] = torch.nan
+    (found,) = onnxruntime.InferenceSession(squares).run(None, asked(search, patches))
+    assert torch.from_numpy(found).isnan().tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize("noise", [0.1, 30.0])
+def test_memory_does_not_grow_with_the_pairs(noise: float, squares: Path, tmp_path: Path) -> None:
+    search = NearestPatches(wide(2**13, noise, 0), directions=64)
+    np.savez(tmp_path / "given.npz", **asked(search, wide(2**13, noise, 1)))
+    done = subprocess.run(
+        [sys.executable, "-c", PATCHES_PEAK, squares, tmp_path / "given.npz"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    # All products would take 256 MB, and the differences of all pairs 128 GB; in kB.
+    assert int(done.stdout) < 2**17, done.stderr

@@ -165,7 +165,8 @@ def _on_cpu(model: Model) -> Model:
 
 
 def _export(graph: Graph, images: Tensor) -> Any:
-    from adpt.inspection.onnx_search import largest_products_in_parts
+    from adpt.inspection.onnx_attention import attention_in_parts
+    from adpt.inspection.onnx_search import largest_products_in_parts, nearest_squares_in_parts
 
     try:
         # Traced here, not by torch.onnx, which fixes the batch's size where tracing fails.
@@ -179,7 +180,9 @@ def _export(graph: Graph, images: Tensor) -> Any:
             output_names=list(OUTPUTS),
             dynamic_shapes={"images": {0: "batch"}},
             custom_translation_table={
-                torch.ops.adpt.largest_products.default: largest_products_in_parts
+                torch.ops.adpt.largest_products.default: largest_products_in_parts,
+                torch.ops.adpt.nearest_squares.default: nearest_squares_in_parts,
+                torch.ops.aten.scaled_dot_product_attention.default: attention_in_parts,
             },
             verbose=False,
         )

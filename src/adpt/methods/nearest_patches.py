@@ -19,26 +19,29 @@ class NearestPatches:
     """Finds for patches the nearest of some points, and its squared distance.
 
     Patches lie near few directions. In 128 of them, with all others as one more, no two are farther
-    apart than they are (`shadows`): a product an eighth as wide leaves a handful of points for each
+    apart than they are (`shadows`): a product as narrow as that leaves a handful of points for each
     patch, whose distances are then taken from the differences. Where that saves nothing, for few
-    points or dimensions, on a GPU and in an exported graph, a product of all dimensions finds the
+    points or dimensions, on a GPU and in a compiled graph, a product of all dimensions finds the
     nearest, to about 1e-7 of the points' largest squared distance from their mean, and only its
     distance is taken from the difference. A point itself is at distance 0 either way.
 
-    Memory: beside the points 129 numbers each and tiles of 16 MB (of 64 patches at least); a second
-    copy of the points where all dimensions are taken.
+    Memory: beside the points a number a direction and two more for each, and tiles of 16 MB (of 64
+    patches at least); a second copy of the points where all dimensions are taken.
 
     Args:
         points: (M, D), float32, M at least 1.
         like: (m, D), patches like those that will be looked for; None for the points.
+        directions: How many; with more, fewer points are left for each patch.
     """
 
-    def __init__(self, points: Tensor, like: Rows | None = None) -> None:
+    def __init__(
+        self, points: Tensor, like: Rows | None = None, directions: int = _DIRECTIONS
+    ) -> None:
         self.points = points
         self.origin = points.mean(0)
         self.directions = None
         if len(points) >= _FEW_POINTS:
-            self.directions = directions_of(points if like is None else like)
+            self.directions = directions_of(points if like is None else like, directions)
         if self.directions is None:
             self.seen = points - self.origin
         else:
@@ -47,6 +50,20 @@ class NearestPatches:
         if self.directions is not None:
             # A product with few points at a time stays in the processor's cache: twice as fast.
             self.seen = _in_columns(self.seen, 0.0)
+
+    def squares(self, patches: Tensor) -> Tensor:
+        """Squared distances of patches (N, D) to the nearest points, (N,).
+
+        While a graph is exported the search in few dimensions is one node of it,
+        `adpt::nearest_squares`; an ONNX graph makes it in parts of its own
+        (`inspection/onnx_search.py`).
+        """
+        if self.directions is None or not torch.compiler.is_exporting():
+            return self.find(patches)[0]
+        halves = _in_columns(self.halves, -torch.inf)
+        seen = torch.cat([self.seen.flatten(0, 1), halves.reshape(-1, 1)], 1)
+        found: Tensor = as_one_node(patches, self.points, self.origin, self.directions, seen)
+        return found
 
     def find(self, patches: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The nearest points.
@@ -92,6 +109,8 @@ class NearestPatches:
         tiles, which = (largest >= least).nonzero(as_tuple=True)
         pairs, places = (products[tiles, which] >= least[which, None]).nonzero(as_tuple=True)
         which, others = which[pairs], tiles[pairs] * _COLUMNS + places
+        further = others != rows[which]
+        which, others = which[further], others[further]
         if len(which) > _TOO_MANY * len(patches) * len(self.points):
             return None
         exact = pair_squares(patches, which, self.points, others)
@@ -111,8 +130,30 @@ class NearestPatches:
         return squares, rows
 
 
-def directions_of(points: Rows) -> Tensor | None:
-    """Orthonormal directions in which points differ most, (D, 128), from a sample of them.
+@torch.library.custom_op("adpt::nearest_squares", mutates_args=())
+def as_one_node(
+    patches: Tensor, points: Tensor, origin: Tensor, directions: Tensor, seen: Tensor
+) -> Tensor:
+    """`NearestPatches.squares`, into which no tracing looks.
+
+    Args:
+        patches: (N, D).
+        points: (M, D).
+        origin: (D,).
+        directions: (D, d).
+        seen: (a multiple of 64 and at least M, d + 2): the points' shadows, and minus half their
+            squared lengths, -inf in rows beyond M.
+    """
+    return NearestPatches(points, directions=directions.shape[1]).find(patches)[0]
+
+
+@as_one_node.register_fake
+def _(patches: Tensor, points: Tensor, origin: Tensor, directions: Tensor, seen: Tensor) -> Tensor:
+    return patches.new_empty(patches.shape[0])
+
+
+def directions_of(points: Rows, count: int = _DIRECTIONS) -> Tensor | None:
+    """Orthonormal directions in which points differ most, (D, count), from a sample of them.
 
     Any would do for exactness. None where fewer dimensions save nothing.
     """
@@ -122,7 +163,7 @@ def directions_of(points: Rows) -> Tensor | None:
     places = torch.linspace(0, len(points) - 1, min(_SAMPLE, len(points))).long()
     sample = points[places] - points[places].mean(0)
     sample = sample / sample.abs().max().clamp_min(1e-30)
-    start = torch.linspace(0, len(sample) - 1, _DIRECTIONS).long()
+    start = torch.linspace(0, len(sample) - 1, count).long()
     directions = sample[start].T
     for _ in range(2):
         directions = torch.linalg.qr(sample.T @ (sample @ directions)).Q

@@ -46,12 +46,33 @@ def embed_neighbourhoods(levels: Sequence[Tensor], width: int) -> Tensor:
     largest = max(largest, width * len(levels) * grid.numel())
     depths = tuple(level.shape[1] * _NEIGHBOURHOOD**2 for level in levels)
     averages = _averages(depths, width, _ROWS if on_cpu else width)
-    described = levels[0].new_zeros(images, grid.numel(), width)
+    described = levels[0].new_empty(images, grid.numel(), width)
     for some in slices(images, 1 if on_cpu else _CHUNK_NUMBERS // largest):
-        for level, (first, parts) in zip(levels, averages, strict=True):
-            pooled = _pooled(level[some], parts, grid)
-            described[some, :, first : first + pooled.shape[2]] += pooled
+        described[some] = _joined(
+            [
+                (first, _pooled(level[some], parts, grid))
+                for level, (first, parts) in zip(levels, averages, strict=True)
+            ]
+        )
     return described
+
+
+def _joined(pooled: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """What the levels add, side by side; where two reach the same numbers, their sum.
+
+    Args:
+        pooled: The first number that a level adds to, and what it adds, (B, patches, numbers); in
+            their order, and each begins where the one before ends, or sooner.
+    """
+    found: list[Tensor] = []
+    for first, numbers in pooled:
+        shared = sum(part.shape[2] for part in found) - first
+        if shared:
+            found[-1], last = found[-1].tensor_split([found[-1].shape[2] - shared], 2)
+            found.append(last + numbers[..., :shared])
+        if numbers.shape[2] > shared:
+            found.append(numbers[..., shared:])
+    return torch.cat(found, 2)
 
 
 def _pooled(level: Tensor, parts: Sequence[_Part], grid: torch.Size) -> Tensor:

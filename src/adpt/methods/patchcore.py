@@ -16,6 +16,10 @@ from adpt.methods.nearest_patches import NearestPatches
 from adpt.methods.neighbourhood import embed_neighbourhoods
 from adpt.methods.stacked import stacked
 
+_DIRECTIONS = 192
+"""Of the search for what is scored: a graph is fastest with so many, and PyTorch no slower than
+with 128."""
+
 
 class PatchCore(FittedMethod):
     """Score patches by their squared distance to the nearest normal patch in a coreset.
@@ -105,7 +109,7 @@ class PatchCore(FittedMethod):
                     f" holds patches of {bank.shape[1]} numbers. Make it as it was fitted."
                 )
             patches = self.embed(levels)
-            distances, _ = self._search_in(bank).find(patches.flatten(0, 1))
+            distances = self._search_in(bank).squares(patches.flatten(0, 1))
             grid = levels[-self.num_levels :][0].shape[-2:]
             return self._scores(distances.reshape(patches.shape[0], *grid))
 
@@ -166,10 +170,12 @@ class PatchCore(FittedMethod):
 
     def _search_in(self, bank: Tensor) -> NearestPatches:
         """The search for patches' nearest in the bank, made once for a bank."""
+        if torch.compiler.is_exporting() and self._search is not None:
+            return self._search  # Of the same bank, whose values are not seen now.
         if torch.compiler.is_compiling():
             return NearestPatches(bank)
         if self._search is None or self._search.points is not bank:
-            self._search = NearestPatches(bank)
+            self._search = NearestPatches(bank, directions=_DIRECTIONS)
         return self._search
 
     def _scores(self, distances: Tensor) -> Scores:

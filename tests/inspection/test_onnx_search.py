@@ -137,7 +137,7 @@ def asked(search: NearestPatches, patches: Tensor) -> dict[str, Any]:
         return tensors[0].new_empty(len(tensors[0]))
 
     with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(nearest_patches, "as_one_node", take)
+        changed.setattr(nearest_patches, "squares_as_one_node", take)
         changed.setattr(torch.compiler, "is_exporting", lambda: True)
         search.squares(patches)
     return given

@@ -64,7 +64,7 @@ def nearest_squares_in_parts(
 
     As there, a product in few dimensions leaves a few points for each patch, whose distances are
     taken from the differences. Where more than 4,096 pairs are left of a part's million, a product
-    of all dimensions takes no longer. Arguments as of `nearest_patches.as_one_node`.
+    of all dimensions takes no longer. Arguments as of `nearest_patches.squares_as_one_node`.
     """
     count = op.Shape(patches, start=0, end=1)
     number = op.Shape(points, start=0, end=1)

@@ -62,7 +62,9 @@ class NearestPatches:
             return self.find(patches)[0]
         halves = _in_columns(self.halves, -torch.inf)
         seen = torch.cat([self.seen.flatten(0, 1), halves.reshape(-1, 1)], 1)
-        found: Tensor = as_one_node(patches, self.points, self.origin, self.directions, seen)
+        found: Tensor = squares_as_one_node(
+            patches, self.points, self.origin, self.directions, seen
+        )
         return found
 
     def find(self, patches: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -131,7 +133,7 @@ class NearestPatches:
 
 
 @torch.library.custom_op("adpt::nearest_squares", mutates_args=())
-def as_one_node(
+def squares_as_one_node(
     patches: Tensor, points: Tensor, origin: Tensor, directions: Tensor, seen: Tensor
 ) -> Tensor:
     """`NearestPatches.squares`, into which no tracing looks.
@@ -147,7 +149,7 @@ def as_one_node(
     return NearestPatches(points, directions=directions.shape[1]).find(patches)[0]
 
 
-@as_one_node.register_fake
+@squares_as_one_node.register_fake
 def _(patches: Tensor, points: Tensor, origin: Tensor, directions: Tensor, seen: Tensor) -> Tensor:
     return patches.new_empty(patches.shape[0])
 

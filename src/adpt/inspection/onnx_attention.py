@@ -51,15 +51,14 @@ def attention_in_parts(
     key: Any,
     value: Any,
     attn_mask: Any = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
+    *by_place: Any,
     scale: float | None = None,
-    enable_gqa: bool = False,
+    **by_name: Any,
 ) -> Any:
     """`torch.nn.functional.scaled_dot_product_attention`; with a mask as torch exports it."""
-    if attn_mask is not None or is_causal or enable_gqa:
+    if attn_mask is not None or any(by_place) or any(by_name.values()):
         return aten_scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+            query, key, value, attn_mask, *by_place, scale=scale, **by_name
         )
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     return unmasked_attention_in_parts(query, key, value, op.Constant(value_float=factor))

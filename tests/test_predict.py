@@ -21,6 +21,7 @@ import adpt
 import drawn
 import warm
 from adpt.errors import UserError
+from adpt.inspection.command import trusted
 from adpt.predict import predict
 from adpt.projector import FeatureProjector
 from adpt.weights import save_projector
@@ -587,3 +588,22 @@ def test_a_file_that_names_what_the_command_does_not_is_refused(own: Path, photo
     assert "own.adpt names mine.Squares, mine.Means: code that is not adpt's" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (own / "imported").exists()
+
+
+def test_a_server_takes_a_backbone_and_a_method_of_ones_own_where_they_are_named(
+    own: Path,
+) -> None:
+    words = ["-u", "-m", "adpt.serve", "inspector=own.adpt", "device=cpu", "port=0"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": own}
+    with warm.Forked([sys.executable, *words], **streams) as refused:
+        assert "own.adpt names mine.Squares, mine.Means: code that" in refused.communicate()[0]
+    with warm.Forked([sys.executable, *words, "--config-dir", "conf"], **streams) as served:
+        said = next((line for line in served.stdout if "Listening on" in line), "it did not come")
+        served.terminate()
+        said += served.communicate()[0]
+    assert (refused.returncode, served.returncode, "http://" in said) == (1, 0, True)
+
+
+def test_a_server_is_told_of_a_block_of_ones_own() -> None:
+    assert trusted(composed("serve", "inspector=a")) == set()
+    assert trusted(composed("serve", "inspector=a", "projector_block=gain.Gain")) == {"gain.Gain"}

@@ -22,6 +22,7 @@ def serve(config: DictConfig) -> None:
     if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
         raise UserError(f"A server needs {', '.join(missing)}: pip install 'adpt[serve]'.")
     from adpt.inspection import Inspector, RegionRule
+    from adpt.inspection.command import trusted
     from adpt.inspection.products import inspectors_of
     from adpt.running.devices import choose_device
     from adpt.running.paths import expanded
@@ -34,6 +35,7 @@ def serve(config: DictConfig) -> None:
         device=str(choose_device(config.device)),
         backbone_weights=config.backbone_weights,
         max_megapixels=config.max_megapixels,
+        trusted=trusted(config),
     )
     products = inspectors_of(expanded(config.inspector), load)
     for name, inspector in products.items():
@@ -41,9 +43,8 @@ def serve(config: DictConfig) -> None:
     limits = Limits(config.queue, config.max_megabytes, config.timeout)
     rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
     service = Service(products, limits, config.token, rule, config.heatmap_size)
-    server = Server(service, listen(config.host, config.port, config.token))
     try:
-        server.serve_all()
+        Server(service, listen(config.host, config.port, config.token)).serve_all()
     except Stopped as stopped:
         log.info("%s All pictures taken in are answered.", stopped)
 

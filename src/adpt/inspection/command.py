@@ -210,8 +210,12 @@ def settled(config: DictConfig, wrong: list[str]) -> UserError:
 
 
 def trusted(config: DictConfig) -> set[str]:
-    """Classes that the user has named, in the command or in a folder of configuration."""
-    named = {*own_targets(config.backbone), *own_targets(config.method)}
+    """Classes that the user has named, in the command or in a folder of configuration.
+
+    Args:
+        config: Of `adpt.predict`, or of `adpt.serve`, which names no backbone and no method.
+    """
+    named = {name for group in ("backbone", "method") for name in own_targets(config.get(group))}
     if config.projector_block is not None:
         named.add(config.projector_block)
     for folder in own_folders():
@@ -223,5 +227,5 @@ def trusted(config: DictConfig) -> set[str]:
 
 def own_targets(config: Any) -> list[str]:
     """The classes that a part of the config names and that are not adpt's."""
-    found = targets(OmegaConf.to_container(config, resolve=False))
+    found = targets(OmegaConf.to_container(config, resolve=False) if config else None)
     return [target for target in found if not target.startswith("adpt.")]

@@ -35,5 +35,8 @@ class Serve(Section):
     """longest side of heatmaps in pixels; null for the picture's own"""
     backbone_weights: Text | None
     """the backbone's weights, for inspectors that were saved without them"""
+    projector_block: Text | None
+    """class of one's own that a file's projector is built of, as in adpt.predict; null for adpt's;
+    backbones and methods of one's own are those of --config-dir"""
     device: Text
     """auto | cpu | cuda | cuda:1"""

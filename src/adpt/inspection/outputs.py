@@ -173,8 +173,11 @@ class Outputs:
             table.writeheader()
             for row in self.rows:
                 table.writerow({k: spreadsheet_cell(v) for k, v in row.cells().items()})
-        with replacing(self.folder / "scores.jsonl") as temporary:
-            temporary.write_text("".join(map(_line, self.rows)), encoding="utf-8")
+        with (
+            replacing(self.folder / "scores.jsonl") as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
+            file.writelines(map(_line, self.rows))
         (self.folder / _PARTIAL).unlink(missing_ok=True)
         self._remove(self._former - {row.heatmap for row in self.rows})
 

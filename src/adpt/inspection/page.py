@@ -156,9 +156,10 @@ def _strip(
     def place(value: float) -> str:
         return f"{(value - low) / span * _WIDTH:.1f}"
 
-    marks = [
+    # One at a time, for there may be a hundred thousand.
+    marks = (
         {"kind": c.kind, "score": c.score, "x": place(c.score), "path": c.row.path} for c in scored
-    ]
+    )
     alarms, missed = (
         sum(score > threshold for score in good), sum(score <= threshold for score in defects)
     )  # fmt: skip

@@ -13,7 +13,7 @@ COLUMNS = (
 """Of the table."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """An image in the tables.
 

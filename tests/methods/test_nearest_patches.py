@@ -100,6 +100,15 @@ def test_wide_points_are_picked_as_from_all_their_dimensions(
     assert torch.equal(points[found], points[expected])
 
 
+def test_a_patch_longer_than_float32_holds_is_infinitely_far() -> None:
+    points = drawn(POINTS, "near few directions", 0)
+    patches = torch.cat([torch.full((1, WIDTH), 1e19), points[:3]])
+    squares, rows = NearestPatches(points).find(patches)
+    assert squares.tolist() == [torch.inf, 0, 0, 0]
+    assert rows[1:].tolist() == [0, 1, 2]
+    assert 0 <= int(rows[0]) < POINTS
+
+
 class Asking(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         return numbers + (1 if nearest_patches.is_exporting() else 0)

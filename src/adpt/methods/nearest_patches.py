@@ -104,6 +104,7 @@ class NearestPatches:
         largest, every = products.amax(2), torch.arange(len(patches))
         tiles = largest.argmax(0)
         rows = tiles * _COLUMNS + products[tiles, every].argmax(1)
+        rows = rows.clamp_max(len(self.points) - 1)  # A length beyond float32 makes products NaN.
         squares = _squares(patches, self.points[rows])
         lengths = own.square().sum(1)
         rounding = ROUNDING * (lengths - 2 * self.halves.min())

@@ -160,7 +160,7 @@ def _started() -> str:
     def end() -> None:
         os.close(owner)
         server.wait()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # The server's other half removes it too.
 
     atexit.register(end)
     return folder

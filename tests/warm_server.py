@@ -61,6 +61,7 @@ def serve(lean: int, full: int, owner: int) -> None:
     gc.disable()  # While modules are imported, nothing is garbage.
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     if owner in select([lean, full, owner], [], [])[0]:
+        forget(lean, full)
         return
     import_all(LEAN)
     sys.modules["torch"].set_num_threads(1)
@@ -83,7 +84,17 @@ def serve(lean: int, full: int, owner: int) -> None:
                 os.close(owner)
                 serve_one(control, interrupt)
             control.close()
-    os._exit(0)
+        forget(chosen)
+        os._exit(0)
+
+
+def forget(*sockets: int) -> None:
+    """Remove what sockets listen at, and the folder after the last: their owner may be killed."""
+    for number in sockets:
+        with suppress(OSError), socket.socket(fileno=number) as listening:
+            place = Path(listening.getsockname())
+            place.unlink(missing_ok=True)
+            place.parent.rmdir()
 
 
 def serve_one(control: socket.socket, interrupt: Any) -> None:

@@ -138,7 +138,7 @@ def asked(search: NearestPatches, patches: Tensor) -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(nearest_patches, "squares_as_one_node", take)
-        changed.setattr(torch.compiler, "is_exporting", lambda: True)
+        changed.setattr(nearest_patches, "is_exporting", lambda: True)
         search.squares(patches)
     return given
 

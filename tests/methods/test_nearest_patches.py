@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from adpt.methods import coreset, nearest_patches
+from adpt.methods import PatchCore, coreset, nearest_patches
 from adpt.methods.coreset import greedy_coreset
 from adpt.methods.nearest_patches import NearestPatches, directions_of, shadows
 
@@ -98,3 +98,32 @@ def test_wide_points_are_picked_as_from_all_their_dimensions(
     monkeypatch.setattr(coreset, "directions_of", lambda _: None)
     expected = greedy_coreset(points, count, torch.Generator().manual_seed(0))
     assert torch.equal(points[found], points[expected])
+
+
+def test_a_patch_longer_than_float32_holds_is_infinitely_far() -> None:
+    points = drawn(POINTS, "near few directions", 0)
+    patches = torch.cat([torch.full((1, WIDTH), 1e19), points[:3]])
+    squares, rows = NearestPatches(points).find(patches)
+    assert squares.tolist() == [torch.inf, 0, 0, 0]
+    assert rows[1:].tolist() == [0, 1, 2]
+    assert 0 <= int(rows[0]) < POINTS
+
+
+class Asking(nn.Module):
+    def forward(self, numbers: Tensor) -> Tensor:
+        return numbers + (1 if nearest_patches.is_exporting() else 0)
+
+
+def test_a_graph_knows_if_it_is_exported_as_the_oldest_torch_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = torch.zeros(3)
+    exported = torch.export.export(Asking(), (numbers,), strict=False).module()
+    compiled = torch.compile(Asking(), backend="eager")
+    found = [float(module(numbers)[0]) for module in (Asking(), exported, compiled)]
+    assert found == [0, 1, 0]
+    monkeypatch.delattr(torch.compiler, "is_exporting")  # It came with 2.7.
+    method = PatchCore(8, coreset_ratio=1.0, embedding_dim=4)
+    levels = [torch.arange(24.0).reshape(2, 3, 2, 2)]
+    method.fit([levels])
+    assert method.score(levels).image.tolist() == [0, 0]

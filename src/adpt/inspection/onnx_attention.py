@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from onnx_ir import DataType
 from onnxscript import FLOAT, INT64, graph, opset18, script
 from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
@@ -39,9 +40,7 @@ def unmasked_attention_in_parts(
 
     parted = op.Reshape(order, op.Concat(parts, rows, axis=0), allowzero=1)
     found = op.Scan(parted, body=attend, num_scan_inputs=1, scan_output_axes=[2])
-    together = op.Concat(
-        op.Shape(queries, start=0, end=2), [-1], op.Shape(values, start=3, end=4), axis=0
-    )
+    together = op.Concat([0, 0], parts * rows, op.Shape(values, start=3, end=4), axis=0)
     attended: FLOAT = op.Slice(op.Reshape(found, together), [0], count, [2])
     return attended
 
@@ -55,8 +54,13 @@ def attention_in_parts(
     scale: float | None = None,
     **by_name: Any,
 ) -> Any:
-    """`torch.nn.functional.scaled_dot_product_attention`; with a mask as torch exports it."""
-    if attn_mask is not None or any(by_place) or any(by_name.values()):
+    """`torch.nn.functional.scaled_dot_product_attention`.
+
+    As torch exports it where it is none that `unmasked_attention_in_parts` makes: with a mask, for
+    instance, or in float64.
+    """
+    plain = query.dtype == DataType.FLOAT and len(query.shape) == 4
+    if not plain or attn_mask is not None or any(by_place) or any(by_name.values()):
         return aten_scaled_dot_product_attention(
             query, key, value, attn_mask, *by_place, scale=scale, **by_name
         )

@@ -58,7 +58,7 @@ class NearestPatches:
         `adpt::nearest_squares`; an ONNX graph makes it in parts of its own
         (`inspection/onnx_search.py`).
         """
-        if self.directions is None or not torch.compiler.is_exporting():
+        if self.directions is None or not is_exporting():
             return self.find(patches)[0]
         halves = _in_columns(self.halves, -torch.inf)
         seen = torch.cat([self.seen.flatten(0, 1), halves.reshape(-1, 1)], 1)
@@ -104,6 +104,7 @@ class NearestPatches:
         largest, every = products.amax(2), torch.arange(len(patches))
         tiles = largest.argmax(0)
         rows = tiles * _COLUMNS + products[tiles, every].argmax(1)
+        rows = rows.clamp_max(len(self.points) - 1)  # A length beyond float32 makes products NaN.
         squares = _squares(patches, self.points[rows])
         lengths = own.square().sum(1)
         rounding = ROUNDING * (lengths - 2 * self.halves.min())
@@ -130,6 +131,11 @@ class NearestPatches:
             rows[some] = largest_products(patches[some] - self.origin, centred, halves)
             squares[some] = _squares(patches[some], self.points[rows[some]])
         return squares, rows
+
+
+def is_exporting() -> bool:
+    """True while a graph is exported, not compiled: `torch.compiler.is_exporting` from 2.7 on."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 
 @torch.library.custom_op("adpt::nearest_squares", mutates_args=())

@@ -12,7 +12,7 @@ from adpt.methods.fitted import FittedMethod
 from adpt.methods.growing import grown_bank
 from adpt.methods.left_out import left_out_patches
 from adpt.methods.maps import smooth, upsample
-from adpt.methods.nearest_patches import NearestPatches
+from adpt.methods.nearest_patches import NearestPatches, is_exporting
 from adpt.methods.neighbourhood import embed_neighbourhoods
 from adpt.methods.stacked import stacked
 
@@ -170,7 +170,7 @@ class PatchCore(FittedMethod):
 
     def _search_in(self, bank: Tensor) -> NearestPatches:
         """The search for patches' nearest in the bank, made once for a bank."""
-        if torch.compiler.is_exporting() and self._search is not None:
+        if is_exporting() and self._search is not None:
             return self._search  # Of the same bank, whose values are not seen now.
         if torch.compiler.is_compiling():
             return NearestPatches(bank)

@@ -114,6 +114,34 @@ def test_a_process_that_has_done_its_work_passes_over_one_signal_while_it_ends(
     assert done.stderr == ""
 
 
+TAKEN_APART = """
+import os, signal, sys
+from adpt.running.interruption import stopping
+
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), signum=signal.Signals[sys.argv[1]]) -> None:
+        kill(pid, signum)
+
+if sys.argv[2] == "stopping":
+    with stopping():
+        pass
+sys.last = Last()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("inside", ["stopping", "nothing"])
+def test_a_signal_while_python_takes_its_modules_apart_changes_no_exit_code(
+    name: str, inside: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TAKEN_APART, name, inside], capture_output=True, text=True
+    )
+    # Where there was no work of adpt's it ends as without adpt.
+    assert done.returncode == (0 if inside == "stopping" else -signal.Signals[name])
+    assert done.stderr == ""
+
+
 HANDLED = """
 import atexit, os, signal
 from adpt.running.interruption import stopping

@@ -49,7 +49,8 @@ def stopping() -> Iterator[None]:
     `__del__`, it comes a moment later.
 
     A launcher that handles signals already goes on doing so. While Python ends, afterwards, the
-    first of them is passed over, as all work is done, and a second one ends the process.
+    first of them is passed over, as all work is done, and a second one ends the process, until
+    Python takes its modules apart: then all are passed over.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -82,10 +83,18 @@ def stopping() -> Iterator[None]:
 
 
 def _pass_over_signals() -> None:
-    def pass_over(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signum, signal.SIG_DFL)
+    _install(_unhandled(), _pass_over)
 
-    _install(_unhandled(), pass_over)
+
+def _pass_over(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_DFL)
+
+
+@atexit.register  # First, so that it is the last thing to happen.
+def _ignore_signals() -> None:
+    """Pass signals over while no handler runs any more: Python has given them up by then."""
+    signals = (signal.SIGTERM, signal.SIGINT)
+    _install([s for s in signals if signal.getsignal(s) is _pass_over], signal.SIG_IGN)
 
 
 def _unhandled() -> list[signal.Signals]:

@@ -39,8 +39,8 @@ class Client:
 @contextmanager
 def served(service: Service) -> Iterator[Client]:
     listening = listen("127.0.0.1", 0, None)
-    server = Server(service, listening)
-    thread = threading.Thread(target=server.serve_all)
+    server = Server(service)
+    thread = threading.Thread(target=server.serve_all, args=(listening,))
     thread.start()
     try:
         yield Client(service, listening.getsockname()[1])

@@ -14,7 +14,13 @@ import drawn
 import spared
 import warm
 from adpt.data import Folder
-from adpt.running.interruption import advising, starting_workers, stopping
+from adpt.errors import chain_of
+from adpt.running.interruption import (
+    advising,
+    starting_workers,
+    stopped_behind,
+    stopping,
+)
 
 
 def signalled(pid: int, name: str = "TERM") -> None:
@@ -206,6 +212,20 @@ def test_an_error_that_a_signal_brought_about_is_no_error(advice: str) -> None:
     done = warm.run([sys.executable, "-c", HALF_MADE, advice], capture_output=True, text=True)
     assert done.stdout == f"Stopped by SIGTERM. {advice}".strip() + "\n"
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_errors_that_came_of_each_other_are_looked_through_once() -> None:
+    try:
+        raise ValueError("a")
+    except ValueError as first:
+        a = first
+    try:
+        raise KeyError("b")
+    except KeyError as second:
+        b = second
+    a.__cause__, b.__context__ = b, a
+    assert list(chain_of(a)) == [a, b]
+    assert stopped_behind(a) is None
 
 
 def test_an_error_that_no_signal_brought_about_stays_one() -> None:

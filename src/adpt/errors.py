@@ -1,5 +1,7 @@
 """Errors a user can mend: entries print their message alone, without a stack trace."""
 
+from collections.abc import Iterator
+
 
 class UserError(Exception):
     """Something the user gave or has on disk is not usable; the message says what to do next."""
@@ -23,6 +25,16 @@ class WeightsError(UserError):
 
 class SweepError(UserError):
     """A mistake in what a sweep was asked for: none of its jobs can run."""
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it came of in turn; none of them twice, for they may form a circle."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 NO_EMBEDDED = (

@@ -1,6 +1,7 @@
 """Inspect pictures over HTTP: `python -m adpt.serve inspector=bottle.adpt.safetensors`.
 
-SIGTERM and Ctrl-C stop it once the pictures taken in are answered; the exit code is then 0.
+SIGTERM and Ctrl-C stop it once the pictures taken in are answered; the exit code is then 0. A
+Ctrl-C after that stops it at once.
 """
 
 import logging
@@ -43,9 +44,12 @@ def serve(config: DictConfig) -> None:
     limits = Limits(config.queue, config.max_megabytes, config.timeout)
     rule = RegionRule(**config.regions, mm_per_pixel=config.mm_per_pixel)
     service = Service(products, limits, config.token, rule, config.heatmap_size)
+    server = Server(service)
     try:
-        Server(service, listen(config.host, config.port, config.token)).serve_all()
+        server.serve_all(listen(config.host, config.port, config.token))
     except Stopped as stopped:
+        if server.force_exit:
+            raise
         log.info("%s All pictures taken in are answered.", stopped)
 
 

@@ -44,40 +44,73 @@ def run(*words: str) -> int:
     return 0
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_once_all_taken_in_is_answered(
-    model: Path, photos: Path, monkeypatch, signum: int
-) -> None:
+class Asked:
+    """Three clients, and the signals that come while the first picture is in work."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+        self.threads: list[Thread] = []
+        self.found: list[Any] = []
+
+    def answers(self) -> list[Any]:
+        """Status of each answer; an error where there was none."""
+        for thread in self.threads:
+            thread.join(60)
+        return self.found
+
+
+@pytest.fixture
+def asked(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     content = (photos / "test" / "scratch" / "000.png").read_bytes()
-    answers: list[tuple[int, Any]] = []
+    asked = Asked()
     plain, listened = server.listen, Event()
-    threads: list[Thread] = []
 
     def slow(*args: Any, **options: Any) -> Any:
         # All three are inside once the first is in work, and the signal comes meanwhile.
         sleep(0.3)
         if listened.is_set():
             listened.clear()
-            os.kill(os.getpid(), signum)
+            for signum in asked.signals:
+                os.kill(os.getpid(), signum)
+                sleep(0.3)
         return inspect(*args, **options)
+
+    def ask(client: Client) -> None:
+        try:
+            asked.found.append(client.inspect(content)[0])
+        except OSError as error:
+            asked.found.append(error)
 
     def listen(*args: Any) -> Any:
         listening = plain(*args)
         client = Client(Service({}), listening.getsockname()[1])
-        threads.extend(
-            Thread(target=lambda: answers.append(client.inspect(content))) for _ in "abc"
-        )
-        for thread in threads:
+        asked.threads.extend(Thread(target=ask, args=(client,)) for _ in "abc")
+        for thread in asked.threads:
             thread.start()
         listened.set()
         return listening
 
     monkeypatch.setattr(services, "inspect", slow)
     monkeypatch.setattr(server, "listen", listen)
+    return asked
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_once_all_taken_in_is_answered(
+    model: Path, asked: Asked, signum: int
+) -> None:
+    asked.signals.append(signum)
     assert run(f"inspector={model}", "port=0") == 0
-    for thread in threads:
-        thread.join(60)
-    assert [status for status, _ in answers] == [200] * 3
+    assert asked.answers() == [200] * 3
+
+
+def test_a_second_ctrl_c_ends_it_at_once(
+    model: Path, asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.signals += [signal.SIGTERM, signal.SIGINT]
+    assert run(f"inspector={model}", "port=0") == 130
+    assert "adpt: Stopped by SIGINT.\n" in capsys.readouterr().err
+    assert 200 not in asked.answers()
 
 
 class Process:

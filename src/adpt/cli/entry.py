@@ -21,7 +21,7 @@ from omegaconf.errors import ConfigAttributeError, InterpolationKeyError, Missin
 from adpt.cli.command_line import check_words
 from adpt.cli.composing import told_in_one_line
 from adpt.cli.sweeps import failure_file, sweep_job
-from adpt.errors import SweepError, UserError
+from adpt.errors import SweepError, UserError, chain_of
 from adpt.running.interruption import Stopped, stopping
 from adpt.running.memory import keep_freed_memory
 from adpt.running.names import printable_text
@@ -129,10 +129,7 @@ def harmless(record: logging.LogRecord) -> bool:
 
 def user_message(error: BaseException) -> str | None:
     """The message of the user error behind an exception, None where it is not a user's mistake."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        chain.append(cause)
+    for cause in chain_of(error):
         if isinstance(cause, UserError):
             return str(cause)
         if type(cause).__name__ == "MisconfigurationException":
@@ -141,8 +138,7 @@ def user_message(error: BaseException) -> str | None:
             return f"{word} takes out what this command needs: leave that word out."
         if isinstance(cause, MissingMandatoryValue | InterpolationKeyError):
             return f"The config is not complete: {str(cause).splitlines()[0]}"
-        cause = cause.__cause__ or cause.__context__
-    for outer in chain:
+    for outer in chain_of(error):
         # A constructor refused what the config gives: an option it doesn't have, a wrong value.
         if isinstance(outer, InstantiationException) and isinstance(
             outer.__cause__, TypeError | ValueError | ImportError

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from adpt.errors import chain_of
+
 _REQUEUE = getattr(signal, "SIGUSR2", None)
 """The signal at which submitit's launcher, if there is one, puts the job into the queue again."""
 
@@ -105,10 +107,7 @@ def _unhandled() -> list[signal.Signals]:
 
 def stopped_behind(error: BaseException) -> Stopped | None:
     """The `Stopped` that an error is, or came of; None if it has nothing to do with one."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, Stopped):
-        cause = cause.__cause__ or cause.__context__
-    return cause
+    return next((cause for cause in chain_of(error) if isinstance(cause, Stopped)), None)
 
 
 @contextmanager

@@ -65,15 +65,13 @@ class Server(uvicorn.Server):
     """A server of a service on a socket.
 
     SIGTERM and Ctrl-C end `run` once all that was taken in is answered; they are raised again then,
-    for those who had them before.
+    for those who had them before. A Ctrl-C after another signal ends it at once (`force_exit`).
 
     Args:
         service: What it offers.
-        listening: From `listen`.
     """
 
-    def __init__(self, service: Service, listening: socket.socket) -> None:
-        self.listening = listening
+    def __init__(self, service: Service) -> None:
         super().__init__(
             uvicorn.Config(
                 application(service),
@@ -89,11 +87,11 @@ class Server(uvicorn.Server):
             )
         )
 
-    def serve_all(self) -> None:
-        """Serve until a signal comes."""
+    def serve_all(self, listening: socket.socket) -> None:
+        """Serve at a socket from `listen` until a signal comes."""
         # It tells each of its steps, in a format of its own.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        self.run([self.listening])
+        self.run([listening])
 
 
 def listen(host: str, port: int, token: str | None) -> socket.socket:

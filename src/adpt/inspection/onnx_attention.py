@@ -40,9 +40,9 @@ def unmasked_attention_in_parts(
     parted = op.Reshape(order, op.Concat(parts, rows, axis=0), allowzero=1)
     found = op.Scan(parted, body=attend, num_scan_inputs=1, scan_output_axes=[2])
     together = op.Concat(
-        op.Shape(queries, start=0, end=2), [-1], op.Shape(values, start=3, end=4), axis=0
+        op.Shape(queries, start=0, end=2), parts * rows, op.Shape(values, start=3, end=4), axis=0
     )
-    attended: FLOAT = op.Slice(op.Reshape(found, together), [0], count, [2])
+    attended: FLOAT = op.Slice(op.Reshape(found, together, allowzero=1), [0], count, [2])
     return attended
 
 

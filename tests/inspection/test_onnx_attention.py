@@ -89,7 +89,7 @@ class Attending(nn.Module):
 
 
 def test_masks_and_scales_are_kept_in_a_graph(tmp_path: Path) -> None:
-    one, mask = drawn(2, 3, 10, 8), drawn(10, 10)
+    one, mask = drawn(2, 4, 10, 8), drawn(10, 10)
     program = torch.export.export(Attending(), (one, mask), strict=False)
     exported = torch.onnx.export(
         program,

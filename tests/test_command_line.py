@@ -5,11 +5,14 @@ import re
 import sys
 from pathlib import Path
 from subprocess import run
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
+from adpt.cli import entry
 from adpt.weights import load_projector, projector_metadata
 from drawn import draw_folder
 from runs import TINY, TINY_TRAINING, command, rows
@@ -109,6 +112,28 @@ def helped(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], An
     assert done.returncode == 0, done.stderr
     assert list(folder.iterdir()) == []
     return dict(zip(HELP, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("data.folder.root", "~data/folder"),
+        ("data.folders", None),
+        ("logger", "~logger=csv"),
+        ("logger.tags", "~logger=csv"),
+        ("trainer.accelerator", "~trainer.accelerator=cpu"),
+        ("trainer", None),
+    ],
+)
+def test_the_word_that_takes_a_key_out_is_named(
+    key: str, word: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["trainer=cpu", "+logger.tags=[a]", "~log", "~data/folder", "~logger=csv",
+             "~trainer.accelerator=cpu"]  # fmt: skip
+    overrides = SimpleNamespace(overrides=SimpleNamespace(task=words))
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: overrides)
+    assert entry._taken_out(key) == word
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -16,6 +16,7 @@ import warm
 from adpt.data import Folder
 from adpt.errors import chain_of
 from adpt.running.interruption import (
+    Stopped,
     advising,
     starting_workers,
     stopped_behind,
@@ -228,6 +229,18 @@ def test_errors_that_came_of_each_other_are_looked_through_once() -> None:
     assert stopped_behind(a) is None
 
 
+def test_a_stop_that_passes_says_how_to_go_on() -> None:
+    with pytest.raises(Stopped, match="Go on so"), advising(lambda: "Go on so."):
+        raise Stopped(signal.SIGTERM)
+
+
+def test_an_error_that_was_raised_from_another_while_stopping_is_no_error() -> None:
+    cause = ValueError("of a stop")
+    cause.__context__ = Stopped(signal.SIGTERM)
+    with pytest.raises(Stopped, match="Go on so"), advising(lambda: "Go on so."):
+        raise AttributeError("half made") from cause
+
+
 def test_an_error_that_no_signal_brought_about_stays_one() -> None:
     with pytest.raises(AttributeError, match="own"), stopping(), advising(lambda: "Go on so."):
         raise AttributeError("own")
@@ -256,6 +269,36 @@ def test_a_signal_while_an_object_is_given_back_is_not_lost() -> None:
     # Python takes no exception there: it would print a trace and go on.
     done = warm.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Stopped by SIGTERM.\n", "")
+
+
+TOLD = """
+import os, signal, sys, time
+from adpt.running.interruption import Stopped, stopping
+
+def tell(ignored) -> None:
+    print(ignored.exc_value)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.05)  # Long enough for it to come again.
+
+class Held:
+    def __del__(self) -> None:
+        raise ValueError("own")
+
+sys.unraisablehook = tell
+try:
+    with stopping():
+        Held()
+        time.sleep(60)
+except Stopped as stopped:
+    print(stopped)
+print(sys.unraisablehook is tell)
+"""
+
+
+def test_a_signal_while_such_an_error_is_told_is_not_lost() -> None:
+    done = warm.run([sys.executable, "-c", TOLD], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "own\nStopped by SIGTERM.\nTrue\n"
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_other_errors_while_an_object_is_given_back_are_told() -> None:

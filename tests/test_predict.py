@@ -607,3 +607,16 @@ def test_a_server_takes_a_backbone_and_a_method_of_ones_own_where_they_are_named
 def test_a_server_is_told_of_a_block_of_ones_own() -> None:
     assert trusted(composed("serve", "inspector=a")) == set()
     assert trusted(composed("serve", "inspector=a", "projector_block=gain.Gain")) == {"gain.Gain"}
+
+
+def test_what_the_command_and_its_folder_name_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trusted(composed("predict", "fit=a")) == set()
+    words = ["fit=a", "backbone._target_=mine.Squares", "+method._target_=mine.Means"]
+    config = composed("predict", *words)
+    assert trusted(config) == {"mine.Squares", "mine.Means"}
+    (tmp_path / "method" / "further").mkdir(parents=True)
+    (tmp_path / "method" / "further" / "medians.yaml").write_text("_target_: mine.Medians")
+    monkeypatch.setattr("adpt.inspection.command.own_folders", lambda: [tmp_path])
+    assert trusted(config) == {"mine.Squares", "mine.Means", "mine.Medians"}

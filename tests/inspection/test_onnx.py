@@ -102,6 +102,8 @@ def check(inspector: adpt.Inspector, path: Path, photos: Path) -> None:
 @pytest.mark.parametrize(("method", "kind", "backbone"), CASES)
 def test_the_graph_scores_as_pytorch(method, kind, backbone, photos, tmp_path: Path) -> None:
     check(fitted(photos, tmp_path, method, kind, backbone), tmp_path / "m.onnx", photos)
+    # All attention is in parts: its weights are in the body of a Scan.
+    assert "Softmax" not in {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
 
 
 def test_a_large_bank_is_searched_in_few_dimensions(

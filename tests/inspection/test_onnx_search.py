@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adpt.inspection.onnx_search import largest_products_in_parts as as_onnx
 from adpt.inspection.onnx_search import nearest_squares_in_parts
 from adpt.methods import nearest_patches
-from adpt.methods.nearest_patches import NearestPatches
+from adpt.methods.nearest_patches import NearestPatches, shadows
 from adpt.nearest import largest_products
 
 NO_PRODUCT = "donot_use_mm_for_euclid_dist"
@@ -165,6 +165,34 @@ def test_patches_have_the_distances_that_pytorch_finds(
     torch.testing.assert_close(
         search.squares(looked_for), torch.from_numpy(found), rtol=1e-5, atol=0
     )
+
+
+def test_points_that_few_dimensions_cannot_tell_apart_are_told_apart(squares: Path) -> None:
+    # No product of all dimensions could either; not a multiple of 64.
+    ones, moves = wide(1050, 0.0, 0), wide(1050, 0.0, 1)
+    bank = torch.cat([ones, ones + 1e-4 * moves])
+    session = onnxruntime.InferenceSession(squares)
+    (found,) = session.run(None, asked(NearestPatches(bank, directions=64), bank))
+    assert found.tolist() == [0] * 2100
+
+
+def test_no_patches_have_no_distances(squares: Path) -> None:
+    search = NearestPatches(wide(2048, 0.1, 0), directions=64)
+    (found,) = onnxruntime.InferenceSession(squares).run(None, asked(search, wide(0, 0.1, 1)))
+    assert found.shape == (0,)
+    assert search.squares(wide(0, 0.1, 1)).shape == (0,)
+
+
+def test_a_graph_is_given_the_points_shadows_and_half_their_squared_lengths() -> None:
+    bank, patches = wide(2100, 0.1, 0), wide(5, 0.1, 1)
+    search = NearestPatches(bank, directions=64)
+    given = {name: torch.from_numpy(one) for name, one in asked(search, patches).items()}
+    assert given["seen"].shape[0] % 64 == 0
+    ones, others = (shadows(rows, given["origin"], given["directions"]) for rows in (patches, bank))
+    products = torch.cat([ones, torch.ones(5, 1)], 1) @ given["seen"].T
+    expected = ones @ others.T - others.square().sum(1) / 2
+    torch.testing.assert_close(products[:, :2100], expected, rtol=1e-5, atol=1e-2)
+    assert products[:, 2100:].isneginf().all()
 
 
 def test_a_patch_that_is_no_number_is_none_alone(squares: Path) -> None:

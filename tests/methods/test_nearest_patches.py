@@ -52,15 +52,26 @@ def test_of_equally_near_points_the_first_is_found() -> None:
     assert rows.tolist() == list(range(POINTS // 2))
 
 
-def test_hidden_points_are_not_found() -> None:
-    points = drawn(POINTS, "near few directions", 0)
+@pytest.mark.parametrize("kind", ["near few directions", "shapeless"])
+def test_hidden_points_are_not_found(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest_patches, "_TILE", 0)  # 64 patches at a time.
+    points = drawn(POINTS, kind, 0)
     hidden = torch.zeros(POINTS, dtype=torch.bool)
     hidden[:100] = True
-    squares, rows = NearestPatches(points).find(points[:50], hidden)
+    squares, rows = NearestPatches(points).find(points[:80], hidden)
     assert int(rows.min()) >= 100
     torch.testing.assert_close(
-        squares.double(), literal(points[:50], points[100:]), rtol=1e-5, atol=0
+        squares.double(), literal(points[:80], points[100:]), rtol=1e-5, atol=0
     )
+
+
+def test_points_that_few_dimensions_cannot_tell_apart_are_told_apart() -> None:
+    mixing = torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(9))
+    ones, moves = torch.randn(2, POINTS // 2, 20, generator=torch.Generator().manual_seed(0))
+    points = torch.cat([ones @ mixing, (ones + 1e-4 * moves) @ mixing])
+    squares, rows = NearestPatches(points).find(points)
+    assert squares.tolist() == [0] * POINTS
+    assert rows.tolist() == list(range(POINTS))
 
 
 def test_an_image_has_the_same_distances_whatever_it_is_scored_with() -> None:

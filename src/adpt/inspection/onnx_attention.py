@@ -40,8 +40,11 @@ def unmasked_attention_in_parts(
 
     parted = op.Reshape(order, op.Concat(parts, rows, axis=0), allowzero=1)
     found = op.Scan(parted, body=attend, num_scan_inputs=1, scan_output_axes=[2])
-    together = op.Concat([0, 0], parts * rows, op.Shape(values, start=3, end=4), axis=0)
-    attended: FLOAT = op.Slice(op.Reshape(found, together), [0], count, [2])
+    # Of its own shape, where images or heads share their queries.
+    together = op.Concat(
+        op.Shape(found, start=0, end=2), parts * rows, op.Shape(values, start=3, end=4), axis=0
+    )
+    attended: FLOAT = op.Slice(op.Reshape(found, together, allowzero=1), [0], count, [2])
     return attended
 
 

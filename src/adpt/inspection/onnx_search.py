@@ -80,7 +80,7 @@ def nearest_squares_in_parts(
     rows = (count + parts - 1) / parts
     # The last patch fills up the last part.
     order = op.Min(op.Range(0, op.Squeeze(parts * rows), 1), count - 1)
-    grid = op.Concat([0, -1], size, axis=0)
+    grid = op.Concat([0], filled / size, size, axis=0)
 
     @graph()
     def search(some: INT64[None]) -> FLOAT[None]:  # type: ignore[type-arg]

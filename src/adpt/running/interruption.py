@@ -1,11 +1,13 @@
 """Signals that ask to stop: a scheduler's SIGTERM, the keyboard's Ctrl-C, submitit's SIGUSR2."""
 
+import _thread
 import atexit
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -54,21 +56,30 @@ def stopping() -> Iterator[None]:
     first of them is passed over, as all work is done, and a second one ends the process, until
     Python takes its modules apart: then all are passed over.
     """
+    in_hook = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise Stopped(signum)
-
-    def come_later(ignored: "sys.UnraisableHookArgs") -> None:
-        stopped = stopped_behind(ignored.exc_value) if ignored.exc_value else None
-        if stopped:
-            threading.Timer(0.01, os.kill, (os.getpid(), stopped.signum)).start()
+        if in_hook:
+            _come_later(signum)
         else:
-            former_hook(ignored)
+            raise Stopped(signum)
+
+    def tell(ignored: "sys.UnraisableHookArgs") -> None:
+        nonlocal in_hook
+        in_hook = True  # Python takes no exception here, either.
+        try:
+            stopped = stopped_behind(ignored.exc_value) if ignored.exc_value else None
+            if stopped:
+                _come_later(stopped.signum)
+            else:
+                former_hook(ignored)
+        finally:
+            in_hook = False
 
     former = _install(_unhandled(), stop)
     former_hook = sys.unraisablehook
     if former:
-        sys.unraisablehook = come_later
+        sys.unraisablehook = tell
     try:
         yield
     except Exception as error:
@@ -82,6 +93,15 @@ def stopping() -> Iterator[None]:
         if former:
             atexit.unregister(_pass_over_signals)
             atexit.register(_pass_over_signals)  # Last, so that it is the first thing to happen.
+
+
+def _come_later(signum: int) -> None:
+    def come() -> None:
+        time.sleep(0.01)
+        os.kill(os.getpid(), signum)
+
+    # Not threading.Thread, which takes locks and waits: a signal may come in the middle of one.
+    _thread.start_new_thread(come, ())
 
 
 def _pass_over_signals() -> None:

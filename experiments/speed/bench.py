@@ -98,7 +98,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         )
         ratio = ""
         if row["ratio"] is not None:
-            ratio = f"{row['ratio']:.3g}× ({row['low']:.3g}–{row['high']:.3g})"
+            ratio = f"{row['ratio']:.3g}×"
+            if row["low"] is not None:
+                ratio += f" ({row['low']:.3g}–{row['high']:.3g})"
         goal = ""
         if row["goal"] is not None:
             limit = row["kind"] == "limit"

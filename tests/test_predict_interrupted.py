@@ -52,15 +52,21 @@ def run(*words: str) -> int:
     return 0
 
 
-def signalled(monkeypatch: pytest.MonkeyPatch, signum: int, after: int) -> None:
-    """A signal comes when so many images were scored."""
+def signalled(
+    monkeypatch: pytest.MonkeyPatch, signum: int, after: int, fails: bool = False
+) -> None:
+    """A signal comes when so many images were scored, where code may fail for it."""
     plain = Inspector.predict_many
 
     def predict_many(self, *arguments, **options) -> Iterator:
         for number, result in enumerate(plain(self, *arguments, **options)):
             if number == after:
-                os.kill(os.getpid(), signum)
-                time.sleep(5)
+                try:
+                    os.kill(os.getpid(), signum)
+                    time.sleep(5)
+                finally:
+                    if fails:
+                        raise AttributeError("half made")
             yield result
 
     monkeypatch.setattr(Inspector, "predict_many", predict_many)
@@ -75,11 +81,11 @@ def lines(path: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("words", [[], ["exit_code=false"]])
+@pytest.mark.parametrize(("words", "fails"), [([], False), (["exit_code=false"], True)])
 def test_a_stopped_run_writes_the_page_of_what_was_scored(
-    signum, code, words, model, photos, tmp_path, monkeypatch, capsys
+    signum, code, words, fails, model, photos, tmp_path, monkeypatch, capsys
 ) -> None:
-    signalled(monkeypatch, signum, 2)
+    signalled(monkeypatch, signum, 2, fails)
     out = tmp_path / "out"
     assert run(f"inspector={model}", f"images={photos}", f"output_dir={out}", *words) == code
     found = lines(out / "scores.partial.jsonl")

@@ -18,7 +18,7 @@ from adpt.inspection.page import ranked
 from adpt.inspection.products import Products
 from adpt.inspection.regions import RegionRule
 from adpt.inspection.rows import Row
-from adpt.running.interruption import Stopped
+from adpt.running.interruption import Stopped, stopped_behind
 from adpt.running.paths import expanded
 from adpt.running.progress import StepBar
 
@@ -68,11 +68,14 @@ def score_and_write(
                 if endless:
                     answer(row)
                 progress("images", number, total)
-        except Stopped as signalled:
-            # What has no end of its own: what was answered until now is the whole.
-            stopped, outputs.whole = signalled, endless
         except BrokenPipeError:
             code = BROKEN_PIPE
+        except BaseException as error:
+            stopped = stopped_behind(error)
+            if stopped is None:
+                raise
+            # What has no end of its own: what was answered until now is the whole.
+            outputs.whole = endless
     outputs.write_page(config.title if outputs.whole else f"{config.title} (interrupted)")
     log.info(counts_in_words(outputs.rows))
     if table := worst(outputs.rows):

@@ -1,7 +1,5 @@
 """The search of an ONNX graph against that of PyTorch, and the memory that it takes."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +15,9 @@ from adpt.inspection.onnx_search import nearest_squares_in_parts
 from adpt.methods import nearest_patches
 from adpt.methods.nearest_patches import NearestPatches, shadows
 from adpt.nearest import largest_products
+from graph_memory import growth
 
 NO_PRODUCT = "donot_use_mm_for_euclid_dist"
-
-PEAK = """
-import re, sys
-from pathlib import Path
-import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-def peak(rows):
-    given = {"queries": np.ones((rows, 3), np.float32), "points": np.ones((2**14, 3), np.float32)}
-    session.run(None, given)
-    # Not ru_maxrss, which begins with that of the process that started this one.
-    return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
-before = peak(1)
-print(peak(2**13) - before)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -88,28 +73,13 @@ def test_a_traced_search_is_one_node_and_finds_the_same() -> None:
     assert int(module(queries)[1].min()) >= 20
 
 
-def test_memory_does_not_grow_with_the_products(search: Path) -> None:
+def test_memory_does_not_grow_with_the_products(search: Path, tmp_path: Path) -> None:
+    ones = {"queries": np.ones((2**13, 3), np.float32), "points": np.ones((2**14, 3), np.float32)}
     # 512 MB, were they all held; in kB.
-    done = subprocess.run([sys.executable, "-c", PEAK, search], capture_output=True, text=True)
-    assert int(done.stdout) < 2**16, done.stderr
+    assert growth(search, tmp_path, ones, "queries") < 2**16
 
 
 # ---- Patches --------------------------------------------------------------------------------
-
-
-PATCHES_PEAK = """
-import re, sys
-from pathlib import Path
-import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-def peak(rows):
-    given = dict(np.load(sys.argv[2]))
-    given["patches"] = given["patches"][:rows]
-    session.run(None, given)
-    return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
-before = peak(1)
-print(peak(2**13) - before)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -206,10 +176,6 @@ def test_a_patch_that_is_no_number_is_none_alone(squares: Path) -> None:
 @pytest.mark.parametrize("noise", [0.1, 30.0])
 def test_memory_does_not_grow_with_the_pairs(noise: float, squares: Path, tmp_path: Path) -> None:
     search = NearestPatches(wide(2**13, noise, 0), directions=64)
-    np.savez(tmp_path / "given.npz", **asked(search, wide(2**13, noise, 1)))
-    done = subprocess.run(
-        [sys.executable, "-c", PATCHES_PEAK, squares, tmp_path / "given.npz"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    given = asked(search, wide(2**13, noise, 1))
     # All products would take 256 MB, and the differences of all pairs 128 GB; in kB.
-    assert int(done.stdout) < 2**17, done.stderr
+    assert growth(squares, tmp_path, given, "patches") < 2**17

@@ -18,7 +18,7 @@ ROUNDING = 1e-5
 class NearestPatches:
     """Finds for patches the nearest of some points, and its squared distance.
 
-    Patches lie near few directions. In 128 of them, with all others as one more, no two are farther
+    Patches lie near few directions. In these, with all others as one more, no two are farther
     apart than they are (`shadows`): a product as narrow as that leaves a handful of points for each
     patch, whose distances are then taken from the differences. Where that saves nothing, for few
     points or dimensions, on a GPU and in a compiled graph, a product of all dimensions finds the
@@ -31,7 +31,7 @@ class NearestPatches:
     Args:
         points: (M, D), float32, M at least 1.
         like: (m, D), patches like those that will be looked for; None for the points.
-        directions: How many; with more, fewer points are left for each patch.
+        directions: How many of them are seen; with more, fewer points are left for each patch.
     """
 
     def __init__(
